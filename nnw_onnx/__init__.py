@@ -1,0 +1,74 @@
+"""nnw-onnx: evaluate the watermark of a neural network, whatever framework it came from.
+
+Public names are loaded when they are first used, so that importing the package costs little.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "open": "api",
+    "inject": "api",
+    "decode": "api",
+    "detect": "api",
+    "modify": "api",
+    "evaluate": "api",
+    "report": "api",
+    "Injection": "api",
+    "Modified": "api",
+    "Evaluated": "api",
+    "save_key": "runs.keys",
+    "load_key": "runs.keys",
+    "Evaluation": "runs.evaluation",
+    "read_evaluation": "runs.evaluation",
+    "Report": "reports.model",
+    "Payload": "vocabulary",
+    "Key": "vocabulary",
+    "Layer": "vocabulary",
+    "Network": "vocabulary",
+    "Decoding": "vocabulary",
+    "Detection": "vocabulary",
+    "NnwError": "errors",
+}
+
+if TYPE_CHECKING:
+    from nnw_onnx.api import Evaluated as Evaluated
+    from nnw_onnx.api import Injection as Injection
+    from nnw_onnx.api import Modified as Modified
+    from nnw_onnx.api import decode as decode
+    from nnw_onnx.api import detect as detect
+    from nnw_onnx.api import evaluate as evaluate
+    from nnw_onnx.api import inject as inject
+    from nnw_onnx.api import modify as modify
+    from nnw_onnx.api import open as open
+    from nnw_onnx.api import report as report
+    from nnw_onnx.errors import NnwError as NnwError
+    from nnw_onnx.reports.model import Report as Report
+    from nnw_onnx.runs.evaluation import Evaluation as Evaluation
+    from nnw_onnx.runs.evaluation import read_evaluation as read_evaluation
+    from nnw_onnx.runs.keys import load_key as load_key
+    from nnw_onnx.runs.keys import save_key as save_key
+    from nnw_onnx.vocabulary import Decoding as Decoding
+    from nnw_onnx.vocabulary import Detection as Detection
+    from nnw_onnx.vocabulary import Key as Key
+    from nnw_onnx.vocabulary import Layer as Layer
+    from nnw_onnx.vocabulary import Network as Network
+    from nnw_onnx.vocabulary import Payload as Payload
+
+__all__ = ["__version__", *sorted(_PUBLIC)]  # noqa: PLE0604 - the names of the table above
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'nnw_onnx' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"nnw_onnx.{_PUBLIC[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

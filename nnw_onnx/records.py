@@ -1,0 +1,231 @@
+"""What a run writes and a report reads: records, as pydantic models.
+
+A run folder is untrusted input like every other file, so records are validated when they are read.
+Records hold no time, no path and no name of a machine: the same evaluation gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Status = Literal["done", "failed", "skipped", "not-applicable"]
+
+
+class RecordModel(BaseModel):
+    """Base of everything in a run folder: immutable, unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class PluginSpec(RecordModel):
+    """A plug-in by name with its options."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+class NetworkRecord(RecordModel):
+    """One unwatermarked network of the evaluation.
+
+    Attributes:
+        index: 0 ... M-1.
+        name: file name without its folder.
+        sha256: of the file and its external data.
+        weights: number of trainable Weights in the sense of the standard (kernels).
+        parameters: number of all floating-point parameters.
+    """
+
+    index: int
+    name: str
+    sha256: str
+    weights: int
+    parameters: int
+
+
+class Group(RecordModel):
+    """One technology under test: a method with its options and a payload size."""
+
+    index: int
+    method: PluginSpec
+    payload_size: int
+    label: str
+
+
+class Plan(RecordModel):
+    """What is going to be done: written before anything runs, and never changed.
+
+    Attributes:
+        schema_version: version of the run folder's form.
+        package_version: version of nnw-onnx that made the plan.
+        evaluation: the validated configuration, without paths.
+        evaluation_sha256: digest of what the records depend on; a resumed run must have the same.
+        margin: largest loss of the headline measure that is negligible, as a fraction (0.005 is
+            half a point); the measure is one of which more is better.
+        dataset: name, split, number of entries, classes, shape of an entry, fingerprint.
+    """
+
+    schema_version: Literal[1] = 1
+    package_version: str
+    evaluation: dict[str, Any]
+    evaluation_sha256: str
+    title: str
+    profile: str
+    seed: int
+    networks: tuple[NetworkRecord, ...]
+    payloads: int
+    groups: tuple[Group, ...]
+    false_positive_rate: float
+    margin: float
+    repetitions: int
+    dataset: dict[str, Any]
+    session: dict[str, Any]
+
+
+class InjectionRecord(RecordModel):
+    """One watermarked network: network x group x payload.
+
+    Attributes:
+        identity: SHA-256 of what makes this injection.
+        layers: carrier layers.
+        notes: plain words on how carrier and strength were chosen.
+        change: RMS change of the carrier / its population standard deviation before.
+        changed_weights: number of weights that differ.
+        commitment: hash that binds key, carriers and unmarked model.
+    """
+
+    identity: str
+    status: Status
+    reason: str | None = None
+    network: int
+    group: int
+    payload_index: int
+    layers: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    change: float | None = None
+    changed_weights: int | None = None
+    commitment: str | None = None
+    code_rate: float | None = None
+
+
+class DecodingRecord(RecordModel):
+    """One Decoder and Detector run with one key on one network.
+
+    Attributes:
+        injection: identity of the injection whose key and payload were used.
+        status: "not-applicable" where the carrier does not exist in the network.
+        symbols: payload size.
+        errors: Symbols that differ from the injected payload.
+        p_value: probability of a match as good by a network made without the key.
+        detected: p_value <= false-positive rate of the evaluation (one key, uncorrected).
+        ties: Symbols taken from the key because the statistic was undecided.
+        min_confidence: smallest and mean confidence of a Symbol, in standard deviations.
+    """
+
+    injection: str
+    status: Status
+    reason: str | None = None
+    symbols: int
+    errors: int | None = None
+    p_value: float | None = None
+    log10_p: float | None = None
+    log10_p_inverted: float | None = None
+    detected: bool | None = None
+    ties: int | None = None
+    min_confidence: float | None = None
+    mean_confidence: float | None = None
+
+
+class TrialRecord(RecordModel):
+    """One network (unwatermarked or watermarked), after one Modification or none.
+
+    Attributes:
+        identity: SHA-256 of what makes this trial; its seed comes from it.
+        network: index of the unwatermarked network.
+        injection: identity of the injection, or None for the unwatermarked network.
+        modification: None, or the Modification with its options, `intensity` among them.
+        aim: the layers aimed at in the words of the configuration: "all", "carrier", patterns.
+        layers: the layers that were modified.
+        repetition: 0 ... repetitions-1.
+        outside_standard_range: whether the Intensity is outside the standard's table.
+        quality: measure name -> value (headline first); empty unless done.
+        headline: name of the headline measure.
+        chance: value of the headline measure that guessing reaches.
+        correct: base64 of np.packbits of the right answers (only where nothing was modified).
+        change: RMS change over the modified layers / their pooled standard deviation.
+        decodings: for a watermarked network one entry, its own key; for an unwatermarked one an
+            entry for each key of the network whose carrier fits `aim`.
+    """
+
+    identity: str
+    status: Status
+    reason: str | None = None
+    network: int
+    injection: str | None = None
+    modification: PluginSpec | None = None
+    aim: str | None = None
+    layers: tuple[str, ...] = ()
+    repetition: int = 0
+    outside_standard_range: bool = False
+    quality: dict[str, float] = {}
+    headline: str | None = None
+    chance: float | None = None
+    correct: str | None = None
+    change: float | None = None
+    decodings: tuple[DecodingRecord, ...] = ()
+
+
+class CostRecord(RecordModel):
+    """One measurement of computational cost; the only records that hold times.
+
+    Attributes:
+        operation: "injection", "detection", "decoding" or "inference".
+        group: technology under test (for inference too: whose watermarked network).
+        seconds: median wall time of the operation over `repetitions` (inference: of the
+            watermarked network).
+        minimum: the fastest repetition.
+        repetitions: how many were timed, after the warm-up.
+        peak_bytes: peak resident memory above the loaded baseline, in a fresh process.
+        baseline_bytes: resident memory of that process before the operation.
+        baseline_seconds: inference only: median of the unwatermarked network, interleaved.
+        ratio: inference only: watermarked / unwatermarked, median of the paired rounds.
+        batch: inference only: samples per run.
+    """
+
+    identity: str
+    status: Status
+    reason: str | None = None
+    operation: Literal["injection", "detection", "decoding", "inference"]
+    network: int
+    group: int
+    payload_index: int
+    seconds: float | None = None
+    minimum: float | None = None
+    repetitions: int | None = None
+    peak_bytes: int | None = None
+    baseline_bytes: int | None = None
+    baseline_seconds: float | None = None
+    ratio: float | None = None
+    batch: int | None = None
+
+
+class Environment(RecordModel):
+    """The Testing Environment: classed as the standard does, and described as it is.
+
+    Attributes:
+        environment_class: "Medium", "Large" or "other".
+        cpu: model name, physical and logical cores, frequency in GHz where known.
+        gpus: name and memory of each device that the runtime used.
+        memory_bytes: physical memory.
+        versions: package -> version.
+        settings: threads, optimisation level, providers asked for and got.
+    """
+
+    environment_class: Literal["Medium", "Large", "other"]
+    system: str
+    cpu: dict[str, Any]
+    gpus: tuple[dict[str, Any], ...]
+    memory_bytes: int
+    versions: dict[str, str]
+    settings: dict[str, Any]

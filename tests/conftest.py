@@ -1,0 +1,25 @@
+"""Fixtures that several rooms share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data sets and models, which is not part of the project."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("NNW_SHARED_DATA", default))
+    if not folder.is_dir():
+        pytest.skip("the folder of shared data is absent; set NNW_SHARED_DATA to run this test")
+    return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A generator of fixed seed."""
+    return np.random.Generator(np.random.Philox(0))

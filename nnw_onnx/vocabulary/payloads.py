@@ -1,0 +1,108 @@
+"""What a watermark carries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnw_onnx.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Payload:
+    """Symbols that a watermark carries; a Symbol is a bit unless `alphabet` is larger.
+
+    Attributes:
+        symbols: Symbol values in 0 ... alphabet - 1, first Symbol first.
+        alphabet: number of different Symbols.
+    """
+
+    symbols: tuple[int, ...]
+    alphabet: int = 2
+
+    def __post_init__(self) -> None:
+        if not self.symbols:
+            raise ConfigurationError("payload: expected at least one symbol, got none; give a text")
+        if any(not 0 <= s < self.alphabet for s in self.symbols):
+            raise ConfigurationError(
+                f"payload: expected symbols from 0 to {self.alphabet - 1}, got another; correct it"
+            )
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    @classmethod
+    def from_bits(cls, bits: str | Sequence[int]) -> Payload:
+        """The payload of a string of 0 and 1, or of a sequence of integers."""
+        if isinstance(bits, str):
+            if not re.fullmatch("[01]+", bits):
+                raise ConfigurationError(
+                    f"payload bits: expected a string of 0 and 1, got {bits[:40]!r}; correct it"
+                )
+            return cls(tuple(map(int, bits)))
+        return cls(tuple(int(b) for b in bits))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Payload:
+        """Eight Symbols a byte, most significant bit first."""
+        return cls(tuple(int(b) for b in np.unpackbits(np.frombuffer(data, np.uint8))))
+
+    @classmethod
+    def from_hex(cls, digits: str) -> Payload:
+        """Four Symbols a hexadecimal digit, most significant bit first."""
+        if not re.fullmatch("[0-9a-fA-F]+", digits):
+            raise ConfigurationError(
+                f"payload: expected hexadecimal digits, got {digits[:40]!r}; correct it"
+            )
+        return cls(tuple(int(b) for d in digits for b in f"{int(d, 16):04b}"))
+
+    @classmethod
+    def from_text(cls, text: str) -> Payload:
+        """The bits of a text in UTF-8."""
+        return cls.from_bytes(text.encode())
+
+    @classmethod
+    def random(cls, size: int, rng: np.random.Generator) -> Payload:
+        """Independent fair bits."""
+        return cls(tuple(int(b) for b in rng.integers(0, 2, size)))
+
+    @property
+    def bits(self) -> str:
+        """The Symbols as a string of digits (bits only for an alphabet of two)."""
+        return "".join(map(str, self.symbols))
+
+    @property
+    def hex(self) -> str | None:
+        """Hexadecimal digits, or None where the bits do not fill whole digits."""
+        if self.alphabet != 2 or len(self) % 4:
+            return None
+        return "".join(f"{int(self.bits[i : i + 4], 2):x}" for i in range(0, len(self), 4))
+
+    @property
+    def text(self) -> str | None:
+        """The printable UTF-8 text whose bits these are, or None where there is none."""
+        if self.alphabet != 2 or len(self) % 8:
+            return None
+        data = bytes(int(self.bits[i : i + 8], 2) for i in range(0, len(self), 8))
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            return None
+        return text if text.isprintable() else None
+
+    def array(self) -> NDArray[np.int64]:
+        """Symbols (size,) as integers."""
+        return np.array(self.symbols, dtype=np.int64)
+
+    def errors(self, other: Payload) -> int:
+        """Number of Symbols that differ; raises `ConfigurationError` for another size."""
+        if len(self) != len(other):
+            raise ConfigurationError(
+                f"payload: expected {len(self)} symbols, got {len(other)}; use the key it was "
+                "injected with"
+            )
+        return int(np.count_nonzero(self.array() != other.array()))

@@ -1,0 +1,73 @@
+"""Class folders: `train/<class>/<image>` and `test/<class>/<image>`, at any depth."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nnw_onnx.datasets._image_files import decoded_images, is_image
+from nnw_onnx.datasets._samples import chosen, samples
+from nnw_onnx.datasets._sources import Source
+from nnw_onnx.errors import DatasetError
+from nnw_onnx.vocabulary import Samples
+
+SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "valid", "validation")}
+
+
+def has_split_folders(names: list[str]) -> bool:
+    """Whether some image lies in a class folder of a folder named like a split."""
+    folders = {f for group in SPLIT_FOLDERS.values() for f in group}
+    return any(is_image(n) and _folder(n, 3) in folders for n in names)
+
+
+def load_class_folders(
+    source: Source,
+    split: str,
+    *,
+    only_split: str | None = None,
+    size: tuple[int, int] | None = None,
+    limit: int | None = None,
+) -> Samples:
+    """Samples of one split, ordered by class name and file name.
+
+    Args:
+        source: the files.
+        split: "train" or "test".
+        only_split: the split that all class folders belong to, where no folder names it.
+        size: see `decoded_images`.
+        limit: number of evenly spaced entries, which keeps classes in proportion.
+    """
+    images = [n for n in source.names if is_image(n)]
+    found = _in_split(source, images, split) if only_split is None else images
+    found = [n for n in found if _folder(n, 2)]
+    if not found or only_split not in (None, split):
+        raise DatasetError(
+            f"{source.title}: expected images as {split}/<class>/<image>, got none among "
+            f"{len(images)} images; correct the path, or set the option only_split for class "
+            "folders without one"
+        )
+    found.sort(key=lambda n: (_folder(n, 2), n))
+    classes = sorted({_folder(n, 2) for n in images})
+    index = {name: i for i, name in enumerate(classes)}
+    names = [found[i] for i in chosen(len(found), limit)]
+    labels = np.array([index[_folder(n, 2)] for n in names], np.int64)
+    return samples(decoded_images(source, names, size), labels, classes, source.title)
+
+
+def _in_split(source: Source, images: list[str], split: str) -> list[str]:
+    for folder in SPLIT_FOLDERS[split]:
+        found = [n for n in images if _folder(n, 3) == folder]
+        tops = {tuple(n.split("/")[:-3]) for n in found}
+        if len(tops) > 1:
+            raise DatasetError(
+                f"{source.title}: expected one folder named {folder!r}, got {len(tops)}; give "
+                "the folder above one of them as path"
+            )
+        if found:
+            return found
+    return []
+
+
+def _folder(name: str, position: int) -> str:
+    """The part of a name `position` places from its end: 2 is the class, 3 the split."""
+    parts = name.split("/")
+    return parts[-position] if len(parts) >= position else ""

@@ -1,0 +1,101 @@
+"""Arrays of an .npz file, read as untrusted input: sizes are checked before anything is loaded."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnw_onnx.datasets._samples import check_size
+from nnw_onnx.errors import DatasetError
+
+_SUFFIX = ".npy"
+_MAX_HEADER = 10_000
+
+
+class NpzArrays:
+    """Arrays by name.
+
+    Attributes:
+        names: names of the arrays, in the order of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """List the arrays.
+
+        Raises:
+            DatasetError: the file is missing or is no .npz file.
+        """
+        self._path = path
+        if not path.is_file():
+            raise DatasetError(
+                f"{path.name or path}: expected an .npz file, got nothing of this name; correct "
+                "the option path"
+            )
+        with self._opened() as archive:
+            stored = archive.namelist()
+        self.names = [n.removesuffix(_SUFFIX) for n in stored if n.endswith(_SUFFIX)]
+
+    def read(self, name: str) -> NDArray[Any]:
+        """One array; object arrays are refused, since only unpickling could read them.
+
+        Raises:
+            DatasetError: it is broken, larger than the limit, or an array of objects.
+        """
+        title = f"{self._path.name}: {name}"
+        with self._opened() as archive:
+            with archive.open(name + _SUFFIX) as file:
+                shape, dtype = _header(file)
+            if dtype.hasobject:
+                raise DatasetError(
+                    f"{title}: expected numbers or texts, got Python objects, which "
+                    "are never read; save it as a plain array"
+                )
+            check_size(title, shape, max(dtype.itemsize, 1))
+            size = archive.getinfo(name + _SUFFIX).file_size
+            if size < math.prod(shape) * dtype.itemsize:
+                raise ValueError(f"{size} bytes for an array of shape {shape}")
+            with archive.open(name + _SUFFIX) as file:
+                array: NDArray[Any] = np.lib.format.read_array(
+                    file, allow_pickle=False, max_header_size=_MAX_HEADER
+                )
+        return array
+
+    @contextmanager
+    def _opened(self) -> Iterator[zipfile.ZipFile]:
+        try:
+            with zipfile.ZipFile(self._path) as archive:
+                yield archive
+        except (
+            OSError,
+            EOFError,
+            ValueError,
+            KeyError,
+            NotImplementedError,
+            RuntimeError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
+            raise DatasetError(
+                f"{self._path.name}: expected a whole .npz file, got: "
+                f"{' '.join(str(error).split())}; save it again"
+            ) from error
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in readers:
+        raise ValueError(f"version {version} of the .npy form")
+    shape, _, dtype = readers[version](file, max_header_size=_MAX_HEADER)
+    return tuple(shape), dtype

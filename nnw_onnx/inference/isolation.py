@@ -1,0 +1,341 @@
+"""Isolation: calls in worker processes, so that a crash or a hang costs one item only.
+
+A model can kill the runtime, never return, or ask for more memory than there is. Workers are
+fresh processes (never forks), each with one thread of arithmetic, a memory limit and a time limit.
+
+The memory limit is RLIMIT_DATA on Linux: heap and anonymous mappings count, mapped files and the
+address space that CUDA only reserves do not. Other systems do not enforce such a limit, so there
+`memory_bytes` has no effect and the time limit is the only guard.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from multiprocessing.reduction import ForkingPickler
+from types import TracebackType
+from typing import Any, Generic, Literal, Self, TypeVar
+
+from nnw_onnx.errors import ConfigurationError, InferenceError, NnwError
+from nnw_onnx.inference.runtime import THREAD_VARIABLES
+
+DEFAULT_TIMEOUT = 600.0
+MIN_MEMORY = 256 * 2**20
+_NO_MEMORY = "ran out of memory"
+# PickleError, reached without its module, which is banned because no file may be unpickled.
+_UNSENDABLE = next(c for c in Exception.__subclasses__() if c.__name__ == "PickleError")
+
+Item = TypeVar("Item")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[T]):
+    """What became of one item.
+
+    Attributes:
+        kind: "done" with a value, or "failed" with a reason.
+        value: the function's value, or None.
+        error: why it failed, one line, or None.
+    """
+
+    kind: Literal["done", "failed"]
+    value: T | None = None
+    error: str | None = None
+
+    def unwrap(self) -> T:
+        """The value.
+
+        Raises:
+            InferenceError: the item failed; the message is the reason.
+        """
+        if self.kind == "failed":
+            raise InferenceError(self.error or "failed")
+        return self.value  # type: ignore[return-value]  # None may be the function's own value
+
+
+class WorkerTracebackError(Exception):
+    """The traceback of a bug inside a worker: the cause of the error raised in the parent."""
+
+
+class IsolatedPool:
+    """Worker processes that survive what they run; use it as a context manager.
+
+    Example:
+        with IsolatedPool(2, timeout=60) as pool:
+            outcomes = list(pool.map(function, items))
+    """
+
+    def __init__(
+        self,
+        workers: int = 1,
+        timeout: float = DEFAULT_TIMEOUT,
+        memory_bytes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        quiet: bool = True,
+    ) -> None:
+        """Describe the pool; workers start with the first item.
+
+        Args:
+            workers: number of processes.
+            timeout: seconds an item may take, the initializer in a new worker included.
+            memory_bytes: limit of a worker's private memory (Linux only), or None.
+            initializer: called in each worker before its first item; must be importable.
+            initargs: its arguments.
+            quiet: whether what workers print is thrown away.
+        """
+        leave_if_importing_main()
+        if workers < 1 or not (timeout > 0 and math.isfinite(timeout)):
+            raise ConfigurationError(
+                f"workers: expected at least 1 and a finite time limit above 0 s, got {workers} "
+                f"and {timeout:g} s; correct them"
+            )
+        if memory_bytes is not None and memory_bytes < MIN_MEMORY:
+            raise ConfigurationError(
+                f"memory limit: expected at least {MIN_MEMORY} bytes, which an idle worker with "
+                f"onnxruntime needs, got {memory_bytes}; raise it"
+            )
+        from pebble import ProcessPool
+
+        self._workers = workers
+        self._timeout = timeout
+        prepare = bytes(ForkingPickler.dumps((initializer, initargs)))
+        self._pool: Any = ProcessPool(
+            max_workers=workers,
+            initializer=_start_worker,
+            initargs=(memory_bytes, quiet, prepare),
+            context=multiprocessing.get_context("spawn"),
+        )
+        self._started = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End all workers at once, whatever they are doing."""
+        self._pool.stop()
+        self._pool.join()
+
+    def map(self, function: Callable[[Item], T], items: Iterable[Item]) -> Iterator[Outcome[T]]:
+        """Outcomes of `function(item)` in the order of the items.
+
+        Only a few items more than there are workers are taken from `items` ahead of the outcomes.
+
+        Args:
+            function: importable (not a lambda).
+            items: values that can be sent to another process.
+
+        Raises:
+            ConfigurationError: the workers cannot start.
+            Exception: an error inside `function` that is no `NnwError` is a bug and is raised
+                here, caused by the worker's traceback.
+        """
+        pending: deque[Any] = deque()
+        try:
+            for item in items:
+                pending.append(self._schedule(function, item))
+                if len(pending) > self._workers:
+                    yield self._outcome(pending.popleft())
+            while pending:
+                yield self._outcome(pending.popleft())
+        except KeyboardInterrupt:
+            self.stop()
+            raise
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def _schedule(self, function: Callable[..., Any], item: object) -> Any:
+        call = bytes(ForkingPickler.dumps((function, item)))
+        with _interrupts_blocked():
+            return self._pool.schedule(_call, args=(call,), timeout=self._timeout)
+
+    def _outcome(self, future: Any) -> Outcome[Any]:
+        from pebble import ProcessExpired
+
+        try:
+            answer = future.result()
+        except FutureTimeoutError:
+            return Outcome("failed", error=f"took longer than {self._timeout:g} s")
+        except ProcessExpired as error:
+            return Outcome("failed", error=_death(error.exitcode))
+        except BrokenProcessPool:
+            raise ConfigurationError(_not_started(self._started)) from None
+        self._started = True
+        return _opened(answer)
+
+
+def run_isolated(
+    function: Callable[..., Any],
+    *args: Any,
+    timeout: float = DEFAULT_TIMEOUT,
+    memory_bytes: int | None = None,
+) -> Outcome[Any]:
+    """The outcome of one call `function(*args)` in a process of its own."""
+    with IsolatedPool(1, timeout, memory_bytes) as pool:
+        return next(pool.map(_spread, [(function, args)]))
+
+
+def leave_if_importing_main() -> None:
+    """End this process where it is a worker that is only importing the user's script.
+
+    A script without `if __name__ == "__main__":` calls us again in each worker; the parent then
+    says so in one line, and the workers say nothing.
+    """
+    # The flag by which the standard library itself recognises this situation.
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        os._exit(1)
+
+
+_prepare: bytes | None = None
+
+
+def _start_worker(memory_bytes: int | None, quiet: bool, prepare: bytes) -> None:
+    """Set up a worker; pebble calls it before the first item."""
+    global _prepare  # noqa: PLW0603 - the state of a worker process is the process
+    _prepare = prepare
+    if quiet:
+        _silence()
+    # pebble's handler cannot run while native code hangs; the default ends the process at once.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _one_thread()
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    _limit_memory(memory_bytes)
+
+
+def _call(call: bytes) -> bytes:
+    """Run one item inside the worker; whatever happens becomes bytes."""
+    global _prepare  # noqa: PLW0603 - as above
+    try:
+        if _prepare is not None:
+            initializer, initargs = ForkingPickler.loads(_prepare)
+            if initializer is not None:
+                initializer(*initargs)
+            _prepare = None
+        function, item = ForkingPickler.loads(call)
+        return bytes(ForkingPickler.dumps(("done", function(item))))
+    except NnwError as error:
+        return bytes(ForkingPickler.dumps(("failed", " ".join(str(error).split()))))
+    except MemoryError:
+        return bytes(ForkingPickler.dumps(("failed", _NO_MEMORY)))
+    except Exception as error:  # noqa: BLE001 - the edge of a process: all is raised in the parent
+        return _bug(error)
+
+
+def _bug(error: Exception) -> bytes:
+    text = traceback.format_exc()
+    try:
+        sent = bytes(ForkingPickler.dumps(error))
+        ForkingPickler.loads(sent)
+    except (TypeError, AttributeError, ValueError, _UNSENDABLE):
+        sent = bytes(ForkingPickler.dumps(RuntimeError(f"{type(error).__name__}: {error}")))
+    return bytes(ForkingPickler.dumps(("bug", (sent, text))))
+
+
+def _opened(answer: bytes) -> Outcome[Any]:
+    kind, content = ForkingPickler.loads(answer)
+    if kind == "bug":
+        sent, text = content
+        raise ForkingPickler.loads(sent) from WorkerTracebackError(f"\n{text}")
+    if kind == "failed":
+        return Outcome("failed", error=content)
+    return Outcome("done", value=content)
+
+
+def _spread(call: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
+    function, args = call
+    return function(*args)
+
+
+def _death(exitcode: int) -> str:
+    if exitcode >= 0:
+        return f"ended its process with exit code {exitcode}"
+    number = -exitcode
+    try:
+        name = f" ({signal.Signals(number).name})"
+    except ValueError:
+        name = ""
+    hint = ", perhaps by the system for lack of memory" if number == 9 else ""
+    return f"killed by signal {number}{name}{hint}"
+
+
+def _not_started(started: bool) -> str:
+    if started:
+        return (
+            "workers: expected them to stay alive, got a pool that broke; start the run again, "
+            "which resumes it"
+        )
+    return (
+        "workers: expected worker processes to start, got none that lives; in a script put the "
+        'call under: if __name__ == "__main__":'
+    )
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Start threads and processes so that Ctrl-C is never theirs; the mask is inherited."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _silence() -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
+def _one_thread() -> None:
+    for variable in THREAD_VARIABLES:
+        os.environ[variable] = "1"
+    if "numpy" in sys.modules:
+        with contextlib.suppress(ImportError):
+            from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # no types
+
+            threadpool_limits(1)
+
+
+def _limit_memory(memory_bytes: int | None) -> None:
+    if memory_bytes is None or sys.platform != "linux":
+        return
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def _follow_parent() -> None:
+    """End a worker whose parent is gone, even while native code hangs."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

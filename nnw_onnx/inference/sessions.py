@@ -1,0 +1,283 @@
+"""Sessions: one graph with the weights of one variant, run by onnxruntime.
+
+The weights are given through `SessionOptions.add_external_initializers`, which replaces them before
+the graph is optimised; `add_initializer` does so afterwards and is silently wrong wherever a weight
+was fused or folded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnw_onnx.errors import InferenceError
+from nnw_onnx.inference import _pieces
+from nnw_onnx.inference.runtime import load_runtime, one_line
+
+Optimization = Literal["disable", "basic", "extended", "all"]
+
+_LEVELS = {
+    "disable": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
+_FATAL_ONLY = 4
+_DTYPES = {"float": "float32", "double": "float64"}
+# Element types of onnx.TensorProto that numpy has no name for: number and bytes of an element.
+_EXTENSION_TYPES = {
+    "bfloat16": (16, 2),
+    "float8_e4m3fn": (17, 1),
+    "float8_e4m3fnuz": (18, 1),
+    "float8_e5m2": (19, 1),
+    "float8_e5m2fnuz": (20, 1),
+}
+
+
+class RunnableGraph(Protocol):
+    """What a session is made of (see `nnw_onnx.graph`).
+
+    Attributes:
+        model: serialised graph whose replaceable initializers are marked external.
+        initializers: name -> array in the file's layout and dtype, for those initializers.
+        folder: where external tensors that are not among `initializers` lie, or None.
+    """
+
+    @property
+    def model(self) -> bytes:
+        """The serialised graph."""
+        ...
+
+    @property
+    def initializers(self) -> Mapping[str, NDArray[Any]]:
+        """The weights of this variant."""
+        ...
+
+    @property
+    def folder(self) -> Path | None:
+        """Where other external tensors lie."""
+        ...
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """How networks are run; the same for every network of an evaluation.
+
+    Attributes:
+        providers: execution providers in order of preference.
+        threads: threads within one operator; operators run one after another.
+        optimization: level of graph optimisation.
+    """
+
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    threads: int = 1
+    optimization: Optimization = "all"
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output of a graph.
+
+    Attributes:
+        name: its name.
+        shape: sizes; a name or None where a size is free.
+        dtype: numpy name of the element type; the runtime's own words for what is no tensor.
+    """
+
+    name: str
+    shape: tuple[int | str | None, ...]
+    dtype: str
+
+
+class Session:
+    """A network ready to run.
+
+    Attributes:
+        inputs: graph inputs without a default value.
+        outputs: graph outputs.
+        providers: execution providers that the runtime really uses.
+    """
+
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    providers: tuple[str, ...]
+
+    def __init__(
+        self, runnable: RunnableGraph, settings: SessionSettings = SessionSettings()
+    ) -> None:
+        """Make the session.
+
+        Raises:
+            InferenceError: the runtime refuses the graph, or does not use a provider asked for.
+        """
+        runtime = load_runtime()
+        self._errors = _runtime_errors(runtime)
+        _check_available(settings.providers, runtime.get_available_providers())
+        if "CUDAExecutionProvider" in settings.providers and hasattr(runtime, "preload_dlls"):
+            runtime.preload_dlls()
+        options = _session_options(runtime, settings, runnable.folder)
+        # The values alias the arrays, which therefore must live until the session has copied them.
+        values = {name: _value(runtime, name, a) for name, a in runnable.initializers.items()}
+        try:
+            if values:
+                options.add_external_initializers(list(values), list(values.values()))
+            self._session = runtime.InferenceSession(
+                runnable.model, options, providers=list(settings.providers)
+            )
+        except self._errors as error:
+            raise InferenceError(
+                f"model: expected a graph that onnxruntime runs, got: {_clean(error)}; "
+                "see whether onnxruntime alone loads the file"
+            ) from error
+        self.providers = tuple(self._session.get_providers())
+        _check_used(settings.providers, self.providers)
+        self.inputs = tuple(map(_tensor_info, self._session.get_inputs()))
+        self.outputs = tuple(map(_tensor_info, self._session.get_outputs()))
+
+    def run(
+        self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
+    ) -> list[NDArray[Any]]:
+        """Values of the outputs (all of them, or those named) for one set of inputs.
+
+        Raises:
+            InferenceError: the runtime refuses the inputs or fails while it runs.
+        """
+        try:
+            values = self._session.run(None if outputs is None else list(outputs), dict(feeds))
+        except self._errors as error:
+            raise InferenceError(
+                f"model: expected it to run, got: {_clean(error)}; check the inputs' shapes and "
+                "values, and the memory limit"
+            ) from error
+        names = [o.name for o in self.outputs] if outputs is None else outputs
+        for name, value in zip(names, values, strict=True):
+            if not isinstance(value, np.ndarray):
+                raise InferenceError(
+                    f"output {name!r}: expected a tensor, got a {type(value).__name__}; export "
+                    "the network without sequences and maps (zipmap=False in skl2onnx)"
+                )
+        return list(values)
+
+    def predict(
+        self,
+        inputs: NDArray[Any],
+        batch_size: int = 256,
+        outputs: Sequence[str] | None = None,
+    ) -> list[NDArray[Any]]:
+        """Run many samples in pieces.
+
+        A batch size that is fixed in the graph wins over `batch_size`; the last piece is then
+        filled up with copies of its last sample, whose answers are cut off again.
+
+        Args:
+            inputs: (n, ...) samples; converted to the input's element type.
+            batch_size: samples a run where the graph leaves it open.
+            outputs: names of the outputs wanted; None for all.
+
+        Returns:
+            One array (n, ...) for each output.
+
+        Raises:
+            InferenceError: the graph has not exactly one input without a default, the samples do
+                not fit it, an output has no batch axis, or the runtime fails.
+        """
+        info = _pieces.only_input(self.inputs)
+        _pieces.check_samples(info, inputs, batch_size)
+        fixed = _pieces.fixed_batch(info)
+        size = fixed or batch_size
+        names = [o.name for o in self.outputs] if outputs is None else list(outputs)
+        collected: list[list[NDArray[Any]]] = [[] for _ in names]
+        for start in range(0, len(inputs), size):
+            piece = _pieces.converted(info, inputs[start : start + size])
+            kept = len(piece)
+            if fixed:
+                piece = _pieces.filled_up(piece, fixed)
+            for i, value in enumerate(self.run({info.name: piece}, names)):
+                _pieces.check_batch_axis(names[i], value, len(piece))
+                collected[i].append(value[:kept])
+        return [np.concatenate(values) for values in collected]
+
+
+def _session_options(runtime: Any, settings: SessionSettings, folder: Path | None) -> Any:
+    if settings.threads < 1:
+        raise InferenceError(
+            f"threads: expected at least 1, got {settings.threads}; correct the session settings"
+        )
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = settings.threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+    level = _LEVELS[settings.optimization]
+    options.graph_optimization_level = getattr(runtime.GraphOptimizationLevel, level)
+    options.log_severity_level = _FATAL_ONLY
+    options.use_deterministic_compute = True
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    if folder is not None:
+        entry = "session.model_external_initializers_file_folder_path"
+        options.add_session_config_entry(entry, str(folder))
+    return options
+
+
+def _value(runtime: Any, name: str, array: NDArray[Any]) -> Any:
+    contiguous = np.ascontiguousarray(array).reshape(array.shape)
+    if array.dtype.name in _EXTENSION_TYPES:
+        number, size = _EXTENSION_TYPES[array.dtype.name]
+        bits = contiguous.view(np.dtype(f"uint{8 * size}"))
+        return runtime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, number)
+    if array.dtype.kind not in "fiub":
+        raise InferenceError(
+            f"initializer {name!r}: expected numbers that onnxruntime takes, got "
+            f"{array.dtype.name}; leave it inside the model"
+        )
+    return runtime.OrtValue.ortvalue_from_numpy(contiguous)
+
+
+def _check_available(asked: Sequence[str], available: Sequence[str]) -> None:
+    missing = [name for name in asked if name not in available]
+    if missing or not asked:
+        raise InferenceError(
+            f"providers: expected some of {', '.join(available)}; got "
+            f"{', '.join(missing) or 'none'}; correct the name, or install the distribution of "
+            "onnxruntime that has it"
+        )
+
+
+def _check_used(asked: Sequence[str], used: Sequence[str]) -> None:
+    missing = [name for name in asked if name not in used]
+    if missing:
+        raise InferenceError(
+            f"providers: expected {', '.join(asked)}, got {', '.join(used)}: onnxruntime could "
+            f"not start {', '.join(missing)}; install its driver and libraries (for CUDA: "
+            "'pip install nnw-onnx[cuda]'), or ask for CPUExecutionProvider"
+        )
+
+
+def _runtime_errors(runtime: Any) -> tuple[type[Exception], ...]:
+    state = runtime.capi.onnxruntime_pybind11_state
+    found = [v for v in vars(state).values() if isinstance(v, type) and issubclass(v, Exception)]
+    return (*found, RuntimeError, ValueError, TypeError, MemoryError)
+
+
+def _clean(error: Exception) -> str:
+    # Places in the runtime's source code and signatures of its functions help nobody here.
+    text = re.sub(r"\S*/onnxruntime/\S+:\d+ ", "", one_line(error, 5000))
+    text = re.sub(r"(void\*? )?onnxruntime::[\w:]+\(.*?\) ", "", text)
+    text = one_line(text.removeprefix("[ONNXRuntimeError] : "))
+    if isinstance(error, MemoryError) or "bad_alloc" in text or "Failed to allocate" in text:
+        return "too little memory for it"
+    return text
+
+
+def _tensor_info(node: Any) -> TensorInfo:
+    kind = str(node.type)
+    if kind.startswith("tensor(") and kind.endswith(")"):
+        inner = kind[len("tensor(") : -1]
+        kind = _DTYPES.get(inner, inner)
+    return TensorInfo(str(node.name), tuple(node.shape or ()), kind)

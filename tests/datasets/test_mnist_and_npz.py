@@ -1,0 +1,192 @@
+"""MNIST idx files and .npz files, broken and hostile ones among them."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnw_onnx.datasets import _samples
+from nnw_onnx.datasets.mnist import Mnist, read_idx
+from nnw_onnx.datasets.npz import Npz
+from nnw_onnx.errors import DatasetError
+
+from .conftest import idx
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("separator", ["-", "."])
+def test_idx_files_are_read(mnist_folder, zipped, separator):
+    folder = mnist_folder(zipped=zipped, separator=separator)
+    found = Mnist(folder).load("train")
+    rng = np.random.Generator(np.random.PCG64(5))
+    expected = rng.integers(0, 256, (6, 3, 2), dtype=np.uint8)
+    np.testing.assert_array_equal(found.inputs[..., 0], expected)
+    assert found.labels.tolist() == list(range(6))
+    assert len(Mnist(folder, limit=2).load("test")) == 2
+
+
+def test_missing_files_are_named(tmp_path):
+    message = "expected a file t10k-images-idx3-ubyte or t10k-images-idx3-ubyte.gz, got none; give"
+    with pytest.raises(DatasetError, match=message):
+        Mnist(tmp_path).load("test")
+
+
+def test_labels_of_another_number_are_refused(mnist_folder):
+    folder = mnist_folder()
+    (folder / "t10k-labels-idx1-ubyte").write_bytes(idx(np.zeros(3, np.uint8)))
+    with pytest.raises(DatasetError, match=r"as many labels as images, got 3 and 4; get"):
+        Mnist(folder).load("test")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "got an empty file"),
+        (b"\x00\x00\x0d\x01" + bytes(4), "got 00000d01"),
+        (b"\x00\x00\x08\x03" + bytes(12), "got 00000803"),
+        (b"\x00\x00\x08\x01\x00", "got 00000801"),
+        (b"\x00\x00\x08\x01\x00\x00\x00\x02\x00", "expected 2 bytes as its header says, got 1"),
+        (b"\x00\x00\x08\x01\x00\x00\x00\x01ab", "expected 1 bytes as its header says, got more"),
+        (gzip.compress(idx(np.zeros(9, np.uint8)))[:-9], "expected a whole idx file, got: "),
+        (b"\x1f\x8b nonsense", "expected a whole idx file, got: "),
+    ],
+)
+def test_broken_idx_files_are_one_line(tmp_path, content, message):
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(DatasetError, match=message) as caught:
+        read_idx(tmp_path / "x", 1)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_idx_bomb_is_refused_by_its_header(tmp_path, monkeypatch):
+    (tmp_path / "x").write_bytes(b"\x00\x00\x08\x03" + b"\xff" * 12)
+    with pytest.raises(DatasetError, match=r"x: expected at most 8 GiB"):
+        read_idx(tmp_path / "x", 3)
+
+
+def _npz(path: Path, **arrays) -> Path:
+    np.savez_compressed(path, **arrays)
+    return path
+
+
+def test_the_usual_names_are_read(tmp_path):
+    rng = np.random.Generator(np.random.PCG64(1))
+    images = rng.integers(0, 256, (5, 4, 3, 3), dtype=np.uint8)
+    labels = np.array([[0], [1], [2], [1], [0]])
+    path = _npz(tmp_path / "d.npz", x_test=images, y_test=labels, y_train=np.array([6]))
+    found = Npz(path).load("test")
+    np.testing.assert_array_equal(found.inputs, images)
+    assert found.labels.tolist() == [0, 1, 2, 1, 0]
+    assert found.classes == tuple("0123456")
+    assert Npz(path, classes=10).load("test").classes == tuple("0123456789")
+    assert Npz(path, limit=2).load("test").labels.tolist() == [0, 2]
+
+
+def test_layouts_and_types_of_inputs(tmp_path):
+    planes = np.arange(24, dtype=np.float64).reshape(1, 3, 4, 2)
+    labels = np.array([1], np.uint8)
+    found = Npz(_npz(tmp_path / "a.npz", inputs=planes, labels=labels), layout="NCHW").load("train")
+    np.testing.assert_array_equal(found.inputs, planes.transpose(0, 2, 3, 1))
+    assert found.inputs.dtype == np.float32
+    gray = np.zeros((1, 4, 2), np.uint8)
+    path = _npz(tmp_path / "b.npz", inputs=gray, labels=labels, classes=np.array(["no", "yes"]))
+    found = Npz(path).load("test")
+    assert found.inputs.shape == (1, 4, 2, 1)
+    assert found.classes == ("no", "yes")
+    table = np.zeros((1, 7), np.int16)
+    assert Npz(_npz(tmp_path / "c.npz", inputs=table, labels=labels)).load("test").inputs.ndim == 2
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"images": np.zeros(2)}, "expected arrays x_test and y_test.*got images; rename"),
+        (
+            {"inputs": np.zeros((2, 3)), "labels": np.zeros(2)},
+            "labels to be integer classes.*float",
+        ),
+        ({"inputs": np.zeros((2, 3)), "labels": np.zeros((2, 2), int)}, r"integer classes \(n,\)"),
+        ({"inputs": np.zeros((2, 3)), "labels": np.zeros(3, int)}, "one label for each entry"),
+        ({"inputs": np.zeros(2), "labels": np.zeros(2, int)}, r"each entry \(n, ...\)"),
+        ({"inputs": np.array([["a"]]), "labels": np.zeros(1, int)}, "inputs that are numbers"),
+        ({"inputs": np.zeros((1, 1)), "labels": np.array([-1])}, "labels from 0 to 1, got -1"),
+        (
+            {"inputs": np.array([{}]), "labels": np.zeros(1, int)},
+            "inputs: expected numbers or texts, got Python objects, which are never read",
+        ),
+    ],
+)
+def test_unfit_npz_files_are_said(tmp_path, arrays, message):
+    with pytest.raises(DatasetError, match=message):
+        Npz(_npz(tmp_path / "d.npz", **arrays)).load("test")
+
+
+def test_missing_and_broken_npz_files_are_one_line(tmp_path):
+    with pytest.raises(DatasetError, match=r"d.npz: expected an .npz file, got nothing of this na"):
+        Npz(tmp_path / "d.npz").load("test")
+    path = _npz(tmp_path / "d.npz", inputs=np.zeros((9, 9)), labels=np.zeros(9, int))
+    whole = path.read_bytes()
+    cuts = [whole[: len(whole) // 2], b"", whole[:60] + bytes(40) + whole[100:]]
+    for content in cuts:
+        path.write_bytes(content)
+        with pytest.raises(
+            DatasetError, match=r"d.npz: expected a whole .npz file, got: "
+        ) as caught:
+            Npz(path).load("test")
+        assert "\n" not in str(caught.value)
+
+
+def _raw_npz(path: Path, header: str, content: bytes = b"", version: int = 1) -> Path:
+    text = header.encode() + b"\n"
+    npy = b"\x93NUMPY" + bytes((version, 0)) + len(text).to_bytes(2, "little") + text + content
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("inputs.npy", npy)
+        buffer = io.BytesIO()
+        np.save(buffer, np.zeros(1, int))
+        archive.writestr("labels.npy", buffer.getvalue())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (
+            "{'descr': '<f8', 'fortran_order': False, 'shape': (1048576, 1048576)}",
+            "inputs: expected at most 8 GiB, got 8.19e",
+        ),
+        (
+            "{'descr': '<f8', 'fortran_order': False, 'shape': (10, 10)}",
+            "expected a whole .npz file, got: .* bytes for an array of shape",
+        ),
+        (
+            "{'descr': '|O', 'fortran_order': False, 'shape': (1,)}",
+            "got Python objects, which are never read",
+        ),
+        ("{'descr': __import__('os')}", "expected a whole .npz file, got: "),
+        ("{" + " " * 20_000 + "}", "expected a whole .npz file, got: "),
+    ],
+)
+def test_hostile_headers_are_refused_before_anything_is_read(tmp_path, header, message):
+    with pytest.raises(DatasetError, match=message):
+        Npz(_raw_npz(tmp_path / "d.npz", header)).load("test")
+
+
+def test_an_unknown_version_is_refused(tmp_path):
+    path = _raw_npz(tmp_path / "d.npz", "{}", version=9)
+    with pytest.raises(DatasetError, match=r"got: version \(9, 0\) of the .npy form; save"):
+        Npz(path).load("test")
+
+
+def test_an_npz_bomb_is_refused_by_its_size(tmp_path, monkeypatch):
+    path = _npz(tmp_path / "d.npz", inputs=np.zeros((2**10, 2**10)), labels=np.zeros(2**10, int))
+    assert path.stat().st_size < 2**15
+    monkeypatch.setattr(_samples, "MAX_BYTES", 2**20)
+    with pytest.raises(
+        DatasetError, match=r"d.npz: inputs: expected at most 0.000977 GiB, got 0.0"
+    ):
+        Npz(path).load("test")

@@ -1,0 +1,293 @@
+"""Sessions: weights, providers, batches, element types and errors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from nnw_onnx.errors import InferenceError
+from nnw_onnx.inference import Session, SessionSettings, TensorInfo, sessions
+
+from .graphs import Graph, convolution_with_batch_norm, external, graph_of, simple
+
+
+def test_variants_are_bit_identical_to_loading_the_changed_file():
+    rng = np.random.Generator(np.random.PCG64(1))
+    model = convolution_with_batch_norm(rng)
+    skeleton = external(model, ["w"])
+    x = rng.normal(size=(5, 3, 8, 8)).astype(np.float32)
+    for _ in range(3):
+        weights = rng.normal(size=(8, 3, 3, 3)).astype(np.float32)
+        changed = onnx.ModelProto()
+        changed.CopyFrom(model)
+        changed.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights, "w"))
+        expected = Session(Graph(changed.SerializeToString())).predict(x)[0]
+        session = Session(Graph(skeleton, {"w": weights}))
+        weights[...] = 0
+        np.testing.assert_array_equal(session.predict(x)[0], expected)
+        assert np.abs(expected).max() > 1
+
+
+def test_optimization_levels_agree_and_are_what_was_asked(monkeypatch):
+    rng = np.random.Generator(np.random.PCG64(2))
+    graph = Graph(convolution_with_batch_norm(rng).SerializeToString())
+    x = rng.normal(size=(2, 3, 8, 8)).astype(np.float32)
+    seen = []
+    original = onnxruntime.InferenceSession
+
+    def watched(model, options, **rest):
+        seen.append(options)
+        return original(model, options, **rest)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", watched)
+    values = [
+        Session(graph, SessionSettings(threads=2, optimization=level)).predict(x)[0]
+        for level in ("disable", "basic", "extended", "all")
+    ]
+    for value in values:
+        np.testing.assert_allclose(value, values[0], rtol=1e-5, atol=1e-5)
+    levels = onnxruntime.GraphOptimizationLevel
+    assert [o.graph_optimization_level for o in seen] == [
+        levels.ORT_DISABLE_ALL,
+        levels.ORT_ENABLE_BASIC,
+        levels.ORT_ENABLE_EXTENDED,
+        levels.ORT_ENABLE_ALL,
+    ]
+    assert {(o.intra_op_num_threads, o.inter_op_num_threads) for o in seen} == {(2, 1)}
+    assert seen[0].get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+def test_half_and_bfloat16_weights_keep_their_bits():
+    values = np.array([[1.0, -2.5, 3.25]])
+    for dtype, kind in ((np.float16, 10), (ml_dtypes.bfloat16, 16)):
+        stored = values.astype(dtype)
+        tensor = helper.make_tensor("w", kind, stored.shape, stored.tobytes(), raw=True)
+        nodes = [
+            helper.make_node("Cast", ["w"], ["f"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["x", "f"], ["y"]),
+        ]
+        model = graph_of(nodes, {"x": ["n", 3]}, {"y": ["n", 3]})
+        model.graph.initializer.append(tensor)
+        graph = Graph(external(model, ["w"]), {"w": stored})
+        np.testing.assert_array_equal(Session(graph).predict(np.ones((1, 3)))[0], values)
+
+
+def test_an_initializer_that_the_runtime_cannot_take_is_named():
+    with pytest.raises(InferenceError, match=r"initializer 'w': expected numbers.*got int4; leave"):
+        Session(replace(simple("Relu", [1], [1]), initializers={"w": np.zeros(2, ml_dtypes.int4)}))
+
+
+def test_external_tensors_are_found_in_the_folder(tmp_path: Path):
+    weights = np.arange(3, dtype=np.float32)
+    (tmp_path / "none").write_bytes(weights.tobytes())
+    node = helper.make_node("Add", ["x", "w"], ["y"])
+    model = graph_of([node], {"x": ["n", 3]}, {"y": ["n", 3]}, {"w": weights})
+    graph = Graph(external(model, ["w"]), folder=tmp_path)
+    np.testing.assert_array_equal(Session(graph).predict(np.zeros((1, 3)))[0], [weights])
+
+
+def test_inputs_outputs_and_providers_are_told():
+    session = Session(simple("Relu", ["batch", 3, None], ["batch", 3, None], TensorProto.DOUBLE))
+    assert session.inputs == (TensorInfo("x", ("batch", 3, None), "float64"),)
+    assert session.outputs[0].name == "y"
+    assert session.providers == ("CPUExecutionProvider",)
+
+
+def test_a_provider_that_is_not_compiled_in_is_refused():
+    with pytest.raises(InferenceError, match=r"expected some of .*CPU.*; got NoSuchProvider; cor"):
+        Session(simple("Relu", [1], [1]), SessionSettings(("NoSuchProvider",)))
+    with pytest.raises(InferenceError, match=r"expected some of .*; got none; correct"):
+        Session(simple("Relu", [1], [1]), SessionSettings(()))
+
+
+def test_a_silent_fall_back_to_the_cpu_is_refused(monkeypatch):
+    asked = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(asked))
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
+    original = onnxruntime.InferenceSession
+
+    def falls_back(model, options, providers):
+        assert providers == list(asked)
+        return original(model, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", falls_back)
+    message = (
+        "providers: expected CUDAExecutionProvider, CPUExecutionProvider, got "
+        "CPUExecutionProvider: onnxruntime could not start CUDAExecutionProvider; install"
+    )
+    with pytest.raises(InferenceError, match=message):
+        Session(simple("Relu", [1], [1]), SessionSettings(asked))
+
+
+def test_threads_below_one_are_refused():
+    with pytest.raises(InferenceError, match=r"threads: expected at least 1, got 0; correct"):
+        Session(simple("Relu", [1], [1]), SessionSettings(threads=0))
+
+
+@pytest.mark.parametrize("batch", ["n", 1, 4, 7, 100])
+@pytest.mark.parametrize("samples", [1, 6, 7, 8])
+def test_batches_answer_each_sample_once(batch, samples):
+    session = Session(simple("Neg", [batch, 3], [batch, 3]))
+    x = np.random.Generator(np.random.PCG64(3)).normal(size=(samples, 3)).astype(np.float32)
+    np.testing.assert_array_equal(session.predict(x, batch_size=3)[0], -x)
+
+
+def test_pieces_have_the_size_asked_for(monkeypatch):
+    sizes = []
+    original = Session.run
+
+    def watched(self, feeds, outputs=None):
+        sizes.append(len(feeds["x"]))
+        return original(self, feeds, outputs)
+
+    monkeypatch.setattr(Session, "run", watched)
+    Session(simple("Neg", ["n", 3], ["n", 3])).predict(np.zeros((7, 3)), 3)
+    Session(simple("Neg", [4, 3], [4, 3])).predict(np.zeros((7, 3)), 3)
+    assert sizes == [3, 3, 1, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        (TensorProto.FLOAT, np.float32),
+        (TensorProto.FLOAT16, np.float16),
+        (TensorProto.DOUBLE, np.float64),
+        (TensorProto.UINT8, np.uint8),
+        (TensorProto.INT64, np.int64),
+        (TensorProto.BOOL, np.bool_),
+    ],
+)
+def test_samples_get_the_element_type_of_the_input(kind, dtype):
+    session = Session(simple("Identity", ["n", 2], ["n", 2], kind))
+    answer = session.predict(np.array([[0.0, 1.0]], np.float32))[0]
+    assert answer.dtype == dtype
+    np.testing.assert_array_equal(answer.astype(np.float32), [[0, 1]])
+
+
+@pytest.mark.parametrize("values", [[[0.5, 1]], [[0, 256]], [[-1, 3]], [[np.nan, 1]]])
+def test_values_that_a_whole_number_input_would_lose_are_refused(values):
+    session = Session(simple("Identity", ["n", 2], ["n", 2], TensorProto.UINT8))
+    with pytest.raises(InferenceError, match=r"whole numbers from 0 to 255 \(uint8\), got float32"):
+        session.predict(np.array(values, np.float32))
+
+
+def test_an_input_of_texts_is_refused():
+    session = Session(simple("Identity", ["n", 2], ["n", 2], TensorProto.STRING))
+    with pytest.raises(InferenceError, match=r"expected an element type of numpy, got string"):
+        session.predict(np.zeros((1, 2)))
+
+
+def test_several_inputs_are_named():
+    node = helper.make_node("Add", ["a", "b"], ["y"])
+    model = graph_of([node], {"a": ["n", 2], "b": [1, 2]}, {"y": ["n", 2]})
+    with pytest.raises(InferenceError, match=r"got 2 \(a \(n, 2\), b \(1, 2\)\); give the others"):
+        Session(Graph(model.SerializeToString())).predict(np.zeros((1, 2)))
+
+
+def test_an_input_with_a_default_value_does_not_count():
+    node = helper.make_node("Add", ["a", "b"], ["y"])
+    arrays = {"b": np.ones((1, 2), np.float32)}
+    model = graph_of([node], {"a": ["n", 2], "b": [1, 2]}, {"y": ["n", 2]}, arrays)
+    answer = Session(Graph(model.SerializeToString())).predict(np.zeros((3, 2)))[0]
+    np.testing.assert_array_equal(answer, np.ones((3, 2)))
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (2, 3, 1), (2,)])
+def test_samples_of_another_shape_are_refused_in_our_words(shape):
+    session = Session(simple("Neg", ["n", 3], ["n", 3]))
+    with pytest.raises(InferenceError, match=r"expected samples of shape \(n, 3\), got \(2"):
+        session.predict(np.zeros(shape))
+
+
+def test_no_samples_and_no_batch_size_are_refused():
+    session = Session(simple("Neg", ["n", 3], ["n", 3]))
+    with pytest.raises(InferenceError, match=r"expected at least one sample, got none"):
+        session.predict(np.zeros((0, 3)))
+    with pytest.raises(InferenceError, match=r"batch size: expected at least 1, got 0"):
+        session.predict(np.zeros((1, 3)), 0)
+
+
+def test_an_output_without_batch_axis_is_refused():
+    session = Session(simple("ReduceSum", ["n", 3], [], keepdims=0))
+    with pytest.raises(InferenceError, match=r"output 'y': expected 2 answers.*got shape \(\); ex"):
+        session.predict(np.zeros((2, 3)))
+
+
+def test_only_the_outputs_asked_for_are_needed():
+    nodes = [
+        helper.make_node("Neg", ["x"], ["y"]),
+        helper.make_node("ReduceSum", ["x"], ["total"], keepdims=0),
+    ]
+    model = graph_of(nodes, {"x": ["n", 3]}, {"y": ["n", 3], "total": []})
+    answers = Session(Graph(model.SerializeToString())).predict(np.ones((2, 3)), outputs=["y"])
+    assert [a.shape for a in answers] == [(2, 3)]
+
+
+def test_an_output_that_is_a_sequence_is_refused():
+    node = helper.make_node("SequenceConstruct", ["x"], ["y"])
+    sequence = helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None)
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])
+    graph = helper.make_graph([node], "g", [x], [sequence])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    with pytest.raises(InferenceError, match=r"output 'y': expected a tensor, got a list; export"):
+        Session(Graph(model.SerializeToString())).predict(np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("model", [b"", b"no model", b"\x08\x08"])
+def test_a_broken_model_is_one_line(model, capfd):
+    with pytest.raises(InferenceError) as caught:
+        Session(Graph(model))
+    assert str(caught.value).startswith("model: expected a graph that onnxruntime runs, got: ")
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_failing_run_is_one_line_and_says_nothing_on_stderr(capfd):
+    nodes = [helper.make_node("Reshape", ["x", "s"], ["y"])]
+    model = graph_of(nodes, {"x": ["n", 3]}, {"y": [5]}, {"s": np.array([5])})
+    session = Session(Graph(model.SerializeToString()))
+    with pytest.raises(InferenceError) as caught:
+        session.predict(np.zeros((2, 3)))
+    message = str(caught.value)
+    assert message.startswith("model: expected it to run, got: ")
+    assert "Reshape" in message
+    assert "\n" not in message
+    assert "onnxruntime_src" not in message
+    assert capfd.readouterr() == ("", "")
+
+
+def test_unknown_feeds_are_refused():
+    session = Session(simple("Neg", ["n", 3], ["n", 3]))
+    with pytest.raises(InferenceError, match=r"model: expected it to run, got: .*x"):
+        session.run({"wrong": np.zeros((1, 3), np.float32)})
+
+
+def test_source_code_of_the_runtime_is_left_out_of_messages():
+    text = (
+        "[ONNXRuntimeError] : 1 : FAIL : Load failed: /src/onnxruntime/core/graph/model.cc:245 "
+        "onnxruntime::Model::Model(onnx::ModelProto&&, const onnxruntime::PathString&) Unknown\n"
+        "model version."
+    )
+    expected = "1 : FAIL : Load failed: Unknown model version."
+    assert sessions._clean(RuntimeError(text)) == expected
+
+
+def test_lack_of_memory_is_said_in_words():
+    assert sessions._clean(RuntimeError("std::bad_alloc")) == "too little memory for it"
+
+
+def test_a_mnist_file_of_batch_one_answers_as_the_runtime_does(shared_data: Path):
+    path = shared_data / "models" / "mnist" / "vnn21_mnist-net_256x2.onnx"
+    x = np.random.Generator(np.random.PCG64(4)).random((5, 784, 1), np.float32)
+    reference = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    name = reference.get_inputs()[0].name
+    expected = np.concatenate([reference.run(None, {name: x[i : i + 1]})[0] for i in range(5)])
+    answer = Session(Graph(path.read_bytes())).predict(x)[0]
+    np.testing.assert_allclose(answer, expected, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,1 @@
+"""The three answers: imperceptibility, robustness, computational cost."""

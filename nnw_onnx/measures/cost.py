@@ -1,0 +1,101 @@
+"""Computational cost of one operation on one network (NNT V1.1, Computational Cost).
+
+Every measurement is made in a process of its own that does nothing else. Memory comes from the
+first call, before anything is warm; time is the median of the calls after it.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nnw_onnx.measures import clock
+
+MIN_REPETITIONS = 5
+TIME_BUDGET = 1.0
+"""Seconds after which an operation that is slow is not repeated any more."""
+
+
+@dataclass(frozen=True)
+class OperationCost:
+    """Cost of one operation: times in seconds, memory in bytes above the baseline."""
+
+    seconds: float
+    minimum: float
+    repetitions: int
+    peak_bytes: int
+    baseline_bytes: int
+
+
+@dataclass(frozen=True)
+class InferenceCost:
+    """Cost of inference of a watermarked network beside its unwatermarked twin.
+
+    Attributes:
+        watermarked: seconds of each timed run.
+        original: seconds of the original's run in the same round.
+        peak_bytes: peak of loading and running the watermarked network alone.
+        baseline_bytes: resident memory before that.
+    """
+
+    watermarked: tuple[float, ...]
+    original: tuple[float, ...]
+    peak_bytes: int
+    baseline_bytes: int
+
+    @property
+    def seconds(self) -> float:
+        """Median of the watermarked network."""
+        return statistics.median(self.watermarked)
+
+    @property
+    def ratio(self) -> float:
+        """Median over rounds of watermarked / original."""
+        pairs = zip(self.watermarked, self.original, strict=True)
+        return statistics.median(w / o for w, o in pairs)
+
+
+def measure_operation(operation: Callable[[], Any], repetitions: int = 30) -> OperationCost:
+    """Memory of the first call, then times of up to `repetitions` calls.
+
+    At least five calls are timed; more only while they take less than a second together.
+    """
+    peak, baseline = clock.peak_of(operation)
+    times: list[float] = []
+    while len(times) < repetitions and (len(times) < MIN_REPETITIONS or sum(times) < TIME_BUDGET):
+        times.append(clock.time_of(operation))
+    return OperationCost(statistics.median(times), min(times), len(times), peak, baseline)
+
+
+def measure_inference(
+    load_watermarked: Callable[[], Callable[[], Any]],
+    load_original: Callable[[], Callable[[], Any]],
+    repetitions: int = 30,
+    warmups: int = 5,
+) -> InferenceCost:
+    """Interleaved inference times; each loader returns a function that runs one inference.
+
+    The order alternates from round to round, so a drift of the machine hits both alike.
+    """
+    loaded: list[Callable[[], Any]] = []
+
+    def load_and_run() -> None:
+        loaded.append(load_watermarked())
+        loaded[0]()
+
+    peak, baseline = clock.peak_of(load_and_run)
+    runners = [loaded[0], load_original()]
+    for _ in range(warmups):
+        for run in runners:
+            run()
+    times: tuple[list[float], list[float]] = ([], [])
+    for round_ in range(repetitions):
+        for which in _order(round_):
+            times[which].append(clock.time_of(runners[which]))
+    return InferenceCost(tuple(times[0]), tuple(times[1]), peak, baseline)
+
+
+def _order(round_: int) -> Sequence[int]:
+    return (0, 1) if round_ % 2 == 0 else (1, 0)

@@ -1,0 +1,336 @@
+"""Numbers with their limits, the costs of a technology, and the rule on data-set size.
+
+Everything measured carries its status: what could not be measured is `NotMeasured` with a reason,
+never NaN and never zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Literal, get_args
+
+import numpy as np
+from pydantic import ConfigDict, Field
+
+from nnw_onnx.arrays import statistics
+from nnw_onnx.records import CostRecord, Plan, RecordModel, Status
+
+Operation = Literal["injection", "detection", "decoding", "inference"]
+FEW_NETWORKS = 5
+ENTRIES_PER_WEIGHT = 10
+
+
+class ResultModel(RecordModel):
+    """Base of everything in a report; the sentence below each field goes into its JSON Schema."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class Interval(ResultModel):
+    """Two limits."""
+
+    status: Literal["measured"] = "measured"
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, limits: statistics.Limits) -> Interval:
+        """The interval of a pair (low, high)."""
+        return cls(low=limits[0], high=limits[1])
+
+
+class NotMeasured(ResultModel):
+    """Why there is no number."""
+
+    status: Literal["not-measured"] = "not-measured"
+    reason: str
+    """In plain words."""
+
+
+MeasuredInterval = Annotated[Interval | NotMeasured, Field(discriminator="status")]
+
+
+class Estimate(ResultModel):
+    """A mean with its limits."""
+
+    status: Literal["measured"] = "measured"
+    mean: float
+    """Mean over the units."""
+    n: int
+    """Number of units."""
+    unit: str
+    """What was averaged over, such as "networks"."""
+    limits: MeasuredInterval
+    """95 % limits of the mean (Student's t, or a bootstrap where `limits_method` says so)."""
+    limits_method: Literal["student-t", "bootstrap"] = "student-t"
+    bootstrap: Interval | None = None
+    """95 % percentile limits of the bootstrap, where they are given beside Student's t."""
+    minimum: float
+    """Smallest value of a unit."""
+    maximum: float
+    """Largest value of a unit."""
+    individual: tuple[float, ...] = ()
+    """The values themselves, where there are fewer than five."""
+
+
+Measured = Annotated[Estimate | NotMeasured, Field(discriminator="status")]
+
+
+class Proportion(ResultModel):
+    """Events among trials."""
+
+    status: Literal["measured"] = "measured"
+    events: int
+    n: int
+    value: float
+    """events / n."""
+    limits: Interval | None = None
+    """95 % Clopper-Pearson limits; None where the ratio is no probability."""
+
+
+MeasuredProportion = Annotated[Proportion | NotMeasured, Field(discriminator="status")]
+
+
+class Value(ResultModel):
+    """One number that follows from others."""
+
+    status: Literal["measured"] = "measured"
+    value: float
+
+
+MeasuredValue = Annotated[Value | NotMeasured, Field(discriminator="status")]
+
+
+class Failure(ResultModel):
+    """What was not done, why, and how often."""
+
+    status: Status
+    reason: str
+    count: int
+
+
+class DatasetSize(ResultModel):
+    """The standard's rule on data-set size for one network: ten entries for each Weight."""
+
+    network: int
+    weights: int
+    """Trainable Weights (kernels)."""
+    samples_per_weight: MeasuredValue
+    """Samples / Weights."""
+    scalars_per_weight: MeasuredValue
+    """Scalars of all samples / Weights."""
+    enough_by_samples: bool | None
+    enough_by_scalars: bool | None
+
+
+class OperationCosts(ResultModel):
+    """Computational Cost of one operation of one technology over its M x D watermarked networks."""
+
+    operation: Operation
+    seconds: Measured
+    """Wall time; of one epoch of one batch for a training-free injection."""
+    fastest_seconds: MeasuredValue
+    """The fastest repetition of all cells."""
+    peak_bytes: Measured
+    """Peak resident memory above the loaded baseline."""
+    baseline_seconds: Measured
+    """Inference only: wall time of the unwatermarked network."""
+    ratio: Measured
+    """Inference only: time of the watermarked / the unwatermarked network, paired rounds."""
+    ratio_of_medians: MeasuredValue
+    """Inference only: ratio of the medians over the cells."""
+    ratio_of_medians_limits: Interval | None = None
+    """95 % percentile limits of a bootstrap over the cells."""
+    repetitions: tuple[int, ...]
+    """Different numbers of timed repetitions that occur in the cells."""
+    batch: tuple[int, ...]
+    """Inference only: different batch sizes that occur in the cells."""
+    failures: tuple[Failure, ...]
+
+
+class GroupCost(ResultModel):
+    """Computational Cost of one technology; clause "Computational cost" of NNW-NNT."""
+
+    group: int
+    label: str
+    epochs: NotMeasured
+    """Epochs needed to inject: the method does not train."""
+    operations: tuple[OperationCosts, ...]
+
+
+def estimate(
+    values: Sequence[float], unit: str, reason: str, rng: np.random.Generator | None = None
+) -> Estimate | NotMeasured:
+    """Mean with Student-t limits of independent units, with bootstrap limits too if `rng` is given.
+
+    Args:
+        values: one number a unit.
+        unit: what the units are called.
+        reason: said where there are none.
+        rng: generator of the bootstrap.
+    """
+    if not values:
+        return NotMeasured(reason=reason)
+    limits: Interval | NotMeasured = NotMeasured(reason=f"limits need two {unit}, there is one")
+    bootstrap = None
+    if len(values) > 1:
+        limits = Interval.of(statistics.mean_limits(values))
+        if rng is not None:
+            bootstrap = Interval.of(statistics.bootstrap_limits([values], rng))
+    return Estimate(
+        mean=float(np.mean(values)),
+        n=len(values),
+        unit=unit,
+        limits=limits,
+        bootstrap=bootstrap,
+        minimum=min(values),
+        maximum=max(values),
+        individual=tuple(values) if len(values) < FEW_NETWORKS else (),
+    )
+
+
+def over_networks(values: Mapping[int, Sequence[float]], reason: str) -> Estimate | NotMeasured:
+    """Mean with t limits over networks, each of which is the mean of its own values."""
+    means = [float(np.mean(v)) for _, v in sorted(values.items()) if len(v)]
+    return estimate(means, "networks", reason)
+
+
+def over_cells(
+    values: Mapping[int, Sequence[float]], reason: str, rng: np.random.Generator
+) -> Estimate | NotMeasured:
+    """Mean over all (network, payload) cells with bootstrap limits over networks and payloads."""
+    rows = [list(v) for _, v in sorted(values.items()) if len(v)]
+    flat = [x for row in rows for x in row]
+    if not flat:
+        return NotMeasured(reason=reason)
+    limits: Interval | NotMeasured = NotMeasured(reason="limits need two networks, there is one")
+    if len(rows) > 1:
+        limits = Interval.of(statistics.bootstrap_limits(rows, rng))
+    return Estimate(
+        mean=float(np.mean(flat)),
+        n=len(flat),
+        unit="network-payload cells",
+        limits=limits,
+        limits_method="bootstrap",
+        minimum=min(flat),
+        maximum=max(flat),
+        individual=tuple(float(np.mean(r)) for r in rows) if len(rows) < FEW_NETWORKS else (),
+    )
+
+
+def proportion(events: int, n: int, reason: str) -> Proportion | NotMeasured:
+    """A probability with Clopper-Pearson limits."""
+    if n == 0:
+        return NotMeasured(reason=reason)
+    limits = Interval.of(statistics.clopper_pearson(events, n))
+    return Proportion(events=events, n=n, value=events / n, limits=limits)
+
+
+def failures(outcomes: Sequence[tuple[Status, str | None]]) -> tuple[Failure, ...]:
+    """What was not done, counted by status and reason, the most frequent first."""
+    counted = Counter((s, r or "no reason was recorded") for s, r in outcomes if s != "done")
+    ordered = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    return tuple(Failure(status=s, reason=r, count=n) for (s, r), n in ordered)
+
+
+def costs_of_groups(
+    plan: Plan, costs: Sequence[CostRecord], rng: np.random.Generator
+) -> tuple[GroupCost, ...]:
+    """Mean cost with 95 % limits over the M x D cells of each technology and operation."""
+    return tuple(
+        GroupCost(
+            group=group.index,
+            label=group.label,
+            epochs=NotMeasured(reason="not applicable: the method injects without training"),
+            operations=tuple(
+                _operation_cost(operation, _cells(costs, group.index, operation), rng)
+                for operation in get_args(Operation)
+            ),
+        )
+        for group in plan.groups
+    )
+
+
+def _cells(costs: Sequence[CostRecord], group: int, operation: str) -> list[CostRecord]:
+    chosen = [c for c in costs if c.group == group and c.operation == operation]
+    return sorted(chosen, key=lambda c: (c.network, c.payload_index))
+
+
+def _operation_cost(
+    operation: Operation, cells: Sequence[CostRecord], rng: np.random.Generator
+) -> OperationCosts:
+    done = [c for c in cells if c.status == "done"]
+    reason = "no cost of this operation was measured" if not cells else "no measurement succeeded"
+
+    def mean(field: Callable[[CostRecord], float | None]) -> Estimate | NotMeasured:
+        values = [float(v) for c in done if (v := field(c)) is not None]
+        other = "does not apply to this operation" if done else reason
+        return estimate(values, "cells", other, rng)
+
+    ratio, ratio_limits = _ratio_of_medians(operation, done, reason, rng)
+    fastest = [c.minimum for c in done if c.minimum is not None]
+    return OperationCosts(
+        operation=operation,
+        seconds=mean(lambda c: c.seconds),
+        fastest_seconds=Value(value=min(fastest)) if fastest else NotMeasured(reason=reason),
+        peak_bytes=mean(lambda c: c.peak_bytes),
+        baseline_seconds=mean(lambda c: c.baseline_seconds),
+        ratio=mean(lambda c: c.ratio),
+        ratio_of_medians=ratio,
+        ratio_of_medians_limits=ratio_limits,
+        repetitions=tuple(sorted({c.repetitions for c in done if c.repetitions is not None})),
+        batch=tuple(sorted({c.batch for c in done if c.batch is not None})),
+        failures=failures([(c.status, c.reason) for c in cells]),
+    )
+
+
+def _ratio_of_medians(
+    operation: str, done: Sequence[CostRecord], reason: str, rng: np.random.Generator
+) -> tuple[Value | NotMeasured, Interval | None]:
+    pairs = [
+        (c.seconds, c.baseline_seconds)
+        for c in done
+        if c.seconds is not None and c.baseline_seconds is not None
+    ]
+    if operation != "inference" or not pairs:
+        return NotMeasured(reason="does not apply to this operation" if done else reason), None
+    marked, original = zip(*pairs, strict=True)
+    value, limits = statistics.median_ratio_limits(marked, original, rng)
+    return Value(value=value), Interval.of(limits) if len(pairs) > 1 else None
+
+
+def dataset_sizes(plan: Plan) -> tuple[DatasetSize, ...]:
+    """The rule of ten entries for each trainable Weight, by samples and by scalars (section 3.1).
+
+    It is computed for the data the evaluation used; flagged, never blocking.
+    """
+    entries, shape = plan.dataset.get("entries"), plan.dataset.get("shape")
+    samples = entries if isinstance(entries, int) else None
+    scalars = samples * math.prod(shape) if samples is not None and shape else None
+    return tuple(_size(n.index, n.weights, samples, scalars) for n in plan.networks)
+
+
+def _size(network: int, weights: int, samples: int | None, scalars: int | None) -> DatasetSize:
+    by_samples, by_scalars = _quotient(samples, weights), _quotient(scalars, weights)
+    return DatasetSize(
+        network=network,
+        weights=weights,
+        samples_per_weight=by_samples,
+        scalars_per_weight=by_scalars,
+        enough_by_samples=_enough(by_samples),
+        enough_by_scalars=_enough(by_scalars),
+    )
+
+
+def _quotient(entries: int | None, weights: int) -> Value | NotMeasured:
+    if entries is None:
+        return NotMeasured(reason="the number or the shape of the entries is unknown")
+    if weights == 0:
+        return NotMeasured(reason="the network has no trainable Weights")
+    return Value(value=entries / weights)
+
+
+def _enough(quotient: Value | NotMeasured) -> bool | None:
+    return quotient.value >= ENTRIES_PER_WEIGHT if isinstance(quotient, Value) else None

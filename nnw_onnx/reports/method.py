@@ -1,0 +1,72 @@
+"""How the numbers of every report came about, with the clauses they follow."""
+
+from __future__ import annotations
+
+from nnw_onnx.reports.model import MethodNote
+
+STANDARD = (
+    "Implements the procedures of NNW-NNT V1.1, Neural Network Traceability (superset of MPAI-NNW "
+    "V1.0 / IEEE 3304-2023). This report is no certification and passes no judgement."
+)
+
+_NOTES = (
+    (
+        "Imperceptibility",
+        "M unwatermarked networks and M × D watermarked ones answer the same test set. Answers are "
+        "paired sample by sample: exact McNemar test, difference with 95 % limits, and two "
+        "one-sided tests (TOST) against the margin. A loss is called negligible where the 90 % "
+        "limits lie inside the margin both over networks (Student's t) and over test samples. "
+        "Limits over samples are never narrower than the exact limit of an event seen in none of "
+        "n samples, so that few samples in which nothing changed prove little.",
+    ),
+    (
+        "Robustness",
+        "Each Modification at each Intensity is applied to all M (D + 1) networks; Detector and "
+        "Decoder run on each. FP and FN are given divided by M (D + 1), as the standard does, and "
+        "as rates p_fa = FP / M and p_md = FN / (M D) with Clopper-Pearson 95 % limits. Where "
+        "networks could not be tested, ratios are over those that were.",
+    ),
+    (
+        "Robustness, false alarms",
+        "An unwatermarked network is tested with each of its D keys. It is a false alarm if any "
+        "of them says Yes after the Šidák correction for D tests.",
+    ),
+    (
+        "Robustness, Symbol Error Rate",
+        "Differing Symbols / Symbols, three ways: over the M × D watermarked networks; over the "
+        "M × D pairs of an unwatermarked network and a Payload; and the standard's mean over all "
+        "M (D + 1) networks, (D × watermarked + unwatermarked) / (D + 1). The 95 % limits are "
+        "percentiles of a bootstrap over networks (outer) and Payloads (inner), 10,000 resamples; "
+        "with fewer than five networks they are rough, so single networks are listed too.",
+    ),
+    (
+        "Robustness, survival and usability",
+        "A watermark survives a setting where at least 95 % of the M × D watermarks are detected. "
+        "A network is usable where its headline quality fell by at most 5 points; a Modification "
+        "that ruins the network defeats nobody.",
+    ),
+    (
+        "Parameter of a Modification",
+        "Intensities outside the range of the standard's table are run and marked, never refused.",
+    ),
+    (
+        "Computational cost",
+        "Every measurement runs in a fresh process: peak resident memory above the loaded "
+        "baseline, and the median of repeated timings after warm-up. Mean over the M × D networks "
+        "with Student-t 95 % limits, percentile bootstrap limits beside them. Injection without "
+        "training counts as one epoch of one batch. Inference of the watermarked and the "
+        "unwatermarked network is timed in alternation and given as a ratio.",
+    ),
+    (
+        "Data-set size",
+        "The standard asks for ten entries for each trainable Weight. An entry may be a sample or "
+        "a scalar; both quotients are computed, for the samples that were used here.",
+    ),
+    (
+        "p-values",
+        "The probability that a network made without the key matches at least as well; not the "
+        "probability of innocence.",
+    ),
+)
+
+METHOD = tuple(MethodNote(clause=clause, text=text) for clause, text in _NOTES)

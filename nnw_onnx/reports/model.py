@@ -1,0 +1,122 @@
+"""The report as data: everything that is drawn, written or told comes from here.
+
+`report.schema.json` beside this file is the published JSON Schema of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from nnw_onnx.measures.imperceptibility import GroupImperceptibility
+from nnw_onnx.measures.limits import DatasetSize, Failure, GroupCost, ResultModel
+from nnw_onnx.measures.points import GroupRobustness
+from nnw_onnx.records import Environment, Group, NetworkRecord
+
+Aspect = Literal["imperceptibility", "robustness", "cost"]
+Tone = Literal["good", "caution", "neutral"]
+
+
+class Verdict(ResultModel):
+    """One answer in words; never a certification."""
+
+    aspect: Aspect
+    group: int
+    label: str
+    tone: Tone
+    """ "good" and "caution" colour the card; neither is a pass or a fail."""
+    figure: str
+    """The one number to show large, with its unit."""
+    figure_caption: str
+    """What that number is."""
+    text: str
+    """The whole answer, with the technology in front."""
+
+    @property
+    def sentence(self) -> str:
+        """The answer without the technology in front."""
+        rest = self.text.removeprefix(f"{self.label}: ")
+        return rest[:1].upper() + rest[1:]
+
+
+class Notice(ResultModel):
+    """Something that limits what the report can say."""
+
+    code: str
+    """A fixed word, such as "outside-standard-range"."""
+    text: str
+    details: tuple[str, ...] = ()
+
+
+class InjectionSummary(ResultModel):
+    """The injections of one technology."""
+
+    group: int
+    label: str
+    expected: int
+    done: int
+    layers: tuple[str, ...]
+    """Different carrier layers that occur."""
+    notes: tuple[str, ...]
+    """Different notes on how carrier and strength were chosen."""
+    code_rate: float | None
+    """Payload bits / embedded bits, where all injections agree."""
+    commitments: tuple[str, ...]
+    """Hashes that bind key, carriers and unmarked network, by network and payload."""
+    failures: tuple[Failure, ...]
+
+
+class MethodNote(ResultModel):
+    """How something was measured, and the clause it follows."""
+
+    clause: str
+    text: str
+
+
+class Reproducibility(ResultModel):
+    """What identifies this evaluation; equal digests mean equal records."""
+
+    package_version: str
+    seed: int
+    evaluation_sha256: str
+    records_sha256: str
+    """SHA-256 over all injection and trial records; costs are not in it."""
+
+
+class Report(ResultModel):
+    """The evaluation of a watermark: the three answers of the standard, and what they rest on."""
+
+    schema_version: Literal[1] = 1
+    standard: str
+    """Whose procedures are implemented; this is no certification."""
+    title: str
+    profile: str
+    headline: str | None
+    """Name of the headline quality measure."""
+    rate: bool
+    """Whether it is a rate of right answers, in 0 ... 1."""
+    networks: tuple[NetworkRecord, ...]
+    """The M unwatermarked networks."""
+    payloads: int
+    """D, the number of Payloads for each network."""
+    groups: tuple[Group, ...]
+    """The technologies under test: method, options and payload size."""
+    repetitions: int
+    false_positive_rate: float
+    margin: float
+    """Largest loss of quality that counts as negligible."""
+    usable_loss: float
+    """Largest loss of quality after a Modification at which a network counts as usable."""
+    survival: float
+    """Smallest share of detected watermarks that counts as surviving a Modification."""
+    dataset: dict[str, Any]
+    dataset_sizes: tuple[DatasetSize, ...]
+    verdicts: tuple[Verdict, ...]
+    warnings: tuple[Notice, ...]
+    injections: tuple[InjectionSummary, ...]
+    imperceptibility: tuple[GroupImperceptibility, ...]
+    robustness: tuple[GroupRobustness, ...]
+    cost: tuple[GroupCost, ...]
+    environment: Environment | None
+    configuration: dict[str, Any]
+    method: tuple[MethodNote, ...]
+    reproducibility: Reproducibility

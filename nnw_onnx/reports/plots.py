@@ -1,0 +1,393 @@
+"""Figures of a report as SVG, each with the words that go with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from nnw_onnx.measures.imperceptibility import Equivalence, GroupImperceptibility
+from nnw_onnx.measures.limits import Estimate, Interval, NotMeasured, OperationCosts
+from nnw_onnx.measures.points import GroupRobustness, NetworkResult, RobustnessPoint, Sweep
+from nnw_onnx.reports import canvas, words
+from nnw_onnx.reports.model import Report
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Section = Literal["imperceptibility", "robustness", "evidence", "cost"]
+_DODGE = 0.1
+_ROW = 0.28
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure.
+
+    Attributes:
+        name: file name without suffix; letters, digits and hyphens only.
+        section: where it belongs.
+        title: short.
+        caption: how to read it.
+        svg: standalone SVG.
+        key: for a sweep the position of its sweep in every technology's `sweeps`, else None.
+    """
+
+    name: str
+    section: Section
+    title: str
+    caption: str
+    svg: str
+    key: int | None = None
+
+
+def figures(report: Report) -> tuple[Figure, ...]:
+    """Every figure that the report has numbers for."""
+    return tuple(_figures(report))
+
+
+def _figures(report: Report) -> Iterator[Figure]:
+    if any(isinstance(g.loss, Estimate) for g in report.imperceptibility):
+        yield imperceptibility_figure(report)
+    first = report.robustness[0].sweeps if report.robustness else ()
+    for position in range(len(first)):
+        yield sweep_figure(report, position)
+    if any(p.log10_p is not None for p in _results(report.robustness)):
+        yield evidence_figure(report)
+    if any(isinstance(o.seconds, Estimate) for g in report.cost for o in g.operations):
+        yield cost_figure(report)
+
+
+def _results(groups: Sequence[GroupRobustness]) -> Iterator[NetworkResult]:
+    for group in groups:
+        for point in _all_points(group):
+            yield from point.networks
+
+
+def _all_points(group: GroupRobustness) -> list[RobustnessPoint]:
+    modified = [p for s in group.sweeps for p in s.points]
+    return [group.unmodified, *modified] if group.unmodified else modified
+
+
+def _position(report: Report, group: int) -> int:
+    """Position of a technology among all, which decides its colour."""
+    return [g.index for g in report.groups].index(group)
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or "figure"
+
+
+def sweep_figure(report: Report, position: int) -> Figure:
+    """Symbol Error Rate (above) and task quality (below) against the Intensity."""
+    sweep = report.robustness[0].sweeps[position]
+    name = words.modification_name(sweep.modification, sweep.options)
+    title = f"{name}, {words.aim_name(sweep.aim)}"
+    with canvas.drawing(5.4, 5.0) as figure:
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.15, 1))
+        for axes in (above, below):
+            _standard_range(axes, sweep)
+        _error_curves(above, report, position)
+        _quality_curves(below, report, position)
+        _intensity_axis(below, sweep)
+        canvas.heading(above, "Symbol Error Rate")
+        canvas.heading(below, words.measure_name(report.headline).capitalize())
+        handles, labels = above.get_legend_handles_labels()
+        # matplotlib puts plain lines first; the reference belongs after the technologies.
+        handles, labels = [*handles[1:], handles[0]], [*labels[1:], labels[0]]
+        figure.legend(handles, labels, loc="outside upper left", ncols=1 if _long(labels) else 2)
+        caption = (
+            f"{title}: Symbol Error Rate and {words.measure_name(report.headline)} against the "
+            "Intensity, weak to strong (equally spaced). Bars are 95 % limits. "
+            f"{_shading(sweep)}The grey line is the unwatermarked network."
+        )
+        svg = canvas.svg_of(figure, title, caption)
+    return Figure(
+        f"robustness-{position + 1}-{_slug(title)}", "robustness", title, caption, svg, position
+    )
+
+
+def _shading(sweep: Sweep) -> str:
+    inside = any(not p.outside_standard_range for p in sweep.points)
+    return "The shaded part is the standard's range. " if inside else ""
+
+
+def _long(labels: Sequence[str]) -> bool:
+    return any(len(label) > 26 for label in labels)
+
+
+def _standard_range(axes: Axes, sweep: Sweep) -> None:
+    inside = [i + 1 for i, p in enumerate(sweep.points) if not p.outside_standard_range]
+    for start in inside:
+        axes.axvspan(start - 0.5, start + 0.5, color=canvas.BAND, linewidth=0, zorder=0)
+
+
+def _intensity_axis(axes: Axes, sweep: Sweep) -> None:
+    labels = ["none", *(words.number(p.intensity or 0.0, 6) for p in sweep.points)]
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set_xlim(-0.5, len(labels) - 0.5)
+    parameter = sweep.parameter
+    if parameter is None:
+        axes.set_xlabel("Intensity")
+        return
+    unit = "" if parameter.unit == "ratio" else f" ({parameter.unit})"
+    axes.set_xlabel(f"{parameter.letter}: {parameter.meaning}{unit}"[:80])
+
+
+def _error_curves(axes: Axes, report: Report, position: int) -> None:
+    count = len(report.robustness)
+    for i, group in enumerate(report.robustness):
+        series = _series(group, position)
+        _curve(
+            axes,
+            [p.ser_watermarked if p else None for p in series],
+            offset=(i - (count - 1) / 2) * _DODGE,
+            index=i,
+            label=canvas.short(group.label),
+        )
+    control = [p.ser_unwatermarked if p else None for p in _series(report.robustness[0], position)]
+    _control(axes, control, "unwatermarked network")
+    # Above one half lie inverted watermarks; the axis grows for them.
+    axes.set_ylim(-0.03, max(0.62, axes.get_ylim()[1]))
+    canvas.percent_axis(axes)
+
+
+def _quality_curves(axes: Axes, report: Report, position: int) -> None:
+    count = len(report.robustness)
+    for i, group in enumerate(report.robustness):
+        series = _series(group, position)
+        _curve(
+            axes,
+            [p.quality_watermarked if p else None for p in series],
+            offset=(i - (count - 1) / 2) * _DODGE,
+            index=i,
+            label=canvas.short(group.label),
+        )
+    first = _series(report.robustness[0], position)
+    _control(axes, [p.quality_unwatermarked if p else None for p in first], "unwatermarked network")
+    if report.rate:
+        axes.set_ylim(-0.03, 1.05)
+        canvas.percent_axis(axes)
+
+
+def _series(group: GroupRobustness, position: int) -> list[RobustnessPoint | None]:
+    if position >= len(group.sweeps):
+        return [group.unmodified]
+    return [group.unmodified, *group.sweeps[position].points]
+
+
+_Values = Sequence[Estimate | NotMeasured | None]
+
+
+def _curve(axes: Axes, values: _Values, *, offset: float, index: int, label: str) -> None:
+    known = [(x, v) for x, v in enumerate(values) if isinstance(v, Estimate)]
+    below, above = _bars([v for _, v in known])
+    axes.errorbar(
+        [x + offset for x, _ in known],
+        [v.mean for _, v in known],
+        yerr=[below, above],
+        color=canvas.colour(index),
+        marker=canvas.marker(index),
+        elinewidth=1.1,
+        capsize=2.5,
+        capthick=1.1,
+        label=label,
+        zorder=3,
+    )
+
+
+def _control(axes: Axes, values: _Values, label: str) -> None:
+    known = [(x, v.mean) for x, v in enumerate(values) if isinstance(v, Estimate)]
+    axes.plot(
+        [x for x, _ in known],
+        [y for _, y in known],
+        color=canvas.CONTROL,
+        linestyle=(0, (4, 2.5)),
+        linewidth=1.3,
+        label=label,
+        zorder=2,
+    )
+
+
+def _bars(values: Sequence[Estimate]) -> tuple[list[float], list[float]]:
+    """Lengths of error bars below and above; 0 where there are no limits."""
+    below, above = [], []
+    for value in values:
+        limits = value.limits
+        low, high = value.mean, value.mean
+        if isinstance(limits, Interval):
+            low, high = limits.low, limits.high
+        below.append(max(0.0, value.mean - low))
+        above.append(max(0.0, high - value.mean))
+    return below, above
+
+
+def imperceptibility_figure(report: Report) -> Figure:
+    """Paired loss of the headline measure: each pair, and the mean over networks."""
+    groups = [g for g in report.imperceptibility if isinstance(g.loss, Estimate)]
+    unit = "percentage points" if report.rate else "its own unit"
+    title = f"Loss of {words.measure_name(report.headline)} through the watermark"
+    rows = sum(len(g.pairs) + 2 for g in groups)
+    row = min(_ROW, 7.0 / rows)
+    with canvas.drawing(6.4, 1.0 + row * rows) as figure:
+        axes = figure.subplots()
+        axes.axvspan(-report.margin, report.margin, color=canvas.BAND, linewidth=0, zorder=0)
+        axes.axvline(0, color=canvas.MUTED, linewidth=0.9, zorder=1)
+        top, labels = 0.0, []
+        for group in groups:
+            labels += _forest(axes, group, _position(report, group.group), top)
+            top -= len(group.pairs) + 2
+        axes.set_yticks([y for y, _ in labels], [text for _, text in labels])
+        axes.set_ylim(top + 0.5, 1)
+        axes.grid(axis="y", visible=False)
+        axes.grid(axis="x", visible=True)
+        axes.set_xlabel(f"loss in {unit}")
+        if report.rate:
+            canvas.points_axis(axes)
+        caption = (
+            f"{title}, in {unit}: to the right of zero the watermarked network is worse. Large "
+            "markers: mean over networks; thin lines: single pairs of a network and a Payload. "
+            "Bars are 95 % limits (of a mean the wider of those over networks and over test "
+            "samples); the shaded band is the margin of equivalence."
+        )
+        svg = canvas.svg_of(figure, title, caption)
+    return Figure("imperceptibility", "imperceptibility", title, caption, svg)
+
+
+def _forest(
+    axes: Axes, group: GroupImperceptibility, index: int, top: float
+) -> list[tuple[float, str]]:
+    """One technology: its mean on top, its pairs below; returns the tick labels."""
+    tint = canvas.colour(index)
+    assert isinstance(group.loss, Estimate)
+    bar = [[0.0], [0.0]]
+    if isinstance(group.stated, Equivalence):
+        mean, limits = group.loss.mean, group.stated.limits
+        bar = [[max(0.0, mean - limits.low)], [max(0.0, limits.high - mean)]]
+    style: dict[str, Any] = {
+        "color": tint,
+        "marker": canvas.marker(index),
+        "linestyle": "none",
+        "zorder": 3,
+    }
+    axes.errorbar(
+        [group.loss.mean], [top], xerr=bar, markersize=8, elinewidth=2.4, capsize=4, **style
+    )
+    labels = [(top, canvas.short(group.label))]
+    many = len(group.pairs) > 12
+    for i, pair in enumerate(group.pairs):
+        y = top - 1 - i
+        if pair.answers.status == "measured":
+            limits = pair.answers.equivalence.limits
+            axes.plot([limits.low, limits.high], [y, y], color=tint, linewidth=0.9, alpha=0.55)
+        axes.plot([pair.loss], [y], markersize=3.5, alpha=0.8, **style)
+        if not many:
+            labels.append((y, f"network {pair.network + 1}, Payload {pair.payload_index + 1}"))
+    return labels
+
+
+def evidence_figure(report: Report) -> Figure:
+    """Evidence for the watermark against the loss of quality, one point a network."""
+    title = "Evidence against loss of quality"
+    with canvas.drawing(6.4, 4.0) as figure:
+        axes = figure.subplots()
+        for i, group in enumerate(report.robustness):
+            pairs = [
+                (r.loss, -r.log10_p)
+                for p in _all_points(group)
+                for r in p.networks
+                if r.payload_index is not None and r.loss is not None and r.log10_p is not None
+            ]
+            axes.scatter(
+                [x for x, _ in pairs],
+                [max(y, 0.0) for _, y in pairs],
+                s=18,
+                color=canvas.colour(i),
+                marker=canvas.marker(i),
+                alpha=0.65,
+                linewidths=0,
+                label=canvas.short(group.label),
+                zorder=3,
+            )
+        _decision_lines(axes, report)
+        figure.legend(loc="outside upper left", ncols=2)
+        caption = (
+            "Each point is a watermarked network after one Modification: −log10 of the p-value of "
+            "its own key against the loss of quality. Below the horizontal line the watermark is "
+            "not detected; to the right of the vertical one the network is no longer usable. A "
+            "Modification defeats the watermark only in the lower left part."
+        )
+        svg = canvas.svg_of(figure, title, caption)
+    return Figure("evidence", "evidence", title, caption, svg)
+
+
+def _decision_lines(axes: Axes, report: Report) -> None:
+    import math
+
+    level = -math.log10(report.false_positive_rate)
+    style: dict[str, Any] = {
+        "color": canvas.MUTED,
+        "linewidth": 1.0,
+        "linestyle": (0, (4, 2.5)),
+        "zorder": 2,
+    }
+    axes.axhline(level, **style)
+    axes.axvline(report.usable_loss, **style)
+    axes.set_ylim(bottom=-0.5)
+    axes.grid(axis="x", visible=True)
+    axes.set_ylabel("−log10 p")
+    unit = "percentage points" if report.rate else "its own unit"
+    axes.set_xlabel(f"loss of {words.measure_name(report.headline)} in {unit}")
+    if report.rate:
+        canvas.points_axis(axes)
+
+
+_COSTS = (
+    ("injection", "seconds", "Injection, time (ms)", 1e3),
+    ("detection", "seconds", "Detection, time (ms)", 1e3),
+    ("decoding", "seconds", "Decoding, time (ms)", 1e3),
+    ("injection", "peak_bytes", "Injection, peak memory (MB)", 1e-6),
+    ("detection", "peak_bytes", "Detection, peak memory (MB)", 1e-6),
+    ("inference", "ratio", "Inference time, ratio", 1.0),
+)
+
+
+def cost_figure(report: Report) -> Figure:
+    """Bars of time, memory and inference ratio for each technology."""
+    title = "Computational Cost"
+    count = len(report.cost)
+    with canvas.drawing(9.0, 2.2 + 0.62 * count) as figure:
+        grid = figure.subplots(2, 3, sharey=True)
+        for axes, (operation, field, label, factor) in zip(grid.flat, _COSTS, strict=True):
+            canvas.heading(axes, label)
+            axes.grid(axis="y", visible=False)
+            axes.grid(axis="x", visible=True)
+            for i, group in enumerate(report.cost):
+                cost = next(o for o in group.operations if o.operation == operation)
+                _bar(axes, cost, field, factor, i)
+            axes.set_yticks(range(count), [canvas.short(g.label) for g in report.cost])
+            axes.set_ylim(count - 0.5, -0.5)
+        caption = (
+            "Mean over the M × D watermarked networks with 95 % limits. Memory is the peak above "
+            "the loaded baseline. A ratio of 1 means that the watermark makes inference no slower."
+        )
+        svg = canvas.svg_of(figure, title, caption)
+    return Figure("cost", "cost", title, caption, svg)
+
+
+def _bar(axes: Axes, cost: OperationCosts, field: str, factor: float, row: int) -> None:
+    value = getattr(cost, field)
+    if not isinstance(value, Estimate):
+        axes.text(0.02, row, "not measured", va="center", color=canvas.MUTED)
+        return
+    below, above = _bars([value])
+    axes.barh(
+        [row],
+        [value.mean * factor],
+        xerr=[[below[0] * factor], [above[0] * factor]],
+        height=0.5,
+        color=canvas.colour(row),
+        error_kw={"ecolor": canvas.INK, "elinewidth": 1.2, "capsize": 3},
+        zorder=3,
+    )

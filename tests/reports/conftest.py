@@ -1,0 +1,31 @@
+"""A synthetic run and its report."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nnw_onnx.reports import build_report
+
+from .synthetic import PARAMETERS, Run, make_run
+
+
+def report_of(run: Run):
+    rng = np.random.Generator(np.random.PCG64(0))
+    return build_report(*run.parts, rng, PARAMETERS)
+
+
+@pytest.fixture(scope="session")
+def run():
+    return make_run()
+
+
+@pytest.fixture(scope="session")
+def report(run):
+    return report_of(run)
+
+
+@pytest.fixture(scope="session")
+def reported():
+    """From a run to its report."""
+    return report_of

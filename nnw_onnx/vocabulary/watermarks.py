@@ -24,7 +24,8 @@ class Key:
         shapes: canonical shape of each carrier layer at injection.
         payload_size: number of Symbols.
         options: options of the method that decoding depends on.
-        commitment: SHA-256 that binds secret, method, carriers and unmarked model (hex).
+        commitment: SHA-256 that binds secret, method, carriers with their unmarked weights, and
+            the payload where the key carries it (hex).
         payload: the injected payload, where the owner chose to keep it with the key.
         notes: plain words on how the carrier was chosen; not secret.
     """

@@ -1,0 +1,17 @@
+"""Results in the dtype of what they came from, rounded once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def cast_like(values: NDArray[Any], model: NDArray[Any]) -> NDArray[Any]:
+    """Values in the dtype of `model`; what is too large becomes infinite, without a warning.
+
+    Storing an infinite weight is refused by `Network.with_weights`, in words.
+    """
+    with np.errstate(over="ignore"):
+        return values.astype(model.dtype, copy=False)

@@ -1,0 +1,46 @@
+"""Random pruning: Modification 2 of MPAI-NNT."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from annotated_types import Ge, Le
+from numpy.typing import NDArray
+
+from nnw_onnx.arrays import pruning
+from nnw_onnx.plugins import option
+from nnw_onnx.vocabulary import Parameter, Weights
+
+
+@dataclass(frozen=True)
+class RandomPruning:
+    """Sets round(R N / 100) of the N weights of all listed layers, drawn together, to 0.
+
+    The preset `mpai-testbed` (NNWTestbed) is scope "layer": round(R n / 100) in each layer.
+    """
+
+    name: ClassVar[str] = "random-pruning"
+    summary: ClassVar[str] = "weights drawn at random, regardless of layer, set to zero"
+    number: ClassVar[int | None] = 2
+    parameter: ClassVar[Parameter] = Parameter(
+        "R", "share of the weights of all layers that is removed", "%", 1, 10
+    )
+
+    intensity: Annotated[float, Ge(0), Le(100)] = option(
+        help="R: percentage of weights, drawn at random, set to zero"
+    )
+    scope: Literal["all", "layer"] = option(
+        "all", help="draw over all layers together (the standard), or in each layer (mpai-testbed)"
+    )
+
+    def modify_weights(self, weights: Weights, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        """Every layer with its share of the removed weights."""
+        sizes = [layer.size for layer in weights.values()]
+        if self.scope == "all":
+            removed = pruning.shares(sizes, pruning.count(self.intensity, sum(sizes)), rng)
+        else:
+            removed = [pruning.count(self.intensity, size) for size in sizes]
+        pairs = zip(weights.items(), removed, strict=True)
+        return {name: pruning.drawn(layer, here, rng) for (name, layer), here in pairs}

@@ -1,0 +1,1 @@
+"""From an evaluation to records: configuration, plan, injections, trials, costs, engines, store."""

@@ -1,0 +1,89 @@
+"""A network that is only arrays: for tests of methods and modifications, without any file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnw_onnx.errors import ModelFileError
+from nnw_onnx.vocabulary import Layer, Weights
+
+
+@dataclass(frozen=True)
+class ArrayNetwork:
+    """A `Network` in memory; it stores and refuses values as a network of a file does.
+
+    Attributes:
+        layers: the layers, in order.
+        weights: canonical weights of each layer, read-only.
+    """
+
+    layers: tuple[Layer, ...]
+    weights: Weights
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[Any]], **changes: Mapping[str, Any]) -> Self:
+        """A network of kernels; four or more axes make a Conv, two a MatMul, one a bias.
+
+        Args:
+            arrays: name -> weights (out, in, *kernel); copied.
+            changes: name -> fields of `Layer` that differ from the usual ones.
+        """
+        layers = tuple(
+            replace(_layer(name, array), **changes.get(name, {})) for name, array in arrays.items()
+        )
+        return cls(layers, MappingProxyType({n: _locked(np.array(a)) for n, a in arrays.items()}))
+
+    def with_weights(self, replaced: Weights) -> Self:
+        """The same network with some weights replaced, in their stored dtypes.
+
+        Raises:
+            ModelFileError: an unknown name, a wrong shape, a value that is not finite once stored,
+                or a layer that is not replaceable.
+        """
+        by_name = {layer.name: layer for layer in self.layers}
+        stored = {name: _stored(by_name, name, value) for name, value in replaced.items()}
+        return replace(self, weights=MappingProxyType({**self.weights, **stored}))
+
+
+def _layer(name: str, array: NDArray[Any]) -> Layer:
+    axes = tuple(range(array.ndim))
+    operator = "MatMul" if array.ndim == 2 else "Conv"
+    return Layer(
+        name=name,
+        operator=operator,
+        role="kernel" if array.ndim > 1 else "bias",
+        shape=array.shape,
+        axes=axes,
+        stored_shape=array.shape,
+        dtype=array.dtype.name,
+        consumers=(f"{operator}::1",),
+    )
+
+
+def _stored(by_name: Mapping[str, Layer], name: str, value: NDArray[Any]) -> NDArray[Any]:
+    layer = by_name.get(name)
+    if layer is None or not layer.replaceable or layer.shape != value.shape:
+        known = "no such layer" if layer is None else f"shape {layer.shape}"
+        raise ModelFileError(
+            f"weights: expected a replaceable layer of shape {value.shape} for {name!r}, got "
+            f"{known}; give the layer's own shape"
+        )
+    with np.errstate(over="ignore"):
+        stored = np.array(value, dtype=np.dtype(layer.dtype))
+    if not np.isfinite(stored).all():
+        raise ModelFileError(
+            f"weights: expected values of {name!r} that are finite as {layer.dtype}, got others; "
+            "give smaller ones"
+        )
+    return _locked(stored)
+
+
+def _locked(array: NDArray[Any]) -> NDArray[Any]:
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,128 @@
+"""Uchida: the choice of the layer, the margin, and its cost in closed form."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from nnw_onnx.arrays import keystream
+from nnw_onnx.errors import InjectionError
+from nnw_onnx.methods.uchida import Uchida
+from nnw_onnx.testing import ArrayNetwork
+from nnw_onnx.vocabulary import Payload
+
+SECRET = bytes(range(32))
+
+
+def test_the_last_conv_with_ample_filters_is_chosen(network):
+    key = Uchida().make_key(network, 64, SECRET)
+    assert key.layers == ("last",)
+    assert key.shapes == ((48, 32, 3, 3),)
+    assert key.notes == (
+        "carrier last (48x32x3x3): the last fit Conv kernel with at least 16 filters of more than "
+        "256 weights",
+    )
+
+
+def test_another_conv_when_the_last_is_too_small(network):
+    assert Uchida().make_key(network, 100, SECRET).layers == ("wide",)
+
+
+def test_other_operators_when_no_conv_is_ample(network):
+    key = Uchida().make_key(network, 150, SECRET)
+    assert key.layers == ("head",)
+    assert "the last fit MatMul kernel with at least 16 filters of more than 600" in key.notes[0]
+
+
+def test_ill_conditioned_only_when_nothing_is_ample(network):
+    key = Uchida().make_key(network, 200, SECRET)
+    # 64 filters of 576 weights change less than 18 of 700
+    assert key.layers == ("wide",)
+    assert "the kernel that changes least" in key.notes[0]
+    assert "ill-conditioned: 200 symbols in 576 weights a filter" in key.notes[1]
+
+
+def test_a_layer_of_few_filters_is_chosen_only_when_nothing_else_is_fit(rng):
+    arrays = {"many": rng.standard_normal((16, 300)), "few": rng.standard_normal((1, 32, 3, 3))}
+    assert Uchida().make_key(ArrayNetwork.of(arrays), 64, SECRET).layers == ("many",)
+    key = Uchida().make_key(ArrayNetwork.of({"few": arrays["few"]}), 64, SECRET)
+    assert key.notes == ("carrier few (1x32x3x3): the kernel that changes least",)
+
+
+def test_a_payload_longer_than_every_filter_is_refused(network):
+    message = "expected a kernel with more than 700 weights a filter, got at most 700; use a short"
+    with pytest.raises(InjectionError, match=message):
+        Uchida().make_key(network, 700, SECRET)
+    assert Uchida().make_key(network, 699, SECRET).layers == ("head",)
+
+
+def test_a_named_layer_that_is_too_small_is_refused(network):
+    message = r"layer 'first': expected more than 27 weights a filter, got 27 weights a filter; use"
+    with pytest.raises(InjectionError, match=message):
+        Uchida().make_key(network, 27, SECRET, "first")
+    key = Uchida().make_key(network, 26, SECRET, "first")
+    assert key.notes[0] == "carrier first (16x3x3x3): as asked"
+
+
+def test_a_layer_whose_filters_are_unknown_is_refused(network):
+    odd = ArrayNetwork.of(dict(network.weights), wide={"axes": None})
+    with pytest.raises(InjectionError, match="whose filters are unknown; use a shorter payload or"):
+        Uchida().make_key(odd, 8, SECRET, "wide")
+
+
+def test_every_filter_gets_the_same_change_and_the_margin_is_reached(network):
+    method = Uchida(margin=1.5)
+    payload = Payload.from_bits("0011" * 16)
+    key = method.make_key(network, 64, SECRET, "wide")
+    before = network.weights["wide"].astype(np.float64)
+    after = method.inject(network, payload, key).weights["wide"].astype(np.float64)
+    change = (after - before).reshape(64, -1)
+    assert np.abs(change - change[0]).max() < 1e-7
+    matrix = keystream.gaussian(SECRET, "uchida/projection", 64 * 576).reshape(64, 576)
+    before_y, after_y = (matrix @ w.reshape(64, -1).mean(axis=0) for w in (before, after))
+    margin = 1.5 * before.std() * math.sqrt(576 / 64)
+    mask = keystream.bits(SECRET, "uchida/mask", 64)
+    signs = np.where(np.array(payload.symbols) ^ mask, 1, -1)
+    raised = signs * before_y < margin
+    np.testing.assert_allclose(signs[raised] * after_y[raised], margin, rtol=1e-5)
+    np.testing.assert_allclose(after_y[~raised], before_y[~raised], atol=1e-5)
+    # the least change: inside the span of the key's rows
+    inside = matrix.T @ np.linalg.lstsq(matrix.T, change[0], rcond=None)[0]
+    np.testing.assert_allclose(inside, change[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("margin", [0.5, 1.0, 2.0, 4.0])
+def test_cost_and_error_rate_follow_the_theory(margin):
+    """methods.md, section 1: rms = sqrt(T G / (L (M-T-1))) and the error rate under noise."""
+    filters, inputs, size, ratio = 64, 576, 64, 1.0
+    changes, wrong, repeats = [], 0, 12
+    for seed in range(repeats):
+        rng = np.random.Generator(np.random.PCG64(seed))
+        weights = rng.standard_normal((filters, inputs, 1, 1))
+        plain, payload = ArrayNetwork.of({"conv": weights}), Payload.random(size, rng)
+        method, secret = Uchida(margin=margin), rng.bytes(32)
+        key = method.make_key(plain, size, secret)
+        marked = method.inject(plain, payload, key).weights["conv"]
+        changes.append(np.sqrt(np.mean((marked - weights) ** 2)))
+        noisy = plain.with_weights({"conv": marked + ratio * rng.standard_normal(weights.shape)})
+        wrong += method.decode(noisy, key).payload.errors(payload)
+    energy = (margin**2 + 1) * stats.norm.cdf(margin) + margin * stats.norm.pdf(margin)
+    expected = math.sqrt(size * energy / (filters * (inputs - size - 1)))
+    assert np.mean(changes) == pytest.approx(expected, rel=0.05)
+    z = np.linspace(margin, 12, 20_001)
+    beyond = stats.norm.pdf(z) * stats.norm.sf(z / ratio)
+    tail = float(np.sum((beyond[1:] + beyond[:-1]) / 2) * (z[1] - z[0]))
+    theory = stats.norm.cdf(margin) * stats.norm.sf(margin / ratio) + tail
+    count = size * repeats
+    assert abs(wrong / count - theory) <= 4.5 * math.sqrt(theory * (1 - theory) / count) + 0.003
+
+
+def test_confidence_is_the_distance_in_deviations_over_random_keys(network):
+    key = Uchida().make_key(network, 32, SECRET)
+    mean = network.weights[key.layers[0]].astype(np.float64).mean(axis=0).reshape(-1)
+    matrix = keystream.gaussian(SECRET, "uchida/projection", 32 * mean.size).reshape(32, -1)
+    expected = np.abs(matrix @ mean) / np.linalg.norm(mean)
+    np.testing.assert_allclose(Uchida().decode(network, key).confidence, expected, rtol=1e-9)

@@ -1,0 +1,382 @@
+"""Key files: exact round trip, privacy, and distrust of everything that is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import logging
+import os
+import stat
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nnw_onnx.errors import KeyFileError
+from nnw_onnx.runs.keys import load_key, save_key
+from nnw_onnx.vocabulary import Key, Payload
+
+SECRET = bytes(range(100, 132))
+KEY = Key(
+    method="block-spread",
+    secret=SECRET,
+    layers=("conv.weight", "tête"),
+    shapes=((16, 8, 3, 3), (10, 64)),
+    payload_size=4,
+    options={"margin": 2.5, "deep": {"a": [1, None, True, "x"]}},
+    commitment="ab" * 32,
+    payload=Payload.from_bits("0110"),
+    notes=("carrier conv.weight: the largest",),
+)
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return tmp_path / "key.npz"
+
+
+def members_of(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def write(path: Path, members: dict[str, bytes], compression=zipfile.ZIP_STORED) -> None:
+    path.unlink(missing_ok=True)
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    path.chmod(0o600)
+
+
+def npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, array, allow_pickle=True)
+    return buffer.getvalue()
+
+
+def broken(path: Path, **replaced: bytes | None) -> Path:
+    """The file of KEY with some members replaced, or left out."""
+    save_key(KEY, path)
+    members = members_of(path)
+    members.update({f"{name}.npy": content for name, content in replaced.items() if content})
+    for name, content in replaced.items():
+        if content is None:
+            del members[f"{name}.npy"]
+    write(path, members)
+    return path
+
+
+def with_text(path: Path, **changes) -> Path:
+    save_key(KEY, path)
+    text = json.loads(np.load(path)["text"].tobytes())
+    text.update(changes)
+    text = {name: value for name, value in text.items() if value is not ...}
+    return broken(path, text=npy(np.frombuffer(json.dumps(text).encode(), np.uint8)))
+
+
+def refused(path: Path, words: str) -> None:
+    with pytest.raises(KeyFileError, match=words) as caught:
+        load_key(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(str(path))
+    assert "expected" in message
+    assert ";" in message
+
+
+def test_round_trip_is_exact(path):
+    save_key(KEY, path)
+    assert load_key(path) == KEY
+    assert load_key(str(path)) == KEY
+
+
+def test_the_payload_can_be_left_out(path):
+    save_key(KEY, path, keep_payload=False)
+    assert load_key(path) == dataclasses.replace(KEY, payload=None)
+    assert "payload.npy" not in members_of(path)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    secret=st.binary(min_size=32, max_size=32),
+    layers=st.lists(
+        st.tuples(st.text(max_size=30), st.lists(st.integers(0, 2**31), max_size=5).map(tuple)),
+        max_size=4,
+    ),
+    symbols=st.lists(st.integers(0, 255), min_size=1, max_size=50),
+    options=st.dictionaries(st.text(max_size=9), st.floats(allow_nan=False, allow_infinity=False)),
+)
+def test_round_trip_of_any_key(secret, layers, symbols, options):
+    key = Key(
+        method="x",
+        secret=secret,
+        layers=tuple(name for name, _ in layers),
+        shapes=tuple(shape for _, shape in layers),
+        payload_size=len(symbols),
+        options=options,
+        payload=Payload(tuple(symbols), 256),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "key.npz"
+        try:
+            save_key(key, path)
+        except KeyFileError:
+            # lone surrogates are no text; hypothesis knows them
+            assert any("\ud800" <= c <= "\udfff" for name in key.layers for c in name)
+            return
+        assert load_key(path) == key
+
+
+def test_the_same_key_is_the_same_file(path, tmp_path):
+    save_key(KEY, path)
+    save_key(KEY, tmp_path / "again.npz")
+    assert path.read_bytes() == (tmp_path / "again.npz").read_bytes()
+
+
+def test_numpy_opens_it_without_pickle(path):
+    save_key(KEY, path)
+    with np.load(path, allow_pickle=False) as archive:
+        assert archive["secret"].tobytes() == SECRET
+        assert archive["payload"].tolist() == [0, 1, 1, 0]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are of POSIX systems")
+def test_only_the_owner_can_read_it_from_the_first_moment(path, monkeypatch):
+    modes = []
+    real = os.fdopen
+
+    def watched(handle, *arguments):
+        modes.append(stat.S_IMODE(os.fstat(handle).st_mode))
+        return real(handle, *arguments)
+
+    monkeypatch.setattr(os, "fdopen", watched)
+    previous = os.umask(0)
+    try:
+        save_key(KEY, path)
+    finally:
+        os.umask(previous)
+    assert modes == [0o600]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(path, monkeypatch):
+    save_key(KEY, path)
+    before = path.read_bytes()
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    other = dataclasses.replace(KEY, secret=bytes(32))
+    with pytest.raises(KeyFileError, match="got: No space left on device; choose another path"):
+        save_key(other, path)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_that_does_not_exist_is_told(tmp_path):
+    with pytest.raises(KeyFileError, match="expected a path where a key can be written, got: No"):
+        save_key(KEY, tmp_path / "absent" / "key.npz")
+
+
+def test_options_that_json_cannot_hold_are_refused_before_writing(path):
+    for value in (object(), float("nan")):
+        with pytest.raises(KeyFileError, match=r"expected options of JSON values, got: .*; change"):
+            save_key(dataclasses.replace(KEY, options={"a": value}), path)
+    assert not list(path.parent.iterdir())
+
+
+def test_large_alphabets_are_saved_without_the_payload_only(path):
+    key = dataclasses.replace(KEY, payload=Payload((0, 1, 2, 3), 1000))
+    with pytest.raises(KeyFileError, match="alphabet of at most 256, got 1000; save it with keep_"):
+        save_key(key, path)
+    save_key(key, path, keep_payload=False)
+    assert load_key(path).payload is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are of POSIX systems")
+def test_a_key_that_others_can_read_gives_a_warning(path):
+    save_key(KEY, path)
+    path.chmod(0o644)
+    with pytest.warns(UserWarning, match="expected a key that only its owner can read, got mode 6"):
+        assert load_key(path) == KEY
+
+
+def test_an_absent_file_is_told(path):
+    refused(path, "expected a key file, got: No such file or directory; give the file")
+
+
+def test_a_folder_is_told(tmp_path):
+    refused(tmp_path, "expected a key file, got a folder or device")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes are of POSIX systems")
+def test_a_pipe_does_not_hang(path):
+    os.mkfifo(path)
+    refused(path, "expected a key file, got a folder or device")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x04.", b"\x93NUMPY", b"text" * 99])
+def test_files_that_are_no_archive_are_told(path, content):
+    path.write_bytes(content)
+    path.chmod(0o600)
+    refused(path, "expected a whole .npz key file, got a file that is not one or is cut off")
+
+
+def test_truncations_are_told(path):
+    save_key(KEY, path)
+    whole = path.read_bytes()
+    for size in [*range(0, len(whole), 7), len(whole) - 1]:
+        path.write_bytes(whole[:size])
+        refused(path, "got a file that is not one or is cut off; restore it")
+
+
+def test_a_pickled_member_is_never_loaded(path):
+    hostile = npy(np.array([print], dtype=object))
+    for member in ("text", "secret", "payload"):
+        refused(
+            broken(path, **{member: hostile}),
+            rf"expected member {member}.npy to be a whole .* uint8 array, got another; .*never loa",
+        )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        npy(np.zeros(32, np.int64)),
+        npy(np.zeros((4, 8), np.uint8)),
+        npy(np.zeros(32, np.uint8))[:-1],
+        npy(np.zeros(32, np.uint8)) + b"x",
+        npy(np.zeros(32, np.uint8)).replace(b"(32,)", b"(99,)"),
+        b"secret",
+    ],
+    ids=["dtype", "shape", "short", "long", "lying header", "no npy"],
+)
+def test_members_of_another_form_are_told(path, content):
+    refused(broken(path, secret=content), "expected member secret.npy to be a whole one-dim")
+
+
+def test_a_secret_of_another_length_is_told(path):
+    content = npy(np.zeros(31, np.uint8))
+    refused(broken(path, secret=content), "expected a secret of 32 bytes, got 31; restore it")
+
+
+def test_missing_and_foreign_members_are_told(path):
+    refused(broken(path, secret=None), "expected the members text.npy, .* got payload.npy, text")
+    refused(broken(path, other=npy(np.zeros(1))), "got other.npy, payload.npy, secret.npy, text")
+    np.savez(path, weights=np.zeros(3))
+    path.chmod(0o600)
+    refused(path, "got weights.npy; give a key file of nnw-onnx")
+    write(path, {})
+    refused(path, "got none; give a key file")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_members_that_occur_twice_are_told(path):
+    save_key(KEY, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("secret.npy", npy(np.zeros(32, np.uint8)))
+    refused(path, "got payload.npy, secret.npy, secret.npy, text.npy")
+
+
+def test_a_bomb_is_refused_before_it_is_inflated(path):
+    save_key(KEY, path)
+    bomb = {**members_of(path), "text.npy": bytes(200_000_000)}
+    write(path, bomb, zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 1_000_000
+    refused(path, "expected a small uncompressed member .*, compressed or encrypted; give a key")
+
+
+def test_a_large_member_or_file_is_refused(path):
+    save_key(KEY, path)
+    write(path, {**members_of(path), "secret.npy": bytes(2000)})
+    refused(path, "expected a small uncompressed member secret.npy, got 2000 bytes")
+    path.write_bytes(bytes((16 << 20) + 1))
+    refused(path, "expected a key file of at most 16 MiB, got more")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"\xff\xfe", b"{", b"NaN", b'{"a": 1, "a": 2}', b"[" * 100_000, b"1" * 5000],
+    ids=["no text", "no JSON", "NaN", "twice", "deep", "long number"],
+)
+def test_text_that_is_no_json_is_told(path, text):
+    content = npy(np.frombuffer(text, np.uint8))
+    refused(broken(path, text=content), "expected JSON in member text.npy, got something else")
+
+
+def test_another_format_or_version_is_told(path):
+    refused(with_text(path, format="safetensors"), "expected format 'nnw-onnx key', got another")
+    content = npy(np.frombuffer(b"[1, 2]", np.uint8))
+    refused(broken(path, text=content), "expected format 'nnw-onnx key', got another")
+    refused(with_text(path, version=2), "expected version 1 of the key file, got 2; use the nnw")
+    refused(with_text(path, version=...), "expected version 1 of the key file, got None")
+
+
+def test_missing_and_unknown_fields_are_told(path):
+    refused(with_text(path, method=...), "missing or unknown: method; restore")
+    refused(with_text(path, extra=1), "missing or unknown: extra; restore")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("method", 3, "expected method to be a name, got '3'"),
+        ("method", "", "expected method to be a name, got ''"),
+        ("layers", "conv", "expected layers to be a list of names"),
+        ("layers", [1, 2], "expected layers to be a list of names"),
+        ("layers", ["\ud800", "b"], "expected layers to be a list of names"),
+        ("layers", ["one"], "expected a shape for each layer, got 2 for 1"),
+        ("shapes", [[1.5], [2]], "expected shapes to be a list of shapes"),
+        ("shapes", [[-1], [2]], "expected shapes to be a list of shapes"),
+        ("shapes", [[True], [2]], "expected shapes to be a list of shapes"),
+        ("payload_size", 0, "expected payload_size to be a number of symbols, got '0'"),
+        ("payload_size", 10**12, "expected payload_size to be a number of symbols"),
+        ("payload_size", 5, "expected a payload of 5 symbols, got 4"),
+        ("alphabet", 1, "expected alphabet to be a number of symbols from 2"),
+        ("options", [], "expected options to be an object"),
+        ("commitment", "XYZ", "expected commitment to be hexadecimal digits"),
+        ("notes", [None], "expected notes to be a list of texts"),
+    ],
+)
+def test_each_wrong_field_is_told(path, field, value, words):
+    refused(with_text(path, **{field: value}), words)
+
+
+def test_symbols_beyond_the_alphabet_are_told(path):
+    content = npy(np.array([0, 1, 2, 0], np.uint8))
+    refused(broken(path, payload=content), "expected symbols from 0 to 1, got another")
+
+
+def test_flipped_bits_never_escape_the_error(tmp_path):
+    """A bit of every second byte flipped: the same key, another valid key, or one clear error."""
+    path = tmp_path / "key.npz"
+    save_key(KEY, path)
+    whole = path.read_bytes()
+    refusals = []
+    for position in range(0, len(whole), 2):
+        changed = whole[position] ^ (1 << position // 2 % 8)
+        path.write_bytes(whole[:position] + bytes([changed]) + whole[position + 1 :])
+        try:
+            load_key(path)
+        except KeyFileError as error:
+            refusals.append(str(error))
+    assert len(refusals) > len(whole) / 4
+    assert not any("\n" in message for message in refusals)
+
+
+def test_nothing_secret_is_shown_or_logged(path, caplog):
+    caplog.set_level(logging.DEBUG)
+    save_key(KEY, path)
+    shown = repr(load_key(path)) + caplog.text
+    assert repr(SECRET) not in shown
+    assert SECRET.hex() not in shown
+    assert "(0, 1, 1, 0)" not in shown
+    with pytest.raises(KeyFileError) as caught:
+        load_key(broken(path, secret=npy(np.frombuffer(SECRET[1:], np.uint8))))
+    assert SECRET[1:9].hex() not in str(caught.value)

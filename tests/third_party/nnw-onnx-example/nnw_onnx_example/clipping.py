@@ -1,0 +1,37 @@
+"""Clipping: weights beyond some standard deviations are cut to that value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from annotated_types import Gt
+from numpy.typing import NDArray
+
+from nnw_onnx.plugins import option
+from nnw_onnx.vocabulary import Parameter, Weights
+
+
+@dataclass(frozen=True)
+class Clipping:
+    """Cuts each layer at mean +- C standard deviations."""
+
+    name: ClassVar[str] = "clipping"
+    summary: ClassVar[str] = "weights beyond some standard deviations cut to that value"
+    number: ClassVar[int | None] = None
+    parameter: ClassVar[Parameter] = Parameter(
+        "C", "largest distance from the mean / standard deviation", "ratio", 0.5, 3, stronger="down"
+    )
+
+    intensity: Annotated[float, Gt(0)] = option(
+        2.0, help="C: largest distance from the mean, in standard deviations"
+    )
+
+    def modify_weights(self, weights: Weights, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        """Every layer cut by itself; nothing is random."""
+        return {name: self._cut(np.asarray(layer, np.float64)) for name, layer in weights.items()}
+
+    def _cut(self, layer: NDArray[np.float64]) -> NDArray[np.float64]:
+        middle, reach = layer.mean(), self.intensity * layer.std()
+        return np.clip(layer, middle - reach, middle + reach)

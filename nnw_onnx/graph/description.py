@@ -1,0 +1,189 @@
+"""What a model says about itself: inputs, outputs, origin, warnings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from nnw_onnx.graph.files import MAP_ABOVE, ModelFile
+from nnw_onnx.graph.layers import ListedLayer
+from nnw_onnx.graph.tensors import dtype_name, finite, one_line, shown
+from nnw_onnx.graph.wire import Address
+from nnw_onnx.vocabulary import Layer
+
+_KNOWN_DOMAINS = frozenset(
+    {
+        "", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview",
+        "ai.onnx.preview.training", "com.microsoft", "com.microsoft.nchwc",
+        "com.ms.internal.nhwc", "com.microsoft.experimental",
+    }
+)  # fmt: skip
+_NOT_MODELS = frozenset({"ai.onnx.ml"})
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output.
+
+    Attributes:
+        name: its name.
+        shape: sizes; a name where the size is symbolic, None where it is not given.
+        dtype: name of the element type such as "float32"; "" where it is not given.
+    """
+
+    name: str
+    shape: tuple[int | str | None, ...]
+    dtype: str
+
+
+def _info(value: Any) -> TensorInfo:
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        return TensorInfo(str(value.name), (), (kind or "").removesuffix("_type"))
+    tensor = value.type.tensor_type
+    shape = tuple(_dimension(d) for d in tensor.shape.dim)
+    known = tensor.elem_type in onnx.TensorProto.DataType.values() and tensor.elem_type
+    return TensorInfo(str(value.name), shape, dtype_name(tensor.elem_type) if known else "")
+
+
+def _dimension(dim: Any) -> int | str | None:
+    which = dim.WhichOneof("value")
+    if which == "dim_value":
+        return int(dim.dim_value)
+    return (str(dim.dim_param) or None) if which == "dim_param" else None
+
+
+def inputs(file: ModelFile) -> tuple[TensorInfo, ...]:
+    """Inputs of the graph that have no initializer."""
+    graph = file.proto.graph
+    given = {t.name for t in graph.initializer}
+    return tuple(_info(v) for v in graph.input if v.name not in given)
+
+
+def outputs(file: ModelFile) -> tuple[TensorInfo, ...]:
+    """Outputs of the graph."""
+    return tuple(_info(v) for v in file.proto.graph.output)
+
+
+def opset(file: ModelFile) -> dict[str, int]:
+    """Operator set version by domain."""
+    return {
+        str(o.domain) if o.domain != "ai.onnx" else "": o.version for o in file.proto.opset_import
+    }
+
+
+def producer(file: ModelFile) -> str:
+    """Name and version of the program that wrote the file."""
+    return f"{file.proto.producer_name} {file.proto.producer_version}".strip()
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _nodes(attribute.g)
+            for inside in attribute.graphs:
+                yield from _nodes(inside)
+
+
+def all_nodes(file: ModelFile) -> Iterator[Any]:
+    """Every node of the graph, its subgraphs and the functions."""
+    yield from _nodes(file.proto.graph)
+    for function in file.proto.functions:
+        yield from _nodes(function)
+
+
+def warnings(
+    file: ModelFile,
+    listed: Mapping[str, ListedLayer],
+    replaced: Mapping[Address, NDArray[Any]],
+) -> tuple[str, ...]:
+    """What a person should know before trusting results."""
+    return (*_graph_warnings(file), *_value_warnings(listed, replaced), *_checker_warning(file))
+
+
+def _graph_warnings(file: ModelFile) -> Iterator[str]:
+    nodes = list(all_nodes(file))
+    own = {f.domain for f in file.proto.functions}
+    custom = Counter(n.domain for n in nodes if n.domain not in _KNOWN_DOMAINS | own)
+    for domain, count in sorted(custom.items()):
+        yield (
+            f"{count} nodes of the custom domain {shown(domain)}: onnxruntime cannot run them "
+            "without the library that defines them, and their weights may not be listed"
+        )
+    if any(n.domain in ("com.microsoft.nchwc", "com.ms.internal.nhwc") for n in nodes):
+        yield (
+            "nodes of com.microsoft.nchwc: this file was optimised for one kind of processor; "
+            "use the model it was made from"
+        )
+    if any(n.op_type == "EPContext" for n in nodes):
+        yield "EPContext nodes: weights compiled for one device are hidden inside them"
+    training = [n for n in nodes if n.op_type == "BatchNormalization" and _in_training(n)]
+    if training:
+        yield (
+            f"{len(training)} BatchNormalization nodes in training mode: outputs depend on the "
+            "batch; export the network in evaluation mode"
+        )
+    if file.proto.graph.sparse_initializer:
+        yield "sparse initializers: their weights are not listed"
+
+
+def _in_training(node: Any) -> bool:
+    return any(a.name == "training_mode" and a.i for a in node.attribute)
+
+
+def _value_warnings(
+    listed: Mapping[str, ListedLayer], replaced: Mapping[Address, NDArray[Any]]
+) -> Iterator[str]:
+    for name, entry in listed.items():
+        if not entry.tensor.floating:
+            continue
+        found = replaced.get(entry.tensor.address)
+        if not finite(entry.tensor.array() if found is None else found):
+            yield f"layer {shown(name)}: NaN or infinite weights"
+
+
+def _checker_warning(file: ModelFile) -> Iterator[str]:
+    """What onnx itself objects to; a runtime may be more tolerant, so it is no error."""
+    if len(file.buffer) > MAP_ABOVE:
+        return
+    try:
+        onnx.checker.check_model(str(Path(file.path)), full_check=False)
+    except (onnx.checker.ValidationError, OSError, ValueError, RuntimeError) as error:
+        yield f"onnx.checker: {one_line(error)}"
+
+
+def no_weights_reason(file: ModelFile, layers: Sequence[Layer]) -> str | None:
+    """One sentence that says why no kernel can be replaced, or None where one can."""
+    kernels = [layer for layer in layers if layer.role == "kernel"]
+    if any(layer.replaceable for layer in kernels):
+        return None
+    if kernels:
+        kinds = ", ".join(sorted({str(k.quantization) for k in kernels}))
+        return (
+            f"all {len(kernels)} kernels are stored as integers ({kinds}), which can be read but "
+            "not replaced; use the model before quantization"
+        )
+    machine_learning = sorted(
+        {n.op_type for n in all_nodes(file) if n.domain in _NOT_MODELS and _has_floats(n)}
+    )
+    if machine_learning:
+        return (
+            f"the weights of this model are attributes of ai.onnx.ml nodes "
+            f"({', '.join(machine_learning)}), not tensors that a watermark could change"
+        )
+    if layers:
+        roles = ", ".join(sorted({layer.role for layer in layers}))
+        return f"this model has no kernel (Conv, Gemm, MatMul ...), only {roles} tensors"
+    return "this model has no weights"
+
+
+def _has_floats(node: Any) -> bool:
+    return any(len(a.floats) or a.HasField("t") for a in node.attribute)

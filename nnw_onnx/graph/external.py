@@ -1,0 +1,140 @@
+"""Validation of external data: nothing outside the model's folder is ever read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnw_onnx.errors import ModelFileError
+from nnw_onnx.graph.tensors import External, shown
+
+Opened = dict[Path, tuple[NDArray[np.uint8], tuple[int, int]]]
+"""Data files of one model that are mapped into memory already, with device and inode."""
+
+
+def validate(
+    proto: Any, nbytes: int, folder: Path, opened: Opened, *, hard_links: bool
+) -> External:
+    """The place of an externally stored tensor of `nbytes` bytes.
+
+    Raises `ModelFileError` unless the location is relative, stays inside the folder after all
+    links are followed, is a regular file with one name, and holds exactly the bytes of the shape.
+    """
+    name = f"tensor {shown(proto.name)}"
+    entries = _entries(proto, name)
+    location = entries.get("location", "")
+    path = _inside(location, folder, name)
+    if path not in opened:
+        opened[path] = _open(path, location, name, hard_links=hard_links)
+    data, identity = opened[path]
+    size = data.size
+    offset = _number(entries.get("offset", "0"), "offset", name)
+    length = _number(entries["length"], "length", name) if "length" in entries else nbytes
+    if length != nbytes:
+        raise ModelFileError(
+            f"{name}: expected {nbytes} bytes of external data for its shape, got length {length}; "
+            "export the model again"
+        )
+    if offset + length > size:
+        raise ModelFileError(
+            f"{name}: expected bytes {offset} to {offset + length} of {shown(location)}, got a "
+            f"file of {size} bytes; the data file is truncated, copy it again"
+        )
+    return External(path, location, offset, length, data, identity)
+
+
+def _entries(proto: Any, name: str) -> dict[str, str]:
+    entries: dict[str, str] = {}
+    for entry in proto.external_data:
+        if not isinstance(entry.key, str) or not isinstance(entry.value, str):
+            raise ModelFileError(
+                f"{name}: expected text as the place of external data, got other bytes; do not "
+                "use this model"
+            )
+        if entry.key in entries:
+            raise ModelFileError(
+                f"{name}: expected one external {shown(entry.key)}, got two; export the model again"
+            )
+        entries[entry.key] = entry.value
+    return entries
+
+
+def _number(text: str, what: str, name: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise ModelFileError(
+            f"{name}: expected an external {what} of digits, got {shown(text)}; "
+            "export the model again"
+        )
+    return int(text)
+
+
+def safe_location(location: str) -> bool:
+    """Whether a location is a relative path without `..`, on every platform."""
+    posix, windows = PurePosixPath(location), PureWindowsPath(location)
+    return bool(
+        location
+        and "\0" not in location
+        and not posix.is_absolute()
+        and not windows.drive
+        and not windows.root
+        and ".." not in windows.parts
+    )
+
+
+def _inside(location: str, folder: Path, name: str) -> Path:
+    if not safe_location(location):
+        raise ModelFileError(
+            f"{name}: expected external data inside the model's folder, got the location "
+            f"{shown(location)}; do not use this file, or export it again"
+        )
+    try:
+        resolved = (folder / location).resolve()
+    except (OSError, RuntimeError) as error:
+        raise ModelFileError(
+            f"{name}: expected an external data file, got {shown(location)}, which cannot be "
+            "followed; copy the data file beside the model"
+        ) from error
+    if not resolved.is_relative_to(folder.resolve()):
+        raise ModelFileError(
+            f"{name}: expected external data inside the model's folder, got {shown(location)}, a "
+            "link to a place outside it; copy the data file itself beside the model"
+        )
+    return resolved
+
+
+def _open(
+    path: Path, location: str, name: str, *, hard_links: bool
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Map a regular file; a FIFO is never opened for waiting."""
+    try:
+        _expect_regular(path.stat(), location, name, hard_links=hard_links)
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except (OSError, ValueError) as error:
+        raise ModelFileError(
+            f"{name}: expected its external data file {shown(location)}, got none that can be "
+            "read; put it into the model's folder"
+        ) from error
+    with os.fdopen(descriptor, "rb") as stream:
+        found = os.fstat(stream.fileno())
+        _expect_regular(found, location, name, hard_links=hard_links)
+        empty = np.empty(0, np.uint8)
+        data = np.memmap(stream, np.uint8, "r") if found.st_size else empty
+    return data, (found.st_dev, found.st_ino)
+
+
+def _expect_regular(found: os.stat_result, location: str, name: str, *, hard_links: bool) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise ModelFileError(
+            f"{name}: expected a regular file as external data, got {shown(location)}, which is "
+            "none; do not use this model"
+        )
+    if found.st_nlink > 1 and not hard_links:
+        raise ModelFileError(
+            f"{name}: expected external data with one name, got {shown(location)} with "
+            f"{found.st_nlink} hard links; copy the data file itself beside the model"
+        )

@@ -1,0 +1,193 @@
+"""Who uses which value: names resolved through subgraphs and functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx
+from onnx import AttributeProto
+
+from nnw_onnx.errors import ModelFileError
+from nnw_onnx.graph.files import ModelFile
+from nnw_onnx.graph.tensors import StoredTensor, shown
+from nnw_onnx.graph.wire import Address
+
+FunctionName = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Use:
+    """One consumption of a value: input `index` of `node`, which lies in `scope`."""
+
+    node: Any
+    index: int
+    scope: Scope
+
+
+@dataclass(eq=False)
+class Scope:
+    """A graph or the body of a function.
+
+    Attributes:
+        kind: "main", "subgraph" or "function".
+        label: how to tell its tensors from those of the same name elsewhere.
+        parent: the enclosing scope, whose names are visible here.
+        owner: the node that holds this subgraph.
+        inputs: names of its inputs in order.
+        outputs: names of its outputs in order.
+        names: every name defined here.
+        uses: name -> where it is consumed, also in scopes inside.
+        producers: name -> node.
+        tensors: name -> initializer or value of a Constant node.
+        twins: names that two Constants define; what they stand for is up to the runtime.
+    """
+
+    kind: str
+    label: str
+    parent: Scope | None = None
+    owner: Any = None
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    names: set[str] = field(default_factory=set)
+    uses: dict[str, list[Use]] = field(default_factory=dict)
+    producers: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, StoredTensor] = field(default_factory=dict)
+    twins: set[str] = field(default_factory=set)
+
+    def constant(self, name: str) -> StoredTensor | None:
+        """The initializer or Constant that a name stands for here, if it is one."""
+        scope = self.defining(name)
+        return None if scope is None else scope.tensors.get(name)
+
+    def defining(self, name: str) -> Scope | None:
+        """The innermost scope in which the name is defined."""
+        scope: Scope | None = self
+        while scope is not None and name not in scope.names:
+            scope = scope.parent
+        return scope
+
+
+@dataclass(frozen=True)
+class Scopes:
+    """All scopes of a model, the main graph first, and who calls each function."""
+
+    all: tuple[Scope, ...]
+    functions: dict[FunctionName, Scope]
+    calls: dict[FunctionName, list[tuple[Any, Scope]]]
+
+
+def attributes(node: Any) -> dict[str, Any]:
+    """Values of the attributes of a node by name; text is decoded, tensors stay messages."""
+    found: dict[str, Any] = {}
+    for attribute in node.attribute:
+        if attribute.ref_attr_name:
+            continue
+        value = onnx.helper.get_attribute_value(attribute)
+        found[attribute.name] = (
+            value.decode(errors="replace") if isinstance(value, bytes) else value
+        )
+    return found
+
+
+def build_scopes(file: ModelFile) -> Scopes:
+    """Resolve every name; raises `ModelFileError` where one is defined twice in a graph."""
+    builder = _Builder(file)
+    builder.graph(file.proto.graph, (("graph", 0),), Scope("main", ""))
+    for index, function in enumerate(file.proto.functions):
+        builder.function(function, (("functions", index),))
+    builder.connect()
+    return Scopes(tuple(builder.scopes), builder.functions, builder.calls)
+
+
+class _Builder:
+    def __init__(self, file: ModelFile) -> None:
+        self.file = file
+        self.scopes: list[Scope] = []
+        self.functions: dict[FunctionName, Scope] = {}
+        self.calls: dict[FunctionName, list[tuple[Any, Scope]]] = {}
+        self.nodes: list[tuple[Any, Scope]] = []
+
+    def graph(self, graph: Any, address: Address, scope: Scope) -> None:
+        """Enter a graph and everything inside it."""
+        scope.inputs = tuple(v.name for v in graph.input)
+        scope.outputs = tuple(v.name for v in graph.output)
+        scope.names.update(scope.inputs)
+        self.scopes.append(scope)
+        for index, tensor in enumerate(graph.initializer):
+            self._define(scope, tensor.name, scope.tensors, "initializer")
+            stored = self.file.tensors[(*address, ("initializer", index))]
+            scope.tensors[tensor.name] = stored
+        scope.names.update(s.values.name for s in graph.sparse_initializer)
+        self._nodes(graph.node, address, scope)
+
+    def function(self, function: Any, address: Address) -> None:
+        """Enter the body of a function of the model."""
+        scope = Scope("function", f"{function.domain}.{function.name}")
+        scope.inputs, scope.outputs = tuple(function.input), tuple(function.output)
+        scope.names.update(scope.inputs)
+        self.scopes.append(scope)
+        self.functions[function.domain, function.name, function.overload] = scope
+        self._nodes(function.node, address, scope)
+
+    def _define(self, scope: Scope, name: str, taken: Any, what: str) -> None:
+        if not name or name in taken:
+            got = f"two of the name {shown(name)}" if name else "one without a name"
+            raise ModelFileError(
+                f"model: expected one {what} of each name in a graph, got {got}; "
+                "export the model again"
+            )
+        scope.names.add(name)
+
+    def _nodes(self, nodes: Any, address: Address, scope: Scope) -> None:
+        for index, node in enumerate(nodes):
+            for output in filter(None, node.output):
+                if _both_constants(node, scope.producers.get(output)):
+                    scope.twins.add(output)
+                    continue
+                self._define(scope, output, scope.producers, "result")
+                scope.producers[output] = node
+            self.nodes.append((node, scope))
+            self._inside(node, (*address, ("node", index)), scope)
+
+    def _inside(self, node: Any, address: Address, scope: Scope) -> None:
+        for index, attribute in enumerate(node.attribute):
+            place = (*address, ("attribute", index))
+            if attribute.type == AttributeProto.GRAPH or attribute.HasField("g"):
+                self._subgraph(attribute.g, (*place, ("g", 0)), scope, node, attribute.name)
+            for k, graph in enumerate(attribute.graphs):
+                self._subgraph(graph, (*place, ("graphs", k)), scope, node, attribute.name)
+            if node.op_type == "Constant" and node.output:
+                stored = self.file.tensors.get((*place, ("t", 0))) or self.file.tensors.get(place)
+                if stored is not None:
+                    scope.tensors[node.output[0]] = stored
+        for name in scope.twins.intersection(node.output):
+            scope.tensors.pop(name, None)
+
+    def _subgraph(self, graph: Any, address: Address, scope: Scope, node: Any, name: str) -> None:
+        label = node.name or (node.output[0] if node.output else node.op_type)
+        self.graph(graph, address, Scope("subgraph", f"{label}.{name}", scope, node))
+
+    def connect(self) -> None:
+        """Enter each use into the scope that defines the name."""
+        for node, scope in self.nodes:
+            key = (node.domain, node.op_type, node.overload)
+            if key in self.functions:
+                self.calls.setdefault(key, []).append((node, scope))
+            for index, name in enumerate(node.input):
+                definer = scope.defining(name) if name else None
+                if definer is not None:
+                    definer.uses.setdefault(name, []).append(Use(node, index, scope))
+
+
+def _both_constants(node: Any, earlier: Any) -> bool:
+    """Whether a Constant repeats the name of an earlier one, which runtimes accept."""
+    return earlier is not None and node.op_type == earlier.op_type == "Constant"
+
+
+def constants(scopes: Scopes) -> Iterator[tuple[Scope, str, StoredTensor]]:
+    """Every named tensor with its scope, in the order of the file."""
+    for scope in scopes.all:
+        for name, tensor in scope.tensors.items():
+            yield scope, name, tensor

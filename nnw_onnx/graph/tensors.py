@@ -1,0 +1,216 @@
+"""One stored tensor: where its values lie and how they become an array."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from nnw_onnx.errors import ModelFileError
+from nnw_onnx.graph.wire import Address, Buffer
+
+STRING = TensorProto.STRING
+STRIP_ABOVE = 1024
+"""Values of this many bytes and more are not kept in parsed messages."""
+DATA_FIELD_NAMES = (
+    "raw_data", "float_data", "double_data", "int32_data", "int64_data", "uint64_data",
+    "string_data",
+)  # fmt: skip
+FLOATING = frozenset(
+    number
+    for name, number in TensorProto.DataType.items()
+    if name.startswith("FLOAT") or name in ("DOUBLE", "BFLOAT16")
+)
+PLAIN = frozenset(
+    {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
+)
+"""Types in which weights are stored as they are; smaller ones usually have a scale."""
+INTEGERS = frozenset(
+    number
+    for name, number in TensorProto.DataType.items()
+    if name.startswith(("INT", "UINT")) and not name.endswith("64")
+)
+_PACKED_BITS = {
+    number: int(name.removeprefix("U").removeprefix("INT").removeprefix("FLOAT")[0])
+    for name, number in TensorProto.DataType.items()
+    if name in ("INT4", "UINT4", "INT2", "UINT2") or name.startswith("FLOAT4")
+}
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """A range of bytes of a data file beside the model.
+
+    Attributes:
+        path: the data file.
+        location: its name as the model gives it, relative to the model's folder.
+        offset: first byte.
+        length: number of bytes.
+        data: bytes of the whole data file as it was opened, mapped into memory; they stay what
+            they are when another file takes its name later.
+        identity: device and inode of the data file as it was opened.
+    """
+
+    path: Path
+    location: str
+    offset: int
+    length: int
+    data: NDArray[np.uint8]
+    identity: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor of the file, wherever it is stored.
+
+    Attributes:
+        address: its place in the protobuf message.
+        name: its name in the file; of a Constant node the name of the output.
+        data_type: number of the ONNX data type.
+        dims: stored shape.
+        buffer: bytes of the model file.
+        values: first and last + 1 byte of the values in `buffer`, if they lie there in one piece.
+        external: the range of a data file, for external storage.
+        proto: the message itself, from which values in typed fields are read.
+    """
+
+    address: Address
+    name: str
+    data_type: int
+    dims: tuple[int, ...]
+    buffer: Buffer
+    values: tuple[int, int] | None
+    external: External | None
+    proto: Any
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.dims)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values in ONNX's raw layout."""
+        return raw_bytes(self.data_type, self.dims)
+
+    @property
+    def dtype(self) -> str:
+        """Name of the stored type, such as "float32" or "bfloat16"."""
+        return dtype_name(self.data_type)
+
+    @property
+    def floating(self) -> bool:
+        """Whether the values are stored as floating-point numbers."""
+        return self.data_type in FLOATING
+
+    @property
+    def stripped(self) -> bool:
+        """Whether the parsed message lacks the values."""
+        return self.values is not None and self.values[1] - self.values[0] >= STRIP_ABOVE
+
+    @property
+    def packed(self) -> bool:
+        """Whether several elements share a byte."""
+        return self.data_type in _PACKED_BITS
+
+    @property
+    def is_floats(self) -> bool:
+        """Whether this is the attribute `value_floats` of a Constant node."""
+        return isinstance(self.proto, onnx.AttributeProto)
+
+    def raw(self) -> Buffer:
+        """Values as little-endian bytes (packed where elements are smaller than a byte)."""
+        if self.external is not None:
+            start, stop = self.external.offset, self.external.offset + self.external.length
+            return self.external.data.data[start:stop]
+        if self.values is not None:
+            return self.buffer[slice(*self.values)]
+        return memoryview(np.ascontiguousarray(self._from_proto()).tobytes())
+
+    def array(self) -> NDArray[Any]:
+        """Values in the stored layout and type; read-only, without a copy where possible."""
+        if self.external is None and self.values is None:
+            array = self._from_proto()
+        elif self.packed:
+            array = unpack(bytes(self.raw()), self.data_type, self.dims)
+        else:
+            array = np.frombuffer(self.raw(), numpy_dtype(self.data_type)).reshape(self.dims)
+        array.setflags(write=False)
+        return array
+
+    def _from_proto(self) -> NDArray[Any]:
+        if self.is_floats:
+            return np.array(self.proto.floats, np.float32)
+        try:
+            array: NDArray[Any] = onnx.numpy_helper.to_array(self.proto)
+        except (ValueError, TypeError) as error:
+            raise ModelFileError(
+                f"tensor {shown(self.name)}: expected {self.size} values of type {self.dtype}, "
+                f"got data that do not fit ({one_line(error)}); export the model again"
+            ) from error
+        return array if array.flags.owndata else array.copy()
+
+
+def unpack(data: bytes, data_type: int, dims: tuple[int, ...]) -> NDArray[Any]:
+    """Elements smaller than a byte, one per array element (ml_dtypes types)."""
+    proto = TensorProto(dims=dims, data_type=data_type, raw_data=data)
+    array: NDArray[Any] = onnx.numpy_helper.to_array(proto)
+    return array
+
+
+@functools.cache
+def numpy_dtype(data_type: int) -> np.dtype[Any]:
+    """The numpy type of an ONNX data type; raises `ModelFileError` for an unknown one."""
+    try:
+        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(data_type))
+    except (KeyError, ValueError, TypeError) as error:
+        raise ModelFileError(
+            f"data type: expected one of ONNX, got number {data_type}; export the model again"
+        ) from error
+
+
+def dtype_name(data_type: int) -> str:
+    """Name of an ONNX data type in numpy's spelling; "string" for text."""
+    return "string" if data_type == STRING else numpy_dtype(data_type).name
+
+
+def raw_bytes(data_type: int, dims: tuple[int, ...]) -> int:
+    """Bytes of a tensor in ONNX's raw layout."""
+    size = math.prod(dims)
+    bits = _PACKED_BITS.get(data_type)
+    if bits is not None:
+        return -(-size * bits // 8)
+    return size * numpy_dtype(data_type).itemsize
+
+
+def finite(array: NDArray[Any]) -> bool:
+    """Whether no value is NaN or infinite, also for the types of ml_dtypes."""
+    if array.dtype.kind not in "fc":
+        array = array.astype(np.float32)
+    step = 1 << 22
+    flat = array.reshape(-1) if array.flags.c_contiguous else array.ravel(order="K")
+    return all(np.isfinite(flat[i : i + step]).all() for i in range(0, flat.size, step))
+
+
+def is_real(dtype: np.dtype[Any]) -> bool:
+    """Whether values of this type are real numbers (numpy's or those of ml_dtypes)."""
+    return dtype.kind in "fiu" or hasattr(ml_dtypes, dtype.name)
+
+
+def shown(name: str) -> str:
+    """A name out of a file, safe to print on one line."""
+    return ascii(name if len(name) <= 80 else name[:77] + "...")
+
+
+def one_line(error: BaseException | str) -> str:
+    """The first line of a message, cut to a readable length and safe to print."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return ascii(lines[0][:160])[1:-1]

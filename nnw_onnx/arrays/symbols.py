@@ -74,13 +74,15 @@ def detection(decoded: Payload, payload: Payload, false_positive_rate: float) ->
     n = len(decoded)
     matches = n - decoded.errors(payload)
     p_value, log10_p = binomial.tail(matches, n)
+    p_inverted, log10_p_inverted = binomial.tail(n - matches, n)
     return Detection(
         detected=p_value <= false_positive_rate,
         statistic=matches,
         n=n,
         p_value=p_value,
         log10_p=log10_p,
-        p_inverted=binomial.tail(n - matches, n).p_value,
+        p_inverted=p_inverted,
+        log10_p_inverted=log10_p_inverted,
         false_positive_rate=false_positive_rate,
         null=f"Bin({n}, 1/2)",
     )

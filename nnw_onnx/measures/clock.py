@@ -6,6 +6,8 @@ be reset; `ru_maxrss` of a child also counts its parent). Times come from a mono
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import sys
 import threading
 import time
@@ -34,6 +36,15 @@ def resident_bytes() -> int:
     import psutil
 
     return int(psutil.Process().memory_info().rss)
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the system, so that a call after it shows what it needs."""
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def peak_of(function: Callable[[], Any]) -> tuple[int, int]:

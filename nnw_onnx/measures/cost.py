@@ -1,7 +1,8 @@
 """Computational cost of one operation on one network (NNT V1.1, Computational Cost).
 
-Every measurement is made in a process of its own that does nothing else. Memory comes from the
-first call, before anything is warm; time is the median of the calls after it.
+Every measurement is made in a process of its own that does nothing else. A first call loads the
+libraries that the operation needs and is not counted; memory comes from the second call, time is
+the median of the calls after it.
 """
 
 from __future__ import annotations
@@ -58,10 +59,12 @@ class InferenceCost:
 
 
 def measure_operation(operation: Callable[[], Any], repetitions: int = 30) -> OperationCost:
-    """Memory of the first call, then times of up to `repetitions` calls.
+    """Memory of the second call, then times of up to `repetitions` calls.
 
     At least five calls are timed; more only while they take less than a second together.
     """
+    operation()
+    clock.give_back_memory()
     peak, baseline = clock.peak_of(operation)
     times: list[float] = []
     while len(times) < repetitions and (len(times) < MIN_REPETITIONS or sum(times) < TIME_BUDGET):

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from nnw_onnx.records import Environment
 
-PACKAGES = ("nnw-onnx", "numpy", "onnx", "onnx-ir", "scikit-learn", "scipy")
+PACKAGES = ("nnw-onnx", "numpy", "onnx", "scikit-learn", "scipy")
 MEDIUM = {"gpus": 1, "gpu_bytes": 15e9, "cores": 8, "ghz": 2.6}
 LARGE = {"gpus": 2, "gpu_bytes": 30e9, "cores": 16, "ghz": 3.4}
 

@@ -54,8 +54,9 @@ class Decoding:
 
     Attributes:
         payload: the Symbols read.
-        confidence: for each Symbol the distance of its statistic from the decision, in standard
-            deviations of the statistic under a random key (>= 0; 4 is certain, 0 is a guess).
+        confidence: for each Symbol the distance (>= 0) of its statistic from the decision, in
+            standard deviations of the statistic under a random key. It compares Symbols of one
+            network; whether a watermark is there is for the Detector to say.
         ties: number of Symbols whose statistic was exactly undecided and was taken from the key.
         notes: plain words on how the carrier was found, where that needs saying.
     """
@@ -77,6 +78,7 @@ class Detection:
         p_value: probability that a network made without the key matches at least as well.
         log10_p: its decimal logarithm, finite where `p_value` underflows.
         p_inverted: the same for the opposite of every Symbol: tiny for an inverted watermark.
+        log10_p_inverted: its decimal logarithm.
         false_positive_rate: level of the decision.
         null: the null distribution, such as "Bin(64, 1/2)".
     """
@@ -87,6 +89,7 @@ class Detection:
     p_value: float
     log10_p: float
     p_inverted: float
+    log10_p_inverted: float
     false_positive_rate: float
     null: str
 

@@ -1,0 +1,293 @@
+"""The Python interface: what the command line does, as functions.
+
+Example:
+    >>> import nnw_onnx as nnw
+    >>> marked = nnw.inject("model.onnx", nnw.Payload.from_text("mine"))
+    >>> marked.network.save("marked.onnx")
+    >>> nnw.save_key(marked.key, "key.npz")
+    >>> nnw.detect("marked.onnx", nnw.load_key("key.npz")).detected
+    True
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from nnw_onnx import plugins
+from nnw_onnx.errors import ConfigurationError, ModelFileError
+from nnw_onnx.graph import OnnxNetwork, open_network
+from nnw_onnx.vocabulary import Decoding, Detection, Key, Payload, Spec
+
+if TYPE_CHECKING:
+    from nnw_onnx.reports.model import Report
+    from nnw_onnx.runs.evaluation import Evaluation
+
+AnyNetwork: TypeAlias = OnnxNetwork | str | Path
+
+
+@dataclass(frozen=True)
+class Injection:
+    """A watermarked network with what is needed to find the watermark again.
+
+    Attributes:
+        network: the watermarked network; `.save(path)` writes it.
+        key: secret; it carries the payload.
+        payload: what was injected.
+        change: RMS change of the carrier / population standard deviation of its weights (>= 0).
+        notes: plain words on how carrier and strength were chosen.
+    """
+
+    network: OnnxNetwork
+    key: Key
+    payload: Payload
+    change: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Modified:
+    """A network after a Modification.
+
+    Attributes:
+        network: the modified network; `.save(path)` writes it.
+        layers: names of the layers that were modified.
+        change: RMS change / pooled population standard deviation of these layers (>= 0).
+        warnings: one line each, such as an Intensity outside the standard's range.
+    """
+
+    network: OnnxNetwork
+    layers: tuple[str, ...]
+    change: float
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A finished evaluation: its run folder and its report."""
+
+    folder: Path
+    report: Report
+
+
+def open(path: str | Path) -> OnnxNetwork:
+    """The network of an ONNX file, opened as untrusted input; nothing of it is run.
+
+    Raises:
+        ModelFileError: the file is missing, broken or hostile.
+    """
+    return open_network(Path(path))
+
+
+def inject(
+    network: AnyNetwork,
+    payload: Payload,
+    *,
+    method: str = "block-spread",
+    options: Mapping[str, Any] | None = None,
+    layer: str | None = None,
+    seed: int | None = None,
+) -> Injection:
+    """Put a payload into the weights of a network (static injection: nothing is trained).
+
+    Args:
+        network: a file or an open network; it is not changed.
+        payload: the Symbols.
+        method: name of the method; "block-spread" is the most imperceptible and robust.
+        options: options of the method, see `nnw list methods`.
+        layer: name of the carrier layer; chosen by the method if None.
+        seed: makes the key repeatable, and only as secret as the seed; None draws a fresh secret.
+
+    Raises:
+        InjectionError: no layer, or not this one, can hold the payload.
+        ConfigurationError: an option is wrong.
+        ModelFileError: the file cannot be opened, or has no weights that can be replaced.
+    """
+    from nnw_onnx.arrays.commitments import bind_payload
+    from nnw_onnx.runs.seeds import secret
+    from nnw_onnx.runs.work import relative_change
+
+    opened = _with_weights(network)
+    plugin = plugins.create("methods", Spec(method, dict(options or {})))
+    key = plugin.make_key(opened, len(payload), secret(seed, network=opened.sha256), layer)
+    marked = plugin.inject(opened, payload, key)
+    old = {name: opened.weights[name] for name in key.layers}
+    change = relative_change(old, {name: marked.weights[name] for name in key.layers})
+    return Injection(marked, bind_payload(key, payload), payload, change, key.notes)
+
+
+def decode(network: AnyNetwork, key: Key) -> Decoding:
+    """Read the payload from a network.
+
+    Raises:
+        CarrierNotFoundError: the carrier layer is not in this network.
+    """
+    decoding: Decoding = _method_of(key).decode(_opened(network), key)
+    return decoding
+
+
+def detect(
+    network: AnyNetwork,
+    key: Key,
+    payload: Payload | None = None,
+    *,
+    false_positive_rate: float = 1e-6,
+) -> Detection:
+    """Decide whether a payload is in a network.
+
+    Args:
+        network: a file or an open network.
+        key: the key of the injection.
+        payload: the payload to look for; None takes the one that the key carries.
+        false_positive_rate: probability, in (0, 1), of a yes for a network made without the key.
+
+    Raises:
+        ConfigurationError: there is no payload to look for.
+        CarrierNotFoundError: the carrier layer is not in this network.
+    """
+    wanted = payload or key.payload
+    if wanted is None:
+        raise ConfigurationError(
+            "payload: expected one with the key or beside it, got none; give the injected payload"
+        )
+    detection: Detection = _method_of(key).detect(
+        _opened(network), wanted, key, false_positive_rate
+    )
+    return detection
+
+
+def modify(
+    network: AnyNetwork,
+    modification: str,
+    intensity: float,
+    *,
+    layers: str | Sequence[str] = "all",
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Modified:
+    """Apply a Modification of the standard to a network.
+
+    Args:
+        network: a file or an open network; it is not changed.
+        modification: name, see `nnw list modifications`.
+        intensity: value of its Parameter; outside the standard's range is a warning.
+        layers: "all" kernels, or names of layers with wildcards.
+        options: further options of the Modification.
+        seed: the same seed gives the same weights.
+
+    Raises:
+        ConfigurationError: the Modification, an option or a layer does not exist.
+    """
+    from nnw_onnx.runs import plan, seeds, work
+
+    opened = _with_weights(network)
+    made = plugins.create(
+        "modifications", Spec(modification, {**(options or {}), "intensity": intensity})
+    )
+    names = plan.select_layers(opened, layers)
+    rng = seeds.generator(purpose="modify", seed=seed, network=opened.sha256)
+    modified, change = work.modify(opened, made, names, rng)
+    parameter, single = made.parameter, layers != "all" and len(names) == 1
+    warnings = []
+    if parameter.outside_standard_range(made.intensity, single_layer=single):
+        high = parameter.high_single_layer if single else None
+        warnings.append(
+            f"{modification}: intensity {made.intensity:g} is outside the standard's range "
+            f"{parameter.low:g} to {high or parameter.high:g} {parameter.unit}"
+        )
+    return Modified(modified, names, change, tuple(warnings))
+
+
+def evaluate(
+    evaluation: str | Path | Evaluation | None = None,
+    *,
+    data: str | Path | None = None,
+    run_folder: str | Path | None = None,
+    engine: str | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    tell: Callable[[str], None] = lambda message: None,
+) -> Evaluated:
+    """Carry out an evaluation and write its report.
+
+    Call it under `if __name__ == "__main__":`, because it starts processes.
+
+    Args:
+        evaluation: file, name of a shipped evaluation or value; None is the embedded default.
+        data: folder or file of the data set, instead of the one in the configuration.
+        run_folder: where records and report go; named after the evaluation if None.
+        engine: name of an engine, instead of the one in the configuration.
+        resume: finish a run that was interrupted.
+        progress: show progress bars on a terminal.
+        tell: is called with each warning, one line each.
+
+    Raises:
+        ConfigurationError, DatasetError, ModelFileError, RunError: see their classes.
+    """
+    from nnw_onnx.inference import leave_if_importing_main
+
+    leave_if_importing_main()
+    from nnw_onnx.runs import evaluate as runs
+    from nnw_onnx.runs.evaluation import find_evaluation, read_evaluation, with_dataset_path
+
+    if evaluation is None:
+        evaluation = "digits"
+    if isinstance(evaluation, str | Path):
+        path = find_evaluation(evaluation)
+        evaluation = read_evaluation(path, None if data is None else Path(data))
+    elif data is not None:
+        changed = with_dataset_path(evaluation.dataset, Path(data).resolve())
+        evaluation = evaluation.model_copy(update={"dataset": changed})
+        evaluation.check_plugins()
+    if engine is not None:
+        evaluation = runs.with_engine(evaluation, engine)
+    folder = Path(run_folder) if run_folder else runs.default_folder(evaluation)
+    prepared = runs.prepare(evaluation, folder)
+    runs.run(prepared, resume=resume, progress=progress, tell=tell)
+    return Evaluated(folder, report(folder))
+
+
+def report(run_folder: str | Path) -> Report:
+    """Write the report of a run folder again from its records; nothing is run.
+
+    Raises:
+        RunError: there is no run, or its records are broken.
+    """
+    from nnw_onnx.records import CostRecord, Environment, InjectionRecord, Plan, TrialRecord
+    from nnw_onnx.reports import build_report, write_documents
+    from nnw_onnx.runs.seeds import generator
+    from nnw_onnx.runs.store import Store
+
+    store = Store(Path(run_folder))
+    plan = store.read(Plan)
+    made = build_report(
+        plan,
+        store.records(InjectionRecord),
+        store.records(TrialRecord),
+        store.records(CostRecord),
+        store.read_if_there(Environment),
+        generator(purpose="report", evaluation=plan.evaluation_sha256),
+    )
+    write_documents(made, store.folder)
+    return made
+
+
+def _opened(network: AnyNetwork) -> OnnxNetwork:
+    return network if isinstance(network, OnnxNetwork) else open_network(Path(network))
+
+
+def _with_weights(network: AnyNetwork) -> OnnxNetwork:
+    """The opened network; raises `ModelFileError` where no kernel of it can be replaced."""
+    opened = _opened(network)
+    if opened.no_weights_reason:
+        raise ModelFileError(
+            f"{opened.path.name}: expected weights that can be replaced, got none: "
+            f"{opened.no_weights_reason}"
+        )
+    return opened
+
+
+def _method_of(key: Key) -> Any:
+    return plugins.create("methods", Spec(key.method, dict(key.options)))

@@ -1,0 +1,189 @@
+"""The run folder: the only place where a run reads and writes its records.
+
+    plan.json  injections.jsonl  records.jsonl  costs.jsonl  environment.json
+    keys/<identity>.npz  networks/<identity>.npz
+
+Records are appended in the order of the plan, one JSON line each, and forced to the disk, so a
+run that is cut off at any moment can be resumed; a last line that was cut off is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
+
+from nnw_onnx.errors import RunError
+from nnw_onnx.records import CostRecord, Environment, InjectionRecord, Plan, TrialRecord
+
+Model = TypeVar("Model", bound=BaseModel)
+RECORDS: dict[type[BaseModel], str] = {
+    InjectionRecord: "injections.jsonl",
+    TrialRecord: "records.jsonl",
+    CostRecord: "costs.jsonl",
+}
+SINGLE: dict[type[BaseModel], str] = {Plan: "plan.json", Environment: "environment.json"}
+
+
+class Store:
+    """A run folder that may not exist yet."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def exists(self) -> bool:
+        """Whether a plan was written here."""
+        return (self.folder / SINGLE[Plan]).is_file()
+
+    def key_path(self, identity: str) -> Path:
+        """Where the secret key of an injection lies."""
+        return self.folder / "keys" / f"{identity}.npz"
+
+    def create(self) -> None:
+        """Make the folder; keys are for the owner's eyes only.
+
+        Raises:
+            RunError: the folder is not empty, or cannot be made.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            unknown = [p.name for p in self.folder.iterdir() if p.name != ".lock"]
+            if unknown:
+                raise RunError(
+                    f"{self.folder}: expected a new or empty run folder, got one with "
+                    f"{unknown[0]}; choose another with --run-folder"
+                )
+            (self.folder / "keys").mkdir(mode=0o700)
+            (self.folder / "networks").mkdir()
+        except OSError as error:
+            raise RunError(
+                f"{self.folder}: expected a folder that can be written, got: {error.strerror}; "
+                "choose another with --run-folder"
+            ) from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process; raises `RunError` where another one holds it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise RunError(
+                f"{self.folder}: expected a run folder of its own, got one that another "
+                "process is writing; wait for it or choose another with --run-folder"
+            ) from error
+
+    def write(self, value: BaseModel) -> None:
+        """Write plan or environment atomically."""
+        write_atomically(
+            self.folder / SINGLE[type(value)], value.model_dump_json(indent=1).encode() + b"\n"
+        )
+
+    def read(self, model: type[Model]) -> Model:
+        """Read plan or environment; raises `RunError` where it is missing or broken."""
+        path = self.folder / SINGLE[model]
+        try:
+            return model.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise RunError(
+                f"{self.folder}: expected a run folder with {path.name}, got none; "
+                "give the folder that 'nnw evaluate' named"
+            ) from error
+        except ValidationError as error:
+            raise _broken(path, 1, error) from error
+
+    def read_if_there(self, model: type[Model]) -> Model | None:
+        """Like `read`, but None where the run did not get that far."""
+        return self.read(model) if (self.folder / SINGLE[model]).exists() else None
+
+    def records(self, model: type[Model]) -> list[Model]:
+        """All whole records of a kind; raises `RunError` where one is broken."""
+        path = self.folder / RECORDS[model]
+        if not path.exists():
+            return []
+        found = []
+        lines = path.read_bytes().split(b"\n")
+        for number, line in enumerate(lines[:-1], 1):
+            try:
+                found.append(model.model_validate_json(line))
+            except ValidationError as error:
+                raise _broken(path, number, error) from error
+        return found
+
+    def drop_torn_lines(self) -> None:
+        """Cut off a last line that an interruption left without its end."""
+        for name in RECORDS.values():
+            path = self.folder / name
+            if path.exists() and not (data := path.read_bytes()).endswith(b"\n"):
+                with path.open("r+b") as file:
+                    file.truncate(data.rfind(b"\n") + 1)
+
+    def append(self, record: BaseModel) -> None:
+        """Append one record and force it to the disk."""
+        with (self.folder / RECORDS[type(record)]).open("ab") as file:
+            file.write(record.model_dump_json().encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def save_weights(self, identity: str, weights: dict[str, NDArray[Any]]) -> None:
+        """Keep the weights that an injection replaced, as float32 or float64, atomically."""
+        names = sorted(weights)
+        arrays = {f"w{i}": _exact(weights[name]) for i, name in enumerate(names)}
+        text = np.frombuffer(json.dumps(names).encode(), np.uint8)
+        path = self.folder / "networks" / f"{identity}.npz"
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            np.savez(file, names=text, **arrays)  # type: ignore[arg-type]  # numpy types **kwargs as bool
+        temporary.replace(path)
+
+    def load_weights(self, identity: str) -> dict[str, NDArray[Any]]:
+        """The replaced weights by layer name; raises `RunError` where the file is not whole."""
+        path = self.folder / "networks" / f"{identity}.npz"
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                names = json.loads(archive["names"].tobytes())
+                return {name: archive[f"w{i}"] for i, name in enumerate(names)}
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise RunError(
+                f"{path.name}: expected the replaced weights of an injection, got: {error}; "
+                "start the run again in a new folder"
+            ) from error
+
+
+def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write a file so that it is either there as a whole or not at all."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        Path(temporary).chmod(mode)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _exact(array: NDArray[Any]) -> NDArray[Any]:
+    """The array in a type that numpy can store and that holds each of its values."""
+    return array if array.dtype == np.float64 else array.astype(np.float32)
+
+
+def _broken(path: Path, number: int, error: ValidationError) -> RunError:
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"])) or "line"
+    return RunError(
+        f"{path.name}, line {number}: expected a record, got: {where}: {first['msg']}; "
+        "the file was changed by hand or by another version; start a new run"
+    )

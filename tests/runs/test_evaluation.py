@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import pytest
+
+from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.runs import evaluation as ev
+
+MINIMAL = """
+networks = ["net.onnx"]
+[dataset]
+name = "digits"
+[[methods]]
+name = "block-spread"
+"""
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "e.toml"
+    path.write_text(text)
+    return path
+
+
+def test_minimal_evaluation_has_the_defaults_of_the_project(tmp_path):
+    made = ev.read_evaluation(written(tmp_path, MINIMAL))
+    assert (made.payloads, made.payload_sizes, made.profile) == (5, (64,), "nnt-1.1")
+    assert made.networks == (str(tmp_path / "net.onnx"),)
+    assert made.false_positive_rate == 1e-6
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (MINIMAL + "\n[sesion]\n", "e.toml: sesion: expected one of the keys"),
+        (MINIMAL + "\n[sesion]\n", "(did you mean 'session'?)"),
+        (MINIMAL + "\n[session]\nthread = 2\n", "session.thread: expected one of the keys"),
+        (MINIMAL + "\n[session]\nthread = 2\n", "(did you mean 'threads'?)"),
+        (MINIMAL + "\n[session]\nthreads = 0\n", "session.threads: Input should be greater"),
+        (MINIMAL.replace('"block-spread"', '"uchda"'), "methods.0: methods: expected one of"),
+        (MINIMAL.replace('"block-spread"', '"uchda"'), "(did you mean 'uchida'?)"),
+        (MINIMAL + "bugdet = 1\n", "methods.0: block-spread: expected an option among"),
+        (MINIMAL + "bugdet = 1\n", "(did you mean 'budget'?)"),
+        (
+            MINIMAL + '[[modifications]]\nname = "quantizing"\nintensities = [8, 99]\n',
+            "modifications.0: quantizing: option intensity",
+        ),
+        (
+            MINIMAL + '[[modifications]]\nname = "quantizing"\n',
+            "modifications.0.intensities: expected a value, got none",
+        ),
+        ("networks = []", "networks: "),
+        ("networks = [", "expected TOML, got:"),
+        (
+            MINIMAL.replace('"digits"', '"cifar10"'),
+            "dataset.path: expected the folder of the data set, got none",
+        ),
+        ("payload_sizes = [64, 64]\n" + MINIMAL, "expected different sizes"),
+        (MINIMAL + "\n[dataset.preprocessing]\nmeen = [1]\n", "dataset.preprocessing.meen"),
+    ],
+)
+def test_a_mistake_is_one_line_with_its_dotted_path(tmp_path, text, message):
+    with pytest.raises(ConfigurationError) as caught:
+        ev.read_evaluation(written(tmp_path, text))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_names_the_shipped_ones(tmp_path):
+    with pytest.raises(ConfigurationError, match="nnw list evaluations"):
+        ev.read_evaluation(tmp_path / "absent.toml")
+    with pytest.raises(ConfigurationError, match="did you mean 'digits'"):
+        ev.find_evaluation("digts")
+
+
+def test_shipped_evaluations_are_valid_and_described(tmp_path):
+    shipped = ev.shipped()
+    assert set(shipped) >= {"digits", "reference"}
+    for name, path in shipped.items():
+        assert ev.read_evaluation(path, None if name == "digits" else tmp_path).summary
+
+
+def test_a_bundled_data_set_takes_no_folder(tmp_path):
+    with pytest.raises(ConfigurationError, match="which is bundled; leave --data out"):
+        ev.read_evaluation(ev.shipped()["digits"], tmp_path)
+
+
+def test_reference_is_the_demonstration_of_the_reference_software(tmp_path):
+    made = ev.read_evaluation(ev.shipped()["reference"], tmp_path)
+    assert made.dataset.spec.options["path"] == str(tmp_path)
+    assert [m.name for m in made.methods] == ["uchida"]
+    assert [(m.name, m.intensities) for m in made.modifications] == [("quantizing", (16, 8, 4))]
+
+
+def test_network_paths_expand_wildcards_in_order(tmp_path):
+    for name in ("b.onnx", "a.onnx"):
+        (tmp_path / name).touch()
+    made = ev.read_evaluation(written(tmp_path, MINIMAL.replace("net.onnx", "*.onnx")))
+    assert [p.name for p in ev.network_paths(made)] == ["a.onnx", "b.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [('"net.onnx"', "expected an ONNX file for"), ('"a.onnx", "*.onnx"', "got one twice")],
+)
+def test_network_paths_refuse(tmp_path, names, message):
+    (tmp_path / "a.onnx").touch()
+    made = ev.read_evaluation(written(tmp_path, MINIMAL.replace('"net.onnx"', names)))
+    with pytest.raises(ConfigurationError, match=message):
+        ev.network_paths(made)
+
+
+def test_dataset_path_is_relative_to_the_file(tmp_path):
+    text = MINIMAL.replace('"digits"', '"image-folder"\npath = "pictures"')
+    made = ev.read_evaluation(written(tmp_path, text))
+    assert made.dataset.spec.options["path"] == str(tmp_path / "pictures")

@@ -1,0 +1,97 @@
+import json
+import stat
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from nnw_onnx.errors import RunError
+from nnw_onnx.records import InjectionRecord, Plan
+from nnw_onnx.runs.store import Store, write_atomically
+
+
+def record(identity: str) -> InjectionRecord:
+    return InjectionRecord(identity=identity, status="done", network=0, group=0, payload_index=0)
+
+
+def opened(tmp_path) -> Store:
+    store = Store(tmp_path / "run")
+    store.create()
+    return store
+
+
+def test_records_come_back_in_order(tmp_path):
+    store = opened(tmp_path)
+    for name in "abc":
+        store.append(record(name))
+    assert [r.identity for r in store.records(InjectionRecord)] == ["a", "b", "c"]
+
+
+def test_a_torn_last_line_is_dropped(tmp_path):
+    store = opened(tmp_path)
+    store.append(record("a"))
+    whole = (store.folder / "injections.jsonl").read_bytes()
+    (store.folder / "injections.jsonl").write_bytes(whole + b'{"identity": "b", "sta')
+    assert [r.identity for r in store.records(InjectionRecord)] == ["a"]
+    store.drop_torn_lines()
+    assert (store.folder / "injections.jsonl").read_bytes() == whole
+
+
+def test_a_changed_record_is_named(tmp_path):
+    store = opened(tmp_path)
+    store.append(record("a"))
+    path = store.folder / "injections.jsonl"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "status": "fine"}) + "\n")
+    with pytest.raises(RunError, match=r"injections.jsonl, line 1: expected a record, got: status"):
+        store.records(InjectionRecord)
+
+
+def test_keys_are_in_a_folder_of_the_owner(tmp_path):
+    store = opened(tmp_path)
+    assert stat.S_IMODE((store.folder / "keys").stat().st_mode) == 0o700
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(RunError, match="expected a new or empty run folder, got one with notes"):
+        Store(tmp_path).create()
+
+
+def test_a_folder_without_a_plan_is_refused(tmp_path):
+    with pytest.raises(RunError, match=r"expected a run folder with plan\.json, got none"):
+        Store(tmp_path).read(Plan)
+
+
+def test_two_processes_cannot_write_one_run(tmp_path):
+    first, second = Store(tmp_path / "run"), Store(tmp_path / "run")
+    with (
+        first.locked(),
+        pytest.raises(RunError, match="another process is writing"),
+        second.locked(),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64])
+def test_weights_are_kept_exactly(tmp_path, dtype):
+    store = opened(tmp_path)
+    values = np.linspace(-3, 3, 24).reshape(2, 3, 4).astype(dtype)
+    store.save_weights("x", {"a/../b.weight": values})
+    again = store.load_weights("x")["a/../b.weight"]
+    assert np.array_equal(again.astype(np.float64), values.astype(np.float64))
+    assert sorted(p.name for p in (store.folder / "networks").iterdir()) == ["x.npz"]
+
+
+def test_broken_weights_are_one_line(tmp_path):
+    store = opened(tmp_path)
+    (store.folder / "networks" / "x.npz").write_bytes(b"PK\x03\x04 not a zip")
+    with pytest.raises(RunError, match="expected the replaced weights of an injection") as caught:
+        store.load_weights("x")
+    assert "\n" not in str(caught.value)
+
+
+def test_atomic_write_leaves_nothing_behind_when_it_fails(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_atomically(tmp_path / "folder", b"x")
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]

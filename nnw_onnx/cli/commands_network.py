@@ -1,0 +1,222 @@
+"""Commands that read a network file or write a new one: layers, inject, modify."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nnw_onnx.cli import output
+from nnw_onnx.cli.options import (
+    Force,
+    Model,
+    Out,
+    OutputFormat,
+    Settings,
+    check_outputs,
+    parse_payload,
+    parse_settings,
+)
+from nnw_onnx.cli.output import Format
+
+if TYPE_CHECKING:
+    from nnw_onnx.api import Injection
+    from nnw_onnx.graph import OnnxNetwork
+    from nnw_onnx.vocabulary import Layer
+
+
+def layers(model: Model, output_format: OutputFormat = Format.TEXT) -> None:
+    """List the layers of a network.
+
+    Shapes are (out, in, *kernel), whatever layout the file stores.
+
+    Example: nnw layers model.onnx
+    """
+    import nnw_onnx as nnw
+
+    network = nnw.open(model)
+    warn(network.warnings)
+    if network.no_weights_reason:
+        output.note(network.no_weights_reason)
+    if output_format is Format.JSON:
+        output.as_json(_described(network))
+        return
+    output.table(
+        ("layer", "operator", "role", "shape", "weights", "type", "remarks"),
+        [_row(layer) for layer in network.layers],
+        right=("weights",),
+    )
+
+
+def inject(
+    model: Model,
+    out: Out,
+    key_out: Annotated[
+        Path,
+        typer.Option("--key-out", metavar="KEY.npz", help="Key file to write; keep it secret."),
+    ],
+    method: Annotated[str, typer.Option(help="See 'nnw list methods'.")] = "block-spread",
+    layer: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Carrier layer; by default chosen and told.")
+    ] = None,
+    payload: Annotated[str | None, typer.Option(metavar="TEXT", help="Payload as text.")] = None,
+    payload_hex: Annotated[
+        str | None, typer.Option(metavar="HEX", help="Payload as hexadecimal digits.")
+    ] = None,
+    payload_bits: Annotated[
+        int | None, typer.Option(metavar="N", help="Payload of N random bits. [default: 64]")
+    ] = None,
+    option: Settings = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Repeatable key; only as secret as the seed itself.")
+    ] = None,
+    force: Force = False,
+    output_format: OutputFormat = Format.TEXT,
+) -> None:
+    """Write a watermarked network and its key.
+
+    Example: nnw inject a.onnx -o marked.onnx --key-out key.npz --payload mine
+    """
+    import nnw_onnx as nnw
+
+    check_outputs([model], {"--out": out, "--key-out": key_out}, force=force)
+    symbols = parse_payload(payload, payload_hex, payload_bits, seed)
+    settings = parse_settings(option)
+    network = nnw.open(model)
+    warn(network.warnings)
+    injection = nnw.inject(
+        network, symbols, method=method, options=settings, layer=layer, seed=seed
+    )
+    _save_both(injection, out, key_out)
+    for line in injection.notes:
+        output.note(line)
+    answer = {
+        "out": str(out),
+        "key": str(key_out),
+        "method": injection.key.method,
+        "layers": list(injection.key.layers),
+        "payload": payload_values(injection.payload),
+        "symbols": len(injection.payload),
+        "change": injection.change,
+        "commitment": injection.key.commitment,
+    }
+    if output_format is Format.JSON:
+        output.as_json(answer)
+        return
+    output.text(
+        f"{out}: {len(injection.payload)} symbols in {', '.join(injection.key.layers)}, "
+        f"weights changed by {injection.change:.2%} of their standard deviation",
+        f"{key_out}: the key; whoever has it can find and remove the watermark",
+        f"commitment to publish with a date: {injection.key.commitment}",
+    )
+
+
+def modify(
+    model: Model,
+    out: Out,
+    modification: Annotated[str, typer.Option(help="See 'nnw list modifications'.")],
+    intensity: Annotated[float, typer.Option(help="Value of the Modification's Parameter.")],
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Layer to modify; repeatable. [default: all kernels]"),
+    ] = None,
+    option: Settings = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of random Modifications.")] = 0,
+    force: Force = False,
+    output_format: OutputFormat = Format.TEXT,
+) -> None:
+    """Modify a network to see what its watermark survives.
+
+    Example: nnw modify a.onnx -o b.onnx --modification quantizing --intensity 4
+    """
+    import nnw_onnx as nnw
+
+    check_outputs([model], {"--out": out}, force=force)
+    settings = parse_settings(option)
+    network = nnw.open(model)
+    warn(network.warnings)
+    modified = nnw.modify(
+        network, modification, intensity, layers=layer or "all", options=settings, seed=seed
+    )
+    warn(modified.warnings)
+    modified.network.save(out)
+    if output_format is Format.JSON:
+        output.as_json(
+            {
+                "out": str(out),
+                "modification": modification,
+                "intensity": intensity,
+                "layers": list(modified.layers),
+                "change": modified.change,
+                "warnings": list(modified.warnings),
+            }
+        )
+        return
+    output.text(
+        f"{out}: {modification} at {intensity:g} on {len(modified.layers)} layers, weights changed "
+        f"by {modified.change:.2%} of their standard deviation"
+    )
+
+
+def warn(warnings: tuple[str, ...]) -> None:
+    """Pass warnings on to the person."""
+    for line in warnings:
+        output.warning(line)
+
+
+def payload_values(payload: Any) -> dict[str, str | None]:
+    """A payload as bits, hexadecimal digits and text, the latter two where they exist."""
+    return {"bits": payload.bits, "hex": payload.hex, "text": payload.text}
+
+
+def _save_both(injection: Injection, out: Path, key_out: Path) -> None:
+    """Write network and key, or neither."""
+    import nnw_onnx as nnw
+
+    with tempfile.TemporaryDirectory(dir=key_out.parent, prefix=".nnw-") as folder:
+        key_file = Path(folder) / key_out.name
+        nnw.save_key(injection.key, key_file)
+        injection.network.save(out)
+        key_file.replace(key_out)
+
+
+def _row(layer: Layer) -> tuple[str, ...]:
+    remarks = [
+        f"{layer.group} groups" if layer.group > 1 else "",
+        f"used {len(layer.consumers)} times" if layer.shared else "",
+        "" if layer.storage == "initializer" else layer.storage,
+        "" if layer.replaceable else f"read only ({layer.quantization})",
+        "" if layer.axes is not None or layer.role != "kernel" else "stored layout",
+    ]
+    return (
+        layer.name,
+        layer.operator,
+        layer.role,
+        " x ".join(map(str, layer.shape)) or "scalar",
+        str(layer.size),
+        layer.dtype,
+        ", ".join(filter(None, remarks)),
+    )
+
+
+def _described(network: OnnxNetwork) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "model": str(network.path),
+        "sha256": network.sha256,
+        "producer": network.producer,
+        "opset": dict(network.opset),
+        "inputs": [asdict(tensor) for tensor in network.inputs],
+        "outputs": [asdict(tensor) for tensor in network.outputs],
+        "parameters": network.parameters,
+        "weights": network.weight_count,
+        "layers": [
+            {**asdict(x), "weights": x.size, "shared": x.shared, "replaceable": x.replaceable}
+            for x in network.layers
+        ],
+        "warnings": list(network.warnings),
+        "no_weights_reason": network.no_weights_reason,
+    }

@@ -1,0 +1,101 @@
+"""The typer application `nnw` and its entry point."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+
+from nnw_onnx import __version__
+from nnw_onnx.cli import output
+from nnw_onnx.cli.commands_catalogue import list_plugins, new_evaluation
+from nnw_onnx.cli.commands_network import inject, layers, modify
+from nnw_onnx.cli.commands_owner import decode, detect
+from nnw_onnx.cli.commands_run import InterruptedRunError, evaluate, report
+from nnw_onnx.errors import NnwError
+
+ERROR, INTERRUPTED = 2, 130
+
+app = typer.Typer(
+    name="nnw",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "layers": layers,
+    "inject": inject,
+    "decode": decode,
+    "detect": detect,
+    "modify": modify,
+    "evaluate": evaluate,
+    "report": report,
+    "list": list_plugins,
+    "new-evaluation": new_evaluation,
+}
+for name, command in COMMANDS.items():
+    app.command(name)(command)
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and stop.", is_eager=True)
+    ] = False,
+) -> None:
+    """Evaluate the watermark of a neural network in an ONNX file (MPAI-NNW / IEEE 3304).
+
+    Answers go to stdout, messages to stderr. Exit status: 0 yes or done, 1 no, 2 error.
+    """
+    if version:
+        output.text(f"nnw-onnx {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        output.document(context.get_help())
+        raise typer.Exit
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; what a person can mend is told in one line.
+
+    Args:
+        arguments: the command line without the program's name; by default that of the process.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *where: output.warning(str(message))
+            status = app(args=arguments, prog_name="nnw", standalone_mode=False)
+    except NnwError as error:
+        output.error(str(error))
+        return ERROR
+    except typer.TyperException as error:
+        output.error(_usage(error))
+        return ERROR
+    except OSError as error:
+        output.error(_refused(error))
+        return ERROR
+    except InterruptedRunError as interruption:
+        output.note(str(interruption))
+        return INTERRUPTED
+    if status == INTERRUPTED:
+        output.note("interrupted")
+    return status if isinstance(status, int) else 0
+
+
+def _usage(error: typer.TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "nnw"
+    message = " ".join(error.format_message().split()).replace("Value error, ", "")
+    return f"{message.rstrip('.')}; see '{command} --help'"
+
+
+def _refused(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return (
+        f"{where}expected a file or folder that can be used, got: {error.strerror or error}; "
+        "check its name, its rights and the space that is left"
+    )

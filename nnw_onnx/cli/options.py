@@ -1,0 +1,137 @@
+"""Options and arguments that several commands share, and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nnw_onnx.cli.output import Format
+from nnw_onnx.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from nnw_onnx.vocabulary import Payload
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX file of the network.")]
+Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="ONNX file to write.")]
+KeyFile = Annotated[
+    Path, typer.Option("--key", metavar="KEY.npz", help="Key file that 'nnw inject' wrote.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
+OutputFormat = Annotated[Format, typer.Option("--format", help="How the answer is written.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="NAME=VALUE", help="Option of the plug-in; repeatable."),
+]
+
+DEFAULT_PAYLOAD_SIZE = 64
+
+
+def parse_settings(settings: Sequence[str] | None) -> dict[str, str]:
+    """Options of a plug-in from NAME=VALUE; the plug-in's own types convert the values.
+
+    Raises:
+        ConfigurationError: no "=", no name, or a name given twice.
+    """
+    parsed: dict[str, str] = {}
+    for setting in settings or ():
+        name, equals, value = setting.partition("=")
+        name = name.strip().replace("-", "_")
+        if not name or not equals:
+            raise ConfigurationError(
+                f"--option: expected NAME=VALUE, got {setting!r}; write for example margin=4"
+            )
+        if name in parsed:
+            raise ConfigurationError(
+                f"--option: expected every name once, got {name!r} twice; leave one out"
+            )
+        parsed[name] = value.strip()
+    return parsed
+
+
+def parse_payload(
+    text: str | None, digits: str | None, size: int | None, seed: int | None
+) -> Payload:
+    """The payload asked for: a text, hexadecimal digits, or random bits (64 by default).
+
+    Args:
+        text: its bits in UTF-8.
+        digits: four bits a digit.
+        size: number of random bits, at least 1.
+        seed: makes random bits repeatable; None for fresh ones.
+
+    Raises:
+        ConfigurationError: more than one was given, or one that holds no bits.
+    """
+    given = [
+        name
+        for name, value in (
+            ("--payload", text),
+            ("--payload-hex", digits),
+            ("--payload-bits", size),
+        )
+        if value is not None
+    ]
+    if len(given) > 1:
+        raise ConfigurationError(
+            f"payload: expected one of --payload, --payload-hex, --payload-bits; got "
+            f"{' and '.join(given)}; keep one"
+        )
+    from nnw_onnx.vocabulary import Payload
+
+    if text is not None:
+        return Payload.from_text(text)
+    if digits is not None:
+        return Payload.from_hex(digits)
+    return _random_payload(DEFAULT_PAYLOAD_SIZE if size is None else size, seed)
+
+
+def check_outputs(inputs: Sequence[Path], written: dict[str, Path], *, force: bool) -> None:
+    """Refuse, before any work, to write where it would hurt.
+
+    Args:
+        inputs: files that are read.
+        written: option name -> file that it names.
+        force: whether existing files may be overwritten (inputs never).
+
+    Raises:
+        ConfigurationError: a folder is missing, two files are the same, or one exists.
+    """
+    taken = {path.resolve() for path in inputs}
+    for option, path in written.items():
+        if not path.parent.is_dir():
+            raise ConfigurationError(
+                f"{option}: expected a file in an existing folder, got {str(path)!r}; make the "
+                "folder first"
+            )
+        if path.resolve() in taken:
+            raise ConfigurationError(
+                f"{option}: expected a file of its own, got {str(path)!r} twice; give another name"
+            )
+        if path.is_dir() or (path.exists() and not force):
+            cure = "give another name" if path.is_dir() else "give another name or --force"
+            raise ConfigurationError(
+                f"{option}: expected a new file, got existing {str(path)!r}; {cure}"
+            )
+        taken.add(path.resolve())
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a document to a file: whole or not at all."""
+    from nnw_onnx.runs.store import write_atomically
+
+    write_atomically(path, content.encode())
+
+
+def _random_payload(size: int, seed: int | None) -> Payload:
+    from nnw_onnx.runs.seeds import generator, secret
+    from nnw_onnx.vocabulary import Payload
+
+    if size < 1:
+        raise ConfigurationError(
+            f"--payload-bits: expected at least 1 bit, got {size}; give a larger number"
+        )
+    source = secret(seed, payload_bits=size).hex()
+    return Payload.random(size, generator(purpose="payload", secret=source))

@@ -1,0 +1,152 @@
+"""evaluate and report, on an evaluation that is as small as it can be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nnw_onnx
+from nnw_onnx.cli.main import main
+
+Nnw = Callable[..., Any]
+
+SMALL = """
+title = "Small"
+networks = [{model}]
+payloads = 1
+payload_sizes = [16]
+[dataset]
+name = "digits"
+preprocessing = {{ scale = 0.0625 }}
+[[methods]]
+name = "block-spread"
+[[modifications]]
+name = "quantizing"
+intensities = [4]
+[cost]
+cells = 0
+"""
+
+
+@pytest.fixture(scope="module")
+def small(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of the small evaluation."""
+    path = tmp_path_factory.mktemp("small") / "small.toml"
+    path.write_text(SMALL.format(model=json.dumps(str(model))), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def run_folder(small: Path) -> Path:
+    """The folder of a finished run."""
+    folder = small.parent / "run"
+    assert main(["evaluate", str(small), "--run-folder", str(folder)]) == 0
+    return folder
+
+
+def test_an_evaluation_ends_with_verdicts_and_the_report(
+    nnw: Nnw, small: Path, run_folder: Path
+) -> None:
+    again = nnw("evaluate", small, "--run-folder", run_folder, "--resume")
+    assert again.status == 0
+    lines = again.out.splitlines()
+    assert lines[-1] == f"report: {run_folder / 'report.html'}"
+    assert (run_folder / "report.html").is_file()
+    report = json.loads((run_folder / "report.json").read_text(encoding="utf-8"))
+    shown = [verdict["text"] for verdict in report["verdicts"]]
+    assert shown == lines[:-1]
+    assert len(shown) >= 2
+
+
+def test_an_evaluation_as_json(nnw: Nnw, small: Path, run_folder: Path) -> None:
+    words = ("--run-folder", run_folder, "--resume", "--format", "json")
+    told = json.loads(nnw("evaluate", small, *words).out)
+    assert told["report"] == str(run_folder / "report.html")
+    assert {v["aspect"] for v in told["verdicts"]} >= {"imperceptibility", "robustness"}
+
+
+@pytest.mark.parametrize(
+    ("form", "beginning"),
+    [("html", "<!doctype html>"), ("json", "{"), ("csv", ""), ("markdown", "#"), ("latex", "")],
+)
+def test_a_report_in_every_form(
+    nnw: Nnw, run_folder: Path, tmp_path: Path, form: str, beginning: str
+) -> None:
+    answer = nnw("report", run_folder, "--format", form)
+    assert (answer.status, answer.err) == (0, "")
+    assert answer.out.lower().startswith(beginning)
+    assert len(answer.out) > 200
+    out = tmp_path / "out"
+    assert nnw("report", run_folder, "--format", form, "-o", out).out == ""
+    assert out.read_text(encoding="utf-8").strip() == answer.out.strip()
+
+
+def test_a_report_is_drawn_again_without_running(nnw: Nnw, run_folder: Path) -> None:
+    page = run_folder / "report.html"
+    records = (run_folder / "records.jsonl").read_bytes()
+    page.unlink()
+    assert nnw("report", run_folder) == (0, f"report: {page}\n", "")
+    assert page.is_file()
+    assert (run_folder / "records.jsonl").read_bytes() == records
+
+
+def test_out_needs_a_format(nnw: Nnw, run_folder: Path, tmp_path: Path) -> None:
+    answer = nnw("report", run_folder, "-o", tmp_path / "x")
+    assert answer == (
+        2,
+        "",
+        "nnw: error: --out: expected --format with it, got none; add for example --format "
+        "markdown\n",
+    )
+
+
+def test_a_folder_without_a_run_is_told(nnw: Nnw, tmp_path: Path) -> None:
+    answer = nnw("report", tmp_path)
+    assert answer.status == 2
+    assert "give the folder that 'nnw evaluate' named" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("digts",), "got 'digts' (did you mean 'digits'?); see 'nnw list evaluations'"),
+        (("no.toml",), "no.toml: expected a readable evaluation file"),
+        (("digits", "--engine", "proceses"), "(did you mean 'processes'?)"),
+    ],
+)
+def test_a_mistyped_evaluation(
+    nnw: Nnw, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    answer = nnw("evaluate", *words, "--run-folder", tmp_path / "run")
+    assert (answer.status, answer.out) == (2, "")
+    assert message in answer.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_tells_how_to_go_on(
+    nnw: Nnw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nnw_onnx, "evaluate", interrupt, raising=False)
+    answer = nnw("evaluate", "my own.toml", "--run-folder", "run", "--engine", "processes")
+    assert answer == (
+        130,
+        "",
+        "nnw: interrupted; what is done is kept, go on with: nnw evaluate 'my own.toml' "
+        "--run-folder run --engine processes --resume\n",
+    )
+
+
+def test_warnings_go_to_stderr(nnw: Nnw, monkeypatch: pytest.MonkeyPatch) -> None:
+    def evaluate(*arguments: Any, tell: Callable[[str], None], **options: Any) -> None:
+        tell("accuracy is at chance")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nnw_onnx, "evaluate", evaluate, raising=False)
+    assert nnw("evaluate").err.startswith("nnw: warning: accuracy is at chance\n")

@@ -1,8 +1,25 @@
-"""`python -m nnw_onnx`: the same as the console script `nnw`."""
+"""`nnw` and `python -m nnw_onnx`: one entry, ready before anything large is imported."""
 
+from __future__ import annotations
+
+import os
 import sys
 
-from nnw_onnx.cli.main import main
+INTERRUPTED = 130
+
+
+def run() -> int:
+    """Run one command and return its exit status, also where the streams are closed."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - kept for the process
+    try:
+        from nnw_onnx.cli.main import main
+
+        return main()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

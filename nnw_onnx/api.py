@@ -182,6 +182,10 @@ def modify(
     """
     from nnw_onnx.runs import plan, seeds, work
 
+    if "intensity" in (options or {}):
+        raise ConfigurationError(
+            "intensity: expected it once, got it among the options too; leave that out"
+        )
     opened = _with_weights(network)
     made = plugins.create(
         "modifications", Spec(modification, {**(options or {}), "intensity": intensity})
@@ -246,7 +250,9 @@ def evaluate(
     folder = Path(run_folder) if run_folder else runs.default_folder(evaluation)
     prepared = runs.prepare(evaluation, folder)
     runs.run(prepared, resume=resume, progress=progress, tell=tell)
-    return Evaluated(folder, report(folder))
+    evaluated = Evaluated(folder, report(folder))
+    runs.check_measured(folder)
+    return evaluated
 
 
 def report(run_folder: str | Path) -> Report:

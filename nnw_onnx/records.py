@@ -6,9 +6,10 @@ Records hold no time, no path and no name of a machine: the same evaluation give
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import TypedDict
 
 Status = Literal["done", "failed", "skipped", "not-applicable"]
 
@@ -17,6 +18,31 @@ class RecordModel(BaseModel):
     """Base of everything in a run folder: immutable, unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Identity = Annotated[str, Field(pattern="^[0-9A-Za-z._-]{1,64}$")]
+Number = Annotated[float, Field(ge=-1e15, le=1e15)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, le=1 << 53)]
+
+
+def printable(text: str) -> str:
+    """The text with what a terminal or a page would obey written as escape sequences."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+Words = Annotated[str, AfterValidator(printable)]
+
+
+class DatasetFacts(TypedDict):
+    """What a plan says of its data set."""
+
+    name: Words
+    split: str
+    entries: Annotated[int, Field(ge=1, le=1 << 40)]
+    classes: list[Words]
+    shape: list[Count]
+    fingerprint: str
 
 
 class PluginSpec(RecordModel):
@@ -37,20 +63,20 @@ class NetworkRecord(RecordModel):
         parameters: number of all floating-point parameters.
     """
 
-    index: int
-    name: str
+    index: Count
+    name: Words
     sha256: str
-    weights: int
-    parameters: int
+    weights: Count
+    parameters: Count
 
 
 class Group(RecordModel):
     """One technology under test: a method with its options and a payload size."""
 
-    index: int
+    index: Count
     method: PluginSpec
-    payload_size: int
-    label: str
+    payload_size: Annotated[int, Field(ge=1, le=1 << 20)]
+    label: Words
 
 
 class Plan(RecordModel):
@@ -70,16 +96,16 @@ class Plan(RecordModel):
     package_version: str
     evaluation: dict[str, Any]
     evaluation_sha256: str
-    title: str
+    title: Words
     profile: str
-    seed: int
+    seed: Annotated[int, Field(ge=0)]
     networks: tuple[NetworkRecord, ...]
-    payloads: int
+    payloads: Annotated[int, Field(ge=1, le=1000)]
     groups: tuple[Group, ...]
-    false_positive_rate: float
-    margin: float
-    repetitions: int
-    dataset: dict[str, Any]
+    false_positive_rate: Annotated[float, Field(gt=0, lt=1)]
+    margin: Annotated[float, Field(gt=0, le=1e6)]
+    repetitions: Annotated[int, Field(ge=1, le=1000)]
+    dataset: DatasetFacts
     session: dict[str, Any]
 
 
@@ -95,18 +121,18 @@ class InjectionRecord(RecordModel):
         commitment: hash that binds key, carriers and unmarked model.
     """
 
-    identity: str
+    identity: Identity
     status: Status
-    reason: str | None = None
-    network: int
-    group: int
-    payload_index: int
+    reason: Words | None = None
+    network: Count
+    group: Count
+    payload_index: Count
     layers: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    change: float | None = None
-    changed_weights: int | None = None
+    notes: tuple[Words, ...] = ()
+    change: Number | None = None
+    changed_weights: Count | None = None
     commitment: str | None = None
-    code_rate: float | None = None
+    code_rate: Number | None = None
 
 
 class DecodingRecord(RecordModel):
@@ -123,18 +149,24 @@ class DecodingRecord(RecordModel):
         min_confidence: smallest and mean confidence of a Symbol, in standard deviations.
     """
 
-    injection: str
+    injection: Identity
     status: Status
-    reason: str | None = None
-    symbols: int
-    errors: int | None = None
-    p_value: float | None = None
-    log10_p: float | None = None
-    log10_p_inverted: float | None = None
+    reason: Words | None = None
+    symbols: Annotated[int, Field(ge=1, le=1 << 20)]
+    errors: Count | None = None
+    p_value: Share | None = None
+    log10_p: Number | None = None
+    log10_p_inverted: Number | None = None
     detected: bool | None = None
-    ties: int | None = None
-    min_confidence: float | None = None
-    mean_confidence: float | None = None
+    ties: Count | None = None
+    min_confidence: Number | None = None
+    mean_confidence: Number | None = None
+
+    @model_validator(mode="after")
+    def _errors_fit(self) -> Self:
+        if self.errors is not None and self.errors > self.symbols:
+            raise ValueError("expected no more errors than symbols")
+        return self
 
 
 class TrialRecord(RecordModel):
@@ -158,21 +190,21 @@ class TrialRecord(RecordModel):
             entry for each key of the network whose carrier fits `aim`.
     """
 
-    identity: str
+    identity: Identity
     status: Status
-    reason: str | None = None
-    network: int
-    injection: str | None = None
+    reason: Words | None = None
+    network: Count
+    injection: Identity | None = None
     modification: PluginSpec | None = None
     aim: str | None = None
     layers: tuple[str, ...] = ()
-    repetition: int = 0
+    repetition: Count = 0
     outside_standard_range: bool = False
-    quality: dict[str, float] = {}
+    quality: dict[str, Number] = {}
     headline: str | None = None
-    chance: float | None = None
+    chance: Number | None = None
     correct: str | None = None
-    change: float | None = None
+    change: Number | None = None
     decodings: tuple[DecodingRecord, ...] = ()
 
 
@@ -193,21 +225,21 @@ class CostRecord(RecordModel):
         batch: inference only: samples per run.
     """
 
-    identity: str
+    identity: Identity
     status: Status
-    reason: str | None = None
+    reason: Words | None = None
     operation: Literal["injection", "detection", "decoding", "inference"]
-    network: int
-    group: int
-    payload_index: int
-    seconds: float | None = None
-    minimum: float | None = None
-    repetitions: int | None = None
-    peak_bytes: int | None = None
-    baseline_bytes: int | None = None
-    baseline_seconds: float | None = None
-    ratio: float | None = None
-    batch: int | None = None
+    network: Count
+    group: Count
+    payload_index: Count
+    seconds: Number | None = None
+    minimum: Number | None = None
+    repetitions: Count | None = None
+    peak_bytes: Count | None = None
+    baseline_bytes: Count | None = None
+    baseline_seconds: Number | None = None
+    ratio: Number | None = None
+    batch: Count | None = None
 
 
 class Environment(RecordModel):

@@ -137,7 +137,7 @@ def find(network: Network, key: Key, method: str) -> Carrier:
     The shape decides without looking at the weights, so the p-value needs no correction.
 
     Raises:
-        ConfigurationError: the key is of another method.
+        ConfigurationError: the key is of another method, or of more Symbols than weights.
         CarrierNotFoundError: no such layer, or several of that shape.
         ModelFileError: weights that are not finite.
     """
@@ -146,6 +146,11 @@ def find(network: Network, key: Key, method: str) -> Carrier:
             f"key: expected a key of method {method!r}, got one of {key.method!r}; use that method"
         )
     layer, notes = _locate(network, key.layers[0], key.shapes[0])
+    if key.payload_size > layer.size:
+        raise ConfigurationError(
+            f"key: expected at most one symbol a weight, got {key.payload_size} for the "
+            f"{layer.size} weights of layer {layer.name!r}; restore the key from a copy"
+        )
     values = _values(network, layer)
     if not np.isfinite(values).all():
         raise ModelFileError(

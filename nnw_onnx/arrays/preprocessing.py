@@ -20,6 +20,12 @@ Shape = Sequence[int | str | None]
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in a grey value (ITU-R BT.601)."""
 
+MAX_SIDE = 4096
+"""Longest side, in pixels, that an image may be resized to."""
+
+MAX_BYTES = 8 * 2**30
+"""Largest array that resizing may make, in bytes."""
+
 _WHOLE_BYTE = 255.0
 
 
@@ -34,7 +40,8 @@ class Preprocessing:
         std: divisor after that: nothing, one number, or one a channel.
         layout: "NCHW", "NHWC", "flat" (channel, row, column in one axis) or "auto": the one that
             fits the network's input, NCHW before NHWC.
-        resize: (height, width) in pixels, bilinear, antialiased when it shrinks; None: as it is.
+        resize: (height, width), each 1 to `MAX_SIDE` pixels, bilinear, antialiased when it
+            shrinks; None: as it is.
         channels: "RGB" (as the data have it), "BGR" (reversed), "gray" (luma) or "auto": as the
             data have it, but gray where the network takes one channel, and one channel repeated
             where it takes three. Mean and std are in the order after this step.
@@ -57,10 +64,10 @@ class Preprocessing:
                 "preprocessing: expected finite numbers and std above 0, got scale "
                 f"{self.scale}, mean {self.mean}, std {self.std}; correct them"
             )
-        if self.scale == 0 or (self.resize is not None and min(self.resize) < 1):
+        if self.scale == 0 or any(not 1 <= side <= MAX_SIDE for side in self.resize or ()):
             raise ConfigurationError(
-                "preprocessing: expected a scale other than 0 and sizes of at least 1 pixel, got "
-                f"scale {self.scale}, resize {self.resize}; correct them"
+                f"preprocessing: expected a scale other than 0 and sizes from 1 to {MAX_SIDE} "
+                f"pixels, got scale {self.scale}, resize {self.resize}; correct them"
             )
 
     def apply(self, images: NDArray[Any], input_shape: Shape) -> NDArray[np.float32]:
@@ -74,7 +81,8 @@ class Preprocessing:
             Array that fits `input_shape`, whatever its batch size, contiguous.
 
         Raises:
-            ConfigurationError: the samples cannot be made to fit.
+            ConfigurationError: the samples cannot be made to fit, or would take more than
+                `MAX_BYTES` once resized.
         """
         if images.ndim != 4:
             return self._features(images, input_shape)
@@ -157,7 +165,14 @@ def _resized(images: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]
     height, width = size
     if images.shape[1:3] == (height, width):
         return images.astype(np.float32)
-    result = np.empty((len(images), height, width, images.shape[3]), np.float32)
+    shape = (len(images), height, width, images.shape[3])
+    total = math.prod(shape) * np.dtype(np.float32).itemsize
+    if total > MAX_BYTES:
+        raise ConfigurationError(
+            f"preprocessing: expected at most {MAX_BYTES / 2**30:.3g} GiB of resized images, got "
+            f"{total / 2**30:.3g} GiB; lower resize or the data set's limit"
+        )
+    result = np.empty(shape, np.float32)
     for n, image in enumerate(images):
         for channel in range(images.shape[3]):
             plane = Image.fromarray(np.ascontiguousarray(image[..., channel], np.float32))

@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
+FEW_CHANGES = 75
+"""Changed answers below which the score interval replaces the normal one."""
 _CHUNK_ELEMENTS = 2_000_000
 
 Limits = tuple[float, float]
@@ -123,8 +125,8 @@ class PairedDifference:
         return mcnemar(self.lost, self.gained)
 
     def limits(self, confidence: float = CONFIDENCE) -> Limits:
-        """Normal limits of the difference, never narrower than `least_half_width`."""
-        return _paired_limits(self.difference, self.standard_error, self.n, confidence)
+        """Limits of the difference; see `paired_limits`."""
+        return paired_limits(self.lost, self.gained, self.n, confidence)
 
 
 def paired_difference(before: ArrayLike, after: ArrayLike) -> PairedDifference:
@@ -175,22 +177,94 @@ def sample_limits(differences: ArrayLike, confidence: float = CONFIDENCE) -> Lim
         differences: (n,) right before minus right after of each sample, averaged over pairs.
         confidence: coverage.
     """
+    scale, lost, gained, n = effective_counts(differences)
+    low, high = paired_limits(lost, gained, n, confidence)
+    mean, least = scale * (lost - gained) / n, least_half_width(n, confidence)
+    return min(scale * low, mean - least), max(scale * high, mean + least)
+
+
+def effective_counts(differences: ArrayLike) -> tuple[float, float, float, int]:
+    """Changed answers that say as much as averaged differences: (scale, lost, gained, n).
+
+    The mean of the differences is scale (lost - gained) / n, their mean square is
+    scale^2 (lost + gained) / n; for a single pair the scale is 1 and the counts are the counts.
+    """
     x = np.asarray(differences, dtype=np.float64)
-    return _paired_limits(float(x.mean()), float(x.std()) / math.sqrt(x.size), x.size, confidence)
+    total = float(np.abs(x).sum())
+    scale = float((x**2).sum()) / total if total else 1.0
+    return scale, float(x[x > 0].sum()) / scale, float(-x[x < 0].sum()) / scale, x.size
 
 
 def least_half_width(n: int, confidence: float = CONFIDENCE) -> float:
     """Half width of the limits of a paired difference when no answer of n changed.
 
-    The normal form has no width then, and too little where only a few answers changed: the
-    probability of a change, seen in none of n samples, is known only up to this bound.
+    The probability of a change, seen in none of n samples, is known only up to this bound.
     """
     return zero_event_bound(n, (1 + confidence) / 2)
 
 
-def _paired_limits(mean: float, error: float, n: int, confidence: float) -> Limits:
-    half = max(normal_quantile(confidence) * error, least_half_width(n, confidence))
-    return mean - half, mean + half
+def paired_limits(lost: float, gained: float, n: int, confidence: float = CONFIDENCE) -> Limits:
+    """Limits of (lost - gained) / n: normal, or Tango's score limits where few answers changed.
+
+    The score limits (Tango, Statistics in Medicine 17, 1998) are where `paired_score` is the
+    normal quantile. Neither is ever narrower than the exact limit of a change never seen.
+    """
+    mean, z = (lost - gained) / n, normal_quantile(confidence)
+    if lost + gained >= FEW_CHANGES:
+        half = z * math.sqrt(max(0.0, lost + gained - (lost - gained) ** 2 / n)) / n
+        low, high = mean - half, mean + half
+    else:
+        low, high = -_upper_score_limit(gained, lost, n, z), _upper_score_limit(lost, gained, n, z)
+    least = least_half_width(n, confidence)
+    return max(-1.0, min(low, mean - least)), min(1.0, max(high, mean + least))
+
+
+def paired_score(lost: float, gained: float, n: int, difference: float) -> float:
+    """Tango's score statistic of a paired difference; standard normal where that is the true one.
+
+    Args:
+        lost: samples answered rightly before and wrongly after.
+        gained: the reverse.
+        n: samples.
+        difference: supposed value of P(lost) - P(gained), in (-1, 1), not 0.
+    """
+    b = (2 * n - lost + gained) * difference - lost - gained
+    c = -gained * difference * (1 - difference)
+    rate = (math.sqrt(max(0.0, b * b - 8 * n * c)) - b) / (4 * n)
+    variance = n * (2 * rate + difference * (1 - difference))
+    return (lost - gained - n * difference) / math.sqrt(max(variance, 1e-300))
+
+
+def _upper_score_limit(lost: float, gained: float, n: int, z: float) -> float:
+    """Largest difference that the score test does not reject."""
+    mean = (lost - gained) / n
+    if mean >= 1:
+        return 1.0
+    from scipy.optimize import brentq
+
+    def above(difference: float) -> float:
+        return paired_score(lost, gained, n, difference) + z
+
+    return float(brentq(above, mean + 1e-12, 1 - 1e-12, xtol=1e-14))
+
+
+def sample_equivalence_p(differences: ArrayLike, margin: float) -> float:
+    """TOST p-value that belongs to `sample_limits`: below 5 % where the 90 % ones lie inside."""
+    scale, lost, gained, n = effective_counts(differences)
+    mean, scaled = (lost - gained) / n, margin / scale
+    if scale * abs(mean) >= margin:
+        return 1.0
+    unseen = (1 - min(1.0, margin - scale * abs(mean))) ** n
+    if lost + gained >= FEW_CHANGES:
+        error = math.sqrt(max(0.0, lost + gained - (lost - gained) ** 2 / n)) / n
+        return max(unseen, equivalence_p(mean, error, scaled))
+    if scaled >= 1:
+        return unseen
+    from scipy.stats import norm
+
+    above = float(norm.cdf(paired_score(lost, gained, n, scaled)))
+    below = float(norm.cdf(paired_score(gained, lost, n, scaled)))
+    return max(unseen, above, below)
 
 
 def samples_for_equivalence(margin: float, confidence: float = 0.90) -> int:

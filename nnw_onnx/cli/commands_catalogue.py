@@ -125,7 +125,11 @@ def _entry_lines(entry: dict[str, Any], indent: str) -> list[str]:
     lines = [f"{indent}{entry['name']}: {entry['summary']}"]
     if "parameter" in entry:
         found = entry["parameter"]
-        number = "not in the standard" if entry["number"] is None else f"ID {entry['number']}"
+        number = (
+            "not in the standard"
+            if entry["number"] is None
+            else f"row {entry['number']} of the standard's table"
+        )
         lines.append(
             f"{indent}    {number}, Parameter {found['letter']}: {found['meaning']}, "
             f"{found['low']:g} to {found['high']:g} {found['unit']}"

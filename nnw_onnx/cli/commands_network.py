@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from nnw_onnx.vocabulary import Layer
 
 
+LEAST_DETECTABLE = 20
+"""The smallest n with 2^-n <= 1e-6."""
+
+
 def layers(model: Model, output_format: OutputFormat = Format.TEXT) -> None:
     """List the layers of a network.
 
@@ -70,7 +74,7 @@ def inject(
     ] = None,
     option: Settings = None,
     seed: Annotated[
-        int | None, typer.Option(help="Repeatable key; only as secret as the seed itself.")
+        int | None, typer.Option(min=0, help="Repeatable key; only as secret as the seed itself.")
     ] = None,
     force: Force = False,
     output_format: OutputFormat = Format.TEXT,
@@ -83,6 +87,11 @@ def inject(
 
     check_outputs([model], {"--out": out, "--key-out": key_out}, force=force)
     symbols = parse_payload(payload, payload_hex, payload_bits, seed)
+    if len(symbols) < LEAST_DETECTABLE:
+        output.warning(
+            f"a payload of {len(symbols)} symbols can be decoded but never detected at the default "
+            f"false-positive rate of 1e-6; {LEAST_DETECTABLE} or more can"
+        )
     settings = parse_settings(option)
     network = nnw.open(model)
     warn(network.warnings)

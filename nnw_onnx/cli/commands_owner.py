@@ -104,6 +104,10 @@ def _in_words(detection: Detection) -> list[str]:
         "a network made without this key matches as well with probability "
         f"{_power(detection.log10_p)}; yes means {detection.false_positive_rate:g} or less",
     ]
+    if 0.5**detection.n > detection.false_positive_rate:
+        lines.append(
+            f"{detection.n} symbols are too few to be detected at this rate even when all match"
+        )
     if detection.p_inverted <= detection.false_positive_rate:
         lines.append(
             "almost every symbol is inverted: the sign of the carrier's weights was changed"

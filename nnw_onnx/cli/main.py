@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Annotated
@@ -17,6 +18,7 @@ from nnw_onnx.cli.commands_run import InterruptedRunError, evaluate, report
 from nnw_onnx.errors import NnwError
 
 ERROR, INTERRUPTED = 2, 130
+TRACEBACK = "NNW_TRACEBACK"
 
 app = typer.Typer(
     name="nnw",
@@ -69,21 +71,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *where: output.warning(str(message))
             status = app(args=arguments, prog_name="nnw", standalone_mode=False)
-    except NnwError as error:
-        output.error(str(error))
-        return ERROR
-    except typer.TyperException as error:
-        output.error(_usage(error))
-        return ERROR
-    except OSError as error:
-        output.error(_refused(error))
-        return ERROR
     except InterruptedRunError as interruption:
         output.note(str(interruption))
         return INTERRUPTED
+    except Exception as error:
+        # The edge of the program: whatever happens, a failure must not look like the answer "no".
+        if os.environ.get(TRACEBACK):
+            raise
+        output.error(_told(error))
+        return ERROR
     if status == INTERRUPTED:
         output.note("interrupted")
     return status if isinstance(status, int) else 0
+
+
+def _told(error: Exception) -> str:
+    """What a person needs to know of an error, in one line."""
+    if isinstance(error, NnwError):
+        return str(error)
+    if isinstance(error, typer.TyperException):
+        return _usage(error)
+    if isinstance(error, OSError):
+        return _refused(error)
+    if isinstance(error, MemoryError):
+        return "expected enough memory, got none left; use a smaller model or payload"
+    return (
+        f"internal error: expected this to work, got {type(error).__name__}: {error}; it is a bug "
+        f"of nnw: please report it with what {TRACEBACK}=1 shows"
+    )
 
 
 def _usage(error: typer.TyperException) -> str:

@@ -27,6 +27,7 @@ Settings = Annotated[
 ]
 
 DEFAULT_PAYLOAD_SIZE = 64
+MAX_PAYLOAD = 1 << 20
 
 
 def parse_settings(settings: Sequence[str] | None) -> dict[str, str]:
@@ -85,6 +86,10 @@ def parse_payload(
         return Payload.from_text(text)
     if digits is not None:
         return Payload.from_hex(digits)
+    if size is not None and not 1 <= size <= MAX_PAYLOAD:
+        raise ConfigurationError(
+            f"--payload-bits: expected 1 to {MAX_PAYLOAD} bits, got {size}; give another number"
+        )
     return _random_payload(DEFAULT_PAYLOAD_SIZE if size is None else size, seed)
 
 
@@ -110,8 +115,10 @@ def check_outputs(inputs: Sequence[Path], written: dict[str, Path], *, force: bo
             raise ConfigurationError(
                 f"{option}: expected a file of its own, got {str(path)!r} twice; give another name"
             )
-        if path.is_dir() or (path.exists() and not force):
-            cure = "give another name" if path.is_dir() else "give another name or --force"
+        there = path.exists() or path.is_symlink()
+        special = there and not path.is_file()
+        if special or (there and not force):
+            cure = "give another name" if special else "give another name or --force"
             raise ConfigurationError(
                 f"{option}: expected a new file, got existing {str(path)!r}; {cure}"
             )
@@ -129,9 +136,5 @@ def _random_payload(size: int, seed: int | None) -> Payload:
     from nnw_onnx.runs.seeds import generator, secret
     from nnw_onnx.vocabulary import Payload
 
-    if size < 1:
-        raise ConfigurationError(
-            f"--payload-bits: expected at least 1 bit, got {size}; give a larger number"
-        )
     source = secret(seed, payload_bits=size).hex()
     return Payload.random(size, generator(purpose="payload", secret=source))

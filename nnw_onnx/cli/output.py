@@ -105,6 +105,10 @@ def _write(stream: TextIO, content: str) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+    except OSError:
+        # A message that cannot be told must not change the answer.
+        if stream is not sys.stderr:
+            raise
     except UnicodeEncodeError:
         stream.write(content.encode("ascii", "backslashreplace").decode())
         stream.flush()

@@ -17,6 +17,7 @@ from nnw_onnx.inference import SessionSettings, runtime_description
 from nnw_onnx.measures.environment import describe_environment
 from nnw_onnx.records import (
     CostRecord,
+    DatasetFacts,
     Environment,
     InjectionRecord,
     NetworkRecord,
@@ -95,6 +96,16 @@ def run(prepared: Prepared, *, resume: bool, progress: bool, tell: Tell) -> None
         _costs(store, prepared, injections, progress)
 
 
+def check_measured(folder: Path) -> None:
+    """Raise `RunError` where a finished run measured nothing, with the first reason."""
+    trials = Store(folder).records(TrialRecord)
+    if trials and all(trial.status == "failed" for trial in trials):
+        raise RunError(
+            f"{folder}: expected trials that can be measured, got {len(trials)} that failed: "
+            f"{trials[0].reason}; mend it and start a new run"
+        )
+
+
 def _begin(store: Store, made: Plan, *, resume: bool, tell: Tell) -> None:
     if not store.exists:
         store.create()
@@ -158,7 +169,11 @@ def _trials(
 
     stage = _Stage(store, TrialRecord, "trials", progress, _chance_watch(prepared, tell))
     engine = plugins.create("engines", evaluation.engine.spec)
-    return stage.run(engine, work.run_trial, prepared.context, trials, failed, evaluation)
+    records = stage.run(engine, work.run_trial, prepared.context, trials, failed, evaluation)
+    reasons = [record.reason for record in records if record.status == "failed"]
+    if reasons:
+        tell(f"{len(reasons)} of {len(records)} trials failed, the first because: {reasons[0]}")
+    return records
 
 
 def _costs(
@@ -280,7 +295,7 @@ def _plan(evaluation: Evaluation, networks: Sequence[OnnxNetwork], samples: Samp
     described = evaluation.model_dump(mode="json", exclude={"networks", "engine"})
     described["dataset"].pop("path", None)
     described["networks"] = [n.path.name for n in networks]
-    data = {
+    data: DatasetFacts = {
         "name": evaluation.dataset.name,
         "split": evaluation.dataset.split,
         "entries": len(samples),

@@ -5,6 +5,7 @@ Every mistake is one line with the dotted path of the key and, where a name is c
 
 from __future__ import annotations
 
+import fnmatch
 import tomllib
 import typing
 from importlib.resources import files
@@ -82,7 +83,7 @@ class SessionTable(_Table):
     optimization: Literal["disable", "basic", "extended", "all"] = "all"
     batch_size: Annotated[int, Field(ge=1)] = 256
     timeout: Annotated[float, Field(gt=0)] = 600.0
-    memory_limit: Annotated[int, Field(gt=0)] | None = None
+    memory_limit: Annotated[int, Field(ge=256 << 20, le=1 << 50)] | None = None
 
 
 class CostTable(_Table):
@@ -121,10 +122,14 @@ class Evaluation(_Table):
     summary: str = ""
     profile: Profile = "nnt-1.1"
     seed: Annotated[int, Field(ge=0)] = 0
-    networks: Annotated[tuple[str, ...], Field(min_length=1)]
-    payloads: Annotated[int, Field(ge=1)] = 5
-    payload_sizes: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (64,)
-    repetitions: Annotated[int, Field(ge=1)] = 1
+    networks: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=4096)], ...], Field(min_length=1)
+    ]
+    payloads: Annotated[int, Field(ge=1, le=1000)] = 5
+    payload_sizes: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=1 << 20)], ...], Field(min_length=1)
+    ] = (64,)
+    repetitions: Annotated[int, Field(ge=1, le=1000)] = 1
     false_positive_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-6
     margin: Annotated[float, Field(gt=0)] = 0.005
     dataset: DatasetTable
@@ -191,8 +196,10 @@ def read_evaluation(path: Path, data_set: Path | None = None) -> Evaluation:
         ConfigurationError: the file is missing, too large, not TOML, or a key or value is wrong.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigurationError(f"{path.name}: expected at most 1 MiB; got a larger file")
+        if path.exists() and (not path.is_file() or path.stat().st_size > MAX_BYTES):
+            raise ConfigurationError(
+                f"{path}: expected a regular file of at most 1 MiB, got another; give the TOML file"
+            )
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
@@ -200,8 +207,11 @@ def read_evaluation(path: Path, data_set: Path | None = None) -> Evaluation:
             f"{path}: expected a readable evaluation file, got: {reason}; "
             "'nnw list evaluations' shows the ones that come with nnw"
         ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path.name}: expected TOML, got: {error}; correct it") from error
+    except (ValueError, RecursionError) as error:
+        reason = str(error).split(";")[0]
+        raise ConfigurationError(
+            f"{path.name}: expected TOML, got: {reason}; correct it"
+        ) from error
     return evaluation_from(data, path.name, path.resolve().parent, data_set)
 
 
@@ -272,8 +282,7 @@ def network_paths(evaluation: Evaluation) -> list[Path]:
         base = Path(name)
         if name.startswith(SHIPPED_PREFIX):
             base = models_folder() / name.removeprefix(SHIPPED_PREFIX)
-        wildcard = any(c in base.name for c in "*?[")
-        matches = sorted(base.parent.glob(base.name)) if wildcard else [base]
+        matches = _matching(base) if any(c in base.name for c in "*?[") else [base]
         if not matches or not all(m.is_file() for m in matches):
             raise ConfigurationError(
                 f"networks: expected an ONNX file for {name!r}, got none; correct the path"
@@ -282,6 +291,13 @@ def network_paths(evaluation: Evaluation) -> list[Path]:
     if len(set(found)) != len(found):
         raise ConfigurationError("networks: expected each file once, got one twice; remove it")
     return found
+
+
+def _matching(pattern: Path) -> list[Path]:
+    """Files of one folder whose name fits; a wildcard never reaches into other folders."""
+    if not pattern.parent.is_dir():
+        return []
+    return sorted(p for p in pattern.parent.iterdir() if fnmatch.fnmatchcase(p.name, pattern.name))
 
 
 def _anchored(evaluation: Evaluation, folder: Path) -> Evaluation:
@@ -321,7 +337,8 @@ def _one_line(error: ValidationError) -> str:
         )
     if first["type"] == "missing":
         return f"{where}: expected a value, got none; add it"
-    return f"{where}: {first['msg']}; got {first['input']!r}; correct it"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}; got {first['input']!r}; correct it"
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:

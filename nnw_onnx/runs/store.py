@@ -32,6 +32,7 @@ RECORDS: dict[type[BaseModel], str] = {
     TrialRecord: "records.jsonl",
     CostRecord: "costs.jsonl",
 }
+MAX_BYTES = 1 << 30
 SINGLE: dict[type[BaseModel], str] = {Plan: "plan.json", Environment: "environment.json"}
 
 
@@ -95,7 +96,7 @@ class Store:
         """Read plan or environment; raises `RunError` where it is missing or broken."""
         path = self.folder / SINGLE[model]
         try:
-            return model.model_validate_json(path.read_bytes())
+            return model.model_validate_json(_content(path))
         except OSError as error:
             raise RunError(
                 f"{self.folder}: expected a run folder with {path.name}, got none; "
@@ -114,7 +115,7 @@ class Store:
         if not path.exists():
             return []
         found = []
-        lines = path.read_bytes().split(b"\n")
+        lines = _content(path).split(b"\n")
         for number, line in enumerate(lines[:-1], 1):
             try:
                 found.append(model.model_validate_json(line))
@@ -173,6 +174,15 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _content(path: Path) -> bytes:
+    """All bytes of a regular file of the run folder; a run folder is untrusted input too."""
+    if path.exists() and (path.is_symlink() or not path.is_file()):
+        raise RunError(f"{path.name}: expected a regular file, got another kind; start a new run")
+    if path.stat().st_size > MAX_BYTES:
+        raise RunError(f"{path.name}: expected at most 1 GiB, got a larger file; start a new run")
+    return path.read_bytes()
 
 
 def _exact(array: NDArray[Any]) -> NDArray[Any]:

@@ -63,7 +63,13 @@ class Payload:
     @classmethod
     def from_text(cls, text: str) -> Payload:
         """The bits of a text in UTF-8."""
-        return cls.from_bytes(text.encode())
+        try:
+            return cls.from_bytes(text.encode())
+        except UnicodeEncodeError as error:
+            raise ConfigurationError(
+                f"payload: expected a text that UTF-8 can hold, got {text[:40]!r}; "
+                "give it as hexadecimal digits"
+            ) from error
 
     @classmethod
     def random(cls, size: int, rng: np.random.Generator) -> Payload:
@@ -80,14 +86,15 @@ class Payload:
         """Hexadecimal digits, or None where the bits do not fill whole digits."""
         if self.alphabet != 2 or len(self) % 4:
             return None
-        return "".join(f"{int(self.bits[i : i + 4], 2):x}" for i in range(0, len(self), 4))
+        bits = self.bits
+        return "".join(f"{int(bits[i : i + 4], 2):x}" for i in range(0, len(bits), 4))
 
     @property
     def text(self) -> str | None:
         """The printable UTF-8 text whose bits these are, or None where there is none."""
         if self.alphabet != 2 or len(self) % 8:
             return None
-        data = bytes(int(self.bits[i : i + 8], 2) for i in range(0, len(self), 8))
+        data = np.packbits(self.array().astype(np.uint8)).tobytes()
         try:
             text = data.decode()
         except UnicodeDecodeError:

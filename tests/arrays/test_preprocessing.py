@@ -219,10 +219,22 @@ def test_numbers_that_make_no_sense_are_refused(options):
         Preprocessing(**options)
 
 
-@pytest.mark.parametrize("options", [{"scale": 0.0}, {"resize": (0, 3)}])
+@pytest.mark.parametrize(
+    "options", [{"scale": 0.0}, {"resize": (0, 3)}, {"resize": (3, 4097)}, {"resize": (10**9, 1)}]
+)
 def test_sizes_that_make_no_sense_are_refused(options):
-    with pytest.raises(ConfigurationError, match=r"a scale other than 0 and sizes of at least 1"):
+    message = r"a scale other than 0 and sizes from 1 to 4096 pixels, got scale .*; correct them"
+    with pytest.raises(ConfigurationError, match=message):
         Preprocessing(**options)
+
+
+def test_resized_images_are_limited_before_they_are_made():
+    images = np.broadcast_to(np.zeros((1, 1, 1, 1), np.uint8), (129, 1, 1, 1))
+    message = (
+        r"expected at most 8 GiB of resized images, got 8.06 GiB; lower resize or the data set's l"
+    )
+    with pytest.raises(ConfigurationError, match=message):
+        Preprocessing(resize=(4096, 4096)).apply(images, ("n", 1, 4096, 4096))
 
 
 def test_a_configuration_with_an_unknown_key_is_refused():

@@ -35,7 +35,7 @@ def test_modifications_are_listed_with_the_standards_table(nnw: Nnw) -> None:
     listed = {m["name"]: m for m in json.loads(nnw("list", "modifications", "--format=json").out)}
     assert [listed[n]["number"] for n in ("gaussian-noise", "l1-pruning")] == [0, 1]
     assert listed["quantizing"]["parameter"]["letter"] == "B"
-    assert "ID 0, Parameter S: " in nnw("list", "modifications").out
+    assert "row 0 of the standard's table, Parameter S: " in nnw("list", "modifications").out
 
 
 def test_evaluations_are_listed(nnw: Nnw) -> None:

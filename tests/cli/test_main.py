@@ -89,12 +89,6 @@ def test_no_traceback_for_what_a_person_can_mend(
     assert nnw("layers", "x.onnx") == (status, "", f"nnw: {message}\n")
 
 
-def test_a_bug_keeps_its_traceback(nnw: Nnw, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nnw_onnx, "open", failing_with(ZeroDivisionError()), raising=False)
-    with pytest.raises(ZeroDivisionError):
-        nnw("layers", "x.onnx")
-
-
 def test_the_module_runs_like_the_script() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "nnw_onnx", "list", "nothing"],

@@ -53,7 +53,7 @@ def test_random_payloads_repeat_only_with_a_seed() -> None:
             "payload: expected one of --payload, --payload-hex, --payload-bits; got --payload and "
             "--payload-hex; keep one",
         ),
-        ((None, None, 0), "--payload-bits: expected at least 1 bit, got 0; give a larger number"),
+        ((None, None, 0), "--payload-bits: expected 1 to 1048576 bits, got 0; give another number"),
         (("", None, None), "payload: expected at least one symbol, got none; give a text"),
     ],
 )

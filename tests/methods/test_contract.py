@@ -294,3 +294,15 @@ def test_nothing_secret_is_shown(method, network):
     assert SECRET.hex() not in shown
     assert repr(SECRET) not in shown
     assert "(0, 1, 1, 0)" not in shown
+
+
+@pytest.mark.parametrize("name", ["block-spread", "uchida"])
+def test_a_key_of_more_symbols_than_weights_is_refused_at_once(name):
+    method = plugins.create("methods", Spec(name))
+    rng = np.random.Generator(np.random.Philox(5))
+    network = ArrayNetwork.of({"w": rng.normal(size=(64, 16, 3, 3))})
+    key = method.make_key(network, 8, bytes(32))
+    with pytest.raises(
+        ConfigurationError, match="expected at most one symbol a weight, got 8388608"
+    ):
+        method.decode(network, dataclasses.replace(key, payload_size=8 << 20))

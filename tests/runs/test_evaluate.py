@@ -187,6 +187,18 @@ def test_a_network_that_never_answers_costs_its_own_trials_only(tmp_path):
     assert by_network == {0: {None}, 1: {"took longer than 4 s"}}
 
 
+def test_a_run_that_measured_nothing_is_an_error(tmp_path):
+    onnx.save(hanging_network(), tmp_path / "hangs.onnx")
+    path = configuration(tmp_path, [str(tmp_path / "hangs.onnx")], timeout=2)
+    text = path.read_text().replace("payloads = 2", "payloads = 1")
+    path.write_text(text[: text.index("[[modifications]]")])
+    told: list[str] = []
+    with pytest.raises(nnw.NnwError, match="got 2 that failed: took longer than 2 s"):
+        nnw.evaluate(path, run_folder=tmp_path / "run", progress=False, tell=told.append)
+    assert "2 of 2 trials failed, the first because: took longer than 2 s" in told
+    assert (tmp_path / "run" / "report.html").exists()
+
+
 def hanging_network() -> onnx.ModelProto:
     """A network for the digits whose Loop makes 2^50 rounds."""
     rng = np.random.Generator(np.random.Philox(1))

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,43 @@ def test_a_mistake_is_one_line_with_its_dotted_path(tmp_path, text, message):
         ev.read_evaluation(written(tmp_path, text))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = " + "[" * 2000,
+        "x = " + "{a=" * 3000,
+        "seed = " + "9" * 5000,
+        "payloads = 1000000000000\n" + MINIMAL,
+        "payload_sizes = [100000000]\n" + MINIMAL,
+        MINIMAL + "\n[session]\nmemory_limit = 1\n",
+        MINIMAL.replace("net.onnx", "*" * 5000),
+    ],
+    ids=["lists", "tables", "digits", "payloads", "sizes", "memory", "name"],
+)
+def test_a_hostile_configuration_is_refused_in_one_line(tmp_path, text):
+    with pytest.raises(ConfigurationError) as caught:
+        ev.read_evaluation(written(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_configuration_is_a_regular_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.toml")
+    for path in (tmp_path, tmp_path / "pipe.toml", Path("/dev/zero")):
+        with pytest.raises(ConfigurationError, match="expected a regular file of at most 1 MiB"):
+            ev.read_evaluation(path)
+
+
+def test_a_wildcard_stays_in_its_folder(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for name in ("deep/a.onnx", "b.onnx"):
+        (tmp_path / name).touch()
+    made = ev.read_evaluation(written(tmp_path, MINIMAL.replace("net.onnx", "**.onnx")))
+    assert [p.name for p in ev.network_paths(made)] == ["b.onnx"]
+    made = ev.read_evaluation(written(tmp_path, MINIMAL.replace("net.onnx", "absent/*.onnx")))
+    with pytest.raises(ConfigurationError, match="expected an ONNX file for"):
+        ev.network_paths(made)
 
 
 def test_missing_file_names_the_shipped_ones(tmp_path):

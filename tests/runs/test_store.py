@@ -1,12 +1,14 @@
 import json
+import os
 import stat
 
 import ml_dtypes
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from nnw_onnx.errors import RunError
-from nnw_onnx.records import InjectionRecord, Plan
+from nnw_onnx.records import DecodingRecord, InjectionRecord, Plan, TrialRecord
 from nnw_onnx.runs.store import Store, write_atomically
 
 
@@ -44,6 +46,47 @@ def test_a_changed_record_is_named(tmp_path):
     path.write_text(json.dumps({**json.loads(path.read_text()), "status": "fine"}) + "\n")
     with pytest.raises(RunError, match=r"injections.jsonl, line 1: expected a record, got: status"):
         store.records(InjectionRecord)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"identity": "../../x"},
+        {"network": -1},
+        {"change": 1e300},
+        {"payload_index": 2**60},
+        {"unknown": 1},
+    ],
+)
+def test_values_that_no_run_writes_are_refused(tmp_path, changes):
+    store = opened(tmp_path)
+    store.append(record("a"))
+    path = store.folder / "injections.jsonl"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}) + "\n")
+    with pytest.raises(RunError, match=r"injections\.jsonl, line 1: expected a record"):
+        store.records(InjectionRecord)
+
+
+def test_a_decoding_has_no_more_errors_than_symbols():
+    with pytest.raises(ValidationError, match="no more errors than symbols"):
+        DecodingRecord(injection="a", status="done", symbols=8, errors=9)
+
+
+def test_words_of_a_record_cannot_command_a_terminal():
+    made = InjectionRecord(
+        identity="a", status="failed", reason="\x1b[2J\u202e", network=0, group=0, payload_index=0
+    )
+    assert made.reason == "\\x1b[2J\\u202e"
+
+
+def test_records_are_regular_files(tmp_path):
+    store = opened(tmp_path)
+    os.mkfifo(store.folder / "records.jsonl")
+    with pytest.raises(RunError, match=r"records\.jsonl: expected a regular file"):
+        store.records(TrialRecord)
+    (store.folder / "plan.json").symlink_to("/etc/passwd")
+    with pytest.raises(RunError, match=r"plan\.json: expected a regular file"):
+        store.read(Plan)
 
 
 def test_keys_are_in_a_folder_of_the_owner(tmp_path):

@@ -87,11 +87,7 @@ def inject(
 
     check_outputs([model], {"--out": out, "--key-out": key_out}, force=force)
     symbols = parse_payload(payload, payload_hex, payload_bits, seed)
-    if len(symbols) < LEAST_DETECTABLE:
-        output.warning(
-            f"a payload of {len(symbols)} symbols can be decoded but never detected at the default "
-            f"false-positive rate of 1e-6; {LEAST_DETECTABLE} or more can"
-        )
+    warn(_too_short(len(symbols)))
     settings = parse_settings(option)
     network = nnw.open(model)
     warn(network.warnings)
@@ -173,6 +169,15 @@ def warn(warnings: tuple[str, ...]) -> None:
     """Pass warnings on to the person."""
     for line in warnings:
         output.warning(line)
+
+
+def _too_short(size: int) -> tuple[str, ...]:
+    if size >= LEAST_DETECTABLE:
+        return ()
+    return (
+        f"a payload of {size} symbols can be decoded but never detected at the default "
+        f"false-positive rate of 1e-6; {LEAST_DETECTABLE} or more can",
+    )
 
 
 def payload_values(payload: Any) -> dict[str, str | None]:

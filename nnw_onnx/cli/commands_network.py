@@ -97,18 +97,8 @@ def inject(
     _save_both(injection, out, key_out)
     for line in injection.notes:
         output.note(line)
-    answer = {
-        "out": str(out),
-        "key": str(key_out),
-        "method": injection.key.method,
-        "layers": list(injection.key.layers),
-        "payload": payload_values(injection.payload),
-        "symbols": len(injection.payload),
-        "change": injection.change,
-        "commitment": injection.key.commitment,
-    }
     if output_format is Format.JSON:
-        output.as_json(answer)
+        output.as_json(_injected(injection, out, key_out))
         return
     output.text(
         f"{out}: {len(injection.payload)} symbols in {', '.join(injection.key.layers)}, "
@@ -169,6 +159,19 @@ def warn(warnings: tuple[str, ...]) -> None:
     """Pass warnings on to the person."""
     for line in warnings:
         output.warning(line)
+
+
+def _injected(injection: Injection, out: Path, key_out: Path) -> dict[str, Any]:
+    return {
+        "out": str(out),
+        "key": str(key_out),
+        "method": injection.key.method,
+        "layers": list(injection.key.layers),
+        "payload": payload_values(injection.payload),
+        "symbols": len(injection.payload),
+        "change": injection.change,
+        "commitment": injection.key.commitment,
+    }
 
 
 def _too_short(size: int) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from nnw_onnx.arrays.preprocessing import MAX_SIDE
 from nnw_onnx.datasets._samples import check_size
 from nnw_onnx.datasets._sources import Source
 from nnw_onnx.errors import DatasetError
@@ -18,6 +20,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF")
 MAX_PIXELS = 64 * 2**20
 """Largest image that is decoded, in pixels."""
+MAX_DECODED_SIDE = 65_535
+"""Longest side of an image that is decoded: resizing one axis at a time makes it costly."""
 
 
 def is_image(name: str) -> bool:
@@ -33,12 +37,16 @@ def decoded_images(
     Args:
         source: where the files are.
         names: at least one name, without repetition.
-        size: (height, width) in pixels that each image is brought to (bilinear), or None: all
-            must have one size.
+        size: (height, width), each 1 to `MAX_SIDE` pixels, that each image is brought to
+            (bilinear), or None: all must have one size.
 
     Raises:
-        DatasetError: a file is no image, is too large, or has another size than the first.
+        DatasetError: a file is no image, is too large, or has another size than the first; or
+            all together would be larger than the limit, which is found before any is decoded
+            where `size` is given.
     """
+    if size is not None:
+        _check_target(source.title, len(names), size)
     position = {name: i for i, name in enumerate(names)}
     result: NDArray[np.uint8] | None = None
     for name, content in source.read(names):
@@ -66,10 +74,10 @@ def decoded(title: str, content: bytes, size: tuple[int, int] | None) -> NDArray
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 width, height = image.size
-                if width * height > MAX_PIXELS:
+                if width * height > MAX_PIXELS or max(width, height) > MAX_DECODED_SIDE:
                     raise DatasetError(
-                        f"{title}: expected at most {MAX_PIXELS} pixels, got {width} x {height}; "
-                        "make it smaller"
+                        f"{title}: expected at most {MAX_PIXELS} pixels and {MAX_DECODED_SIDE} a "
+                        f"side, got {width} x {height}; make it smaller"
                     )
                 plain = image.convert("RGB")
     except (
@@ -85,11 +93,27 @@ def decoded(title: str, content: bytes, size: tuple[int, int] | None) -> NDArray
     ) as error:
         raise DatasetError(
             f"{title}: expected an image ({', '.join(FORMATS)}), got: "
-            f"{' '.join(str(error).split())}; remove the file or get it again"
+            f"{_words(error, title)}; remove the file or get it again"
         ) from error
     if size is not None and plain.size != (size[1], size[0]):
         plain = plain.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.asarray(plain, np.uint8)
+
+
+def _check_target(title: str, count: int, size: tuple[int, int]) -> None:
+    if not all(1 <= side <= MAX_SIDE for side in size):
+        raise DatasetError(
+            f"{title}: expected a size of 1 to {MAX_SIDE} pixels a side, got {_size(size)}; "
+            "correct the option size"
+        )
+    check_size(title, (count, *size, 3))
+
+
+def _words(error: Exception, title: str) -> str:
+    """The error's text on one line, with the file's name in place of the buffer it was read to."""
+    name = title.rpartition("/")[2].rpartition(": ")[2]
+    text = re.sub(r"<_io\.\w+ object at \w+>", lambda _: repr(name), str(error))
+    return " ".join(text.split())
 
 
 def _size(shape: Sequence[int]) -> str:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
+import struct
+import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,6 +22,20 @@ from nnw_onnx.errors import DatasetError
 
 _SUFFIX = ".npy"
 _MAX_HEADER = 10_000
+_MAX_LENGTH = 2**40
+# What parsing a header as Python's literals can raise.
+_UNPARSED = (
+    ValueError,
+    SyntaxError,
+    tokenize.TokenError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    struct.error,
+)
 
 
 class NpzArrays:
@@ -50,9 +68,11 @@ class NpzArrays:
             DatasetError: it is broken, larger than the limit, or an array of objects.
         """
         title = f"{self._path.name}: {name}"
-        with self._opened() as archive:
+        with self._opened() as archive, warnings.catch_warnings():
+            # numpy warns of headers that Python 2 wrote, which are as good as any.
+            warnings.simplefilter("ignore")
             with archive.open(name + _SUFFIX) as file:
-                shape, dtype = _header(file)
+                shape, dtype = _header(name, file)
             if dtype.hasobject:
                 raise DatasetError(
                     f"{title}: expected numbers or texts, got Python objects, which "
@@ -89,7 +109,18 @@ class NpzArrays:
             ) from error
 
 
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _header(name: str, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    try:
+        shape, dtype = _parsed(file)
+    except _UNPARSED as error:
+        text = re.sub(r" at 0x\w+", "", str(error)) or type(error).__name__
+        raise ValueError(f"a broken header of {name} ({text[:100]})") from error
+    if not all(type(length) is int and 0 <= length <= _MAX_LENGTH for length in shape):
+        raise ValueError(f"a header of {name} with lengths beyond 0 to {_MAX_LENGTH}")
+    return shape, dtype
+
+
+def _parsed(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,

@@ -15,6 +15,9 @@ from nnw_onnx.vocabulary import Samples
 MAX_BYTES = 8 * 2**30
 """Largest array that a data set may hold, in bytes; a larger one needs the option `limit`."""
 
+MAX_CLASSES = 100_000
+"""Most classes that a data set may have."""
+
 LIMIT_HELP = "use only this many entries, evenly spaced over the split"
 
 
@@ -30,7 +33,8 @@ def samples(
     """Checked samples.
 
     Raises:
-        DatasetError: no entry, another number of labels than inputs, or a label that is no class.
+        DatasetError: no entry, another number of labels than inputs, a label that is no class,
+            entries without values, or values that are no finite numbers.
     """
     if not len(inputs) or len(inputs) != len(labels):
         raise DatasetError(
@@ -42,6 +46,7 @@ def samples(
             f"{source}: expected labels from 0 to {len(classes) - 1}, got {labels.min()} to "
             f"{labels.max()}; check the files"
         )
+    _check_values(inputs, source)
     inputs = np.ascontiguousarray(inputs)
     labels = np.ascontiguousarray(labels, np.int64)
     return Samples(inputs, labels, tuple(classes), fingerprint(inputs, labels))
@@ -57,8 +62,17 @@ def fingerprint(inputs: NDArray[Any], labels: NDArray[np.int64]) -> str:
     return digest.hexdigest()
 
 
+def check_classes(source: str, count: int) -> None:
+    """Refuse a number of classes above `MAX_CLASSES` before their names are made."""
+    if count > MAX_CLASSES:
+        raise DatasetError(
+            f"{source}: expected at most {MAX_CLASSES} classes, got {count}; number the labels "
+            "from 0 without gaps"
+        )
+
+
 def check_size(source: str, shape: Sequence[int], itemsize: int = 1) -> None:
-    """Refuse an array before it is made where it would be larger than `MAX_BYTES`."""
+    """Refuse an array, before it is made, where it would be larger than `MAX_BYTES`."""
     size = itemsize
     for length in shape:
         size *= length
@@ -66,4 +80,20 @@ def check_size(source: str, shape: Sequence[int], itemsize: int = 1) -> None:
         raise DatasetError(
             f"{source}: expected at most {MAX_BYTES / 2**30:.3g} GiB, got {size / 2**30:.3g} GiB; "
             "use fewer or smaller entries (options limit, size)"
+        )
+
+
+def _check_values(inputs: NDArray[Any], source: str) -> None:
+    if not inputs.size:
+        raise DatasetError(
+            f"{source}: expected entries with values, got {len(inputs)} entries of shape "
+            f"{inputs.shape[1:]}; get or save the file again"
+        )
+    if inputs.dtype.kind != "f":
+        return
+    bad = inputs.size - int(np.count_nonzero(np.isfinite(inputs)))
+    if bad:
+        raise DatasetError(
+            f"{source}: expected finite numbers, got {bad} of {inputs.size} values that are NaN, "
+            f"infinite or beyond {inputs.dtype}; remove their entries or correct the values"
         )

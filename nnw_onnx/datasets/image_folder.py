@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
+from nnw_onnx.arrays.preprocessing import MAX_SIDE
 from nnw_onnx.datasets._class_folders import load_class_folders
 from nnw_onnx.datasets._samples import LIMIT_HELP
 from nnw_onnx.datasets._sources import open_source
 from nnw_onnx.datasets._splits import check_split
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import Samples
+
+Side = Annotated[int, Ge(1), Le(MAX_SIDE)]
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class ImageFolder:
     only_split: Literal["train", "test"] | None = option(
         None, help="the split of class folders that lie in no train or test folder"
     )
-    size: tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]] | None = option(
+    size: tuple[Side, Side] | None = option(
         None, help="(height, width) that images are brought to; needed where their sizes differ"
     )
     limit: Annotated[int, Ge(1)] | None = option(None, help=LIMIT_HELP)

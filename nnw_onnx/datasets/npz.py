@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
 from nnw_onnx.datasets._npz_arrays import NpzArrays
-from nnw_onnx.datasets._samples import LIMIT_HELP, chosen, samples
+from nnw_onnx.datasets._samples import LIMIT_HELP, MAX_CLASSES, check_classes, chosen, samples
 from nnw_onnx.datasets._splits import check_split
 from nnw_onnx.errors import DatasetError
 from nnw_onnx.plugins import option
@@ -32,7 +32,7 @@ class Npz:
 
     path: Path = option(help="the .npz file")
     layout: Literal["NHWC", "NCHW"] = option("NHWC", help="order of the axes of images")
-    classes: Annotated[int, Ge(2)] | None = option(
+    classes: Annotated[int, Ge(2), Le(MAX_CLASSES)] | None = option(
         None, help="number of classes; without it, those that the labels show"
     )
     limit: Annotated[int, Ge(1)] | None = option(None, help=LIMIT_HELP)
@@ -76,16 +76,22 @@ class Npz:
             inputs = inputs[..., np.newaxis]
         elif inputs.ndim == 4 and self.layout == "NCHW":
             inputs = inputs.transpose(0, 2, 3, 1)
-        return inputs if inputs.dtype == np.uint8 else inputs.astype(np.float32)
+        with np.errstate(over="ignore"):
+            return inputs if inputs.dtype == np.uint8 else inputs.astype(np.float32)
 
     def _classes(self, arrays: NpzArrays, used: str, labels: NDArray[np.int64]) -> list[str]:
         if "classes" in arrays.names:
-            return [str(c) for c in arrays.read("classes").ravel()]
-        if self.classes is not None:
-            return [str(c) for c in range(self.classes)]
+            named = arrays.read("classes").ravel()
+            check_classes(self.path.name, len(named))
+            return [str(c) for c in named]
+        count = self.classes or self._shown_classes(arrays, used, labels)
+        check_classes(self.path.name, count)
+        return [str(c) for c in range(count)]
+
+    def _shown_classes(self, arrays: NpzArrays, used: str, labels: NDArray[np.int64]) -> int:
         others = {"y_train", "y_test"} & set(arrays.names) - {used}
         largest = [_labels(self.path.name, n, arrays.read(n)).max(initial=0) for n in others]
-        return [str(c) for c in range(int(max(labels.max(initial=0), *largest, 1)) + 1)]
+        return int(max(labels.max(initial=0), *largest, 1)) + 1
 
 
 def _labels(file: str, name: str, array: NDArray[Any]) -> NDArray[np.int64]:

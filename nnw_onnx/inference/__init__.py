@@ -16,7 +16,13 @@ if TYPE_CHECKING:
         run_isolated,
     )
     from nnw_onnx.inference.runtime import runtime_description
-    from nnw_onnx.inference.sessions import RunnableGraph, Session, SessionSettings, TensorInfo
+    from nnw_onnx.inference.sessions import (
+        RunnableGraph,
+        Session,
+        SessionSettings,
+        TensorInfo,
+        check_providers,
+    )
 
 _MODULES = {
     "IsolatedPool": "isolation",
@@ -28,6 +34,7 @@ _MODULES = {
     "Session": "sessions",
     "SessionSettings": "sessions",
     "TensorInfo": "sessions",
+    "check_providers": "sessions",
 }
 
 __all__ = [
@@ -37,6 +44,7 @@ __all__ = [
     "Session",
     "SessionSettings",
     "TensorInfo",
+    "check_providers",
     "leave_if_importing_main",
     "run_isolated",
     "runtime_description",

@@ -93,10 +93,14 @@ class IsolatedPool:
         Args:
             workers: number of processes.
             timeout: seconds an item may take, the initializer in a new worker included.
-            memory_bytes: limit of a worker's private memory (Linux only), or None.
+            memory_bytes: limit of a worker's private memory (Linux only), `MIN_MEMORY` to
+                `sys.maxsize`, or None.
             initializer: called in each worker before its first item; must be importable.
             initargs: its arguments.
             quiet: whether what workers print is thrown away.
+
+        Raises:
+            ConfigurationError: a number is out of its range.
         """
         leave_if_importing_main()
         if workers < 1 or not (timeout > 0 and math.isfinite(timeout)):
@@ -104,11 +108,8 @@ class IsolatedPool:
                 f"workers: expected at least 1 and a finite time limit above 0 s, got {workers} "
                 f"and {timeout:g} s; correct them"
             )
-        if memory_bytes is not None and memory_bytes < MIN_MEMORY:
-            raise ConfigurationError(
-                f"memory limit: expected at least {MIN_MEMORY} bytes, which an idle worker with "
-                f"onnxruntime needs, got {memory_bytes}; raise it"
-            )
+        if memory_bytes is not None:
+            _check_memory(memory_bytes)
         from pebble import ProcessPool
 
         self._workers = workers
@@ -207,6 +208,14 @@ def leave_if_importing_main() -> None:
     # The flag by which the standard library itself recognises this situation.
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         os._exit(1)
+
+
+def _check_memory(limit: int) -> None:
+    if not isinstance(limit, int) or not MIN_MEMORY <= limit <= sys.maxsize:
+        raise ConfigurationError(
+            f"memory limit: expected a whole number from {MIN_MEMORY} bytes, which an idle worker "
+            f"with onnxruntime needs, to {sys.maxsize}, got {limit}; correct it"
+        )
 
 
 _prepare: bytes | None = None

@@ -29,6 +29,15 @@ _LEVELS = {
     "all": "ORT_ENABLE_ALL",
 }
 _FATAL_ONLY = 4
+_CURE = (
+    "install its driver and libraries (for CUDA: 'pip install nnw-onnx[cuda]'), or ask for "
+    "CPUExecutionProvider"
+)
+PROBE = (
+    b'\x08\x08:3\n\x0c\n\x01x\x12\x01y"\x04Relu\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02'
+    b"\x08\x01b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\x11"
+)
+"""A serialised model of one Relu from x to y, both float32 (1,): IR version 8, opset 17."""
 _DTYPES = {"float": "float32", "double": "float64"}
 # Element types of onnx.TensorProto that numpy has no name for: number and bytes of an element.
 _EXTENSION_TYPES = {
@@ -119,8 +128,7 @@ class Session:
         runtime = load_runtime()
         self._errors = _runtime_errors(runtime)
         _check_available(settings.providers, runtime.get_available_providers())
-        if "CUDAExecutionProvider" in settings.providers and hasattr(runtime, "preload_dlls"):
-            runtime.preload_dlls()
+        _preload(runtime, settings.providers)
         options = _session_options(runtime, settings, runnable.folder)
         # The values alias the arrays, which therefore must live until the session has copied them.
         values = {name: _value(runtime, name, a) for name, a in runnable.initializers.items()}
@@ -204,6 +212,38 @@ class Session:
         return [np.concatenate(values) for values in collected]
 
 
+def check_providers(providers: tuple[str, ...]) -> None:
+    """Refuse providers that do not work, before anything else is done with them.
+
+    A model of one node is run with them in this process, so a GPU's driver and libraries are
+    really tried (milliseconds for the CPU, seconds for CUDA).
+
+    Args:
+        providers: execution providers in order of preference.
+
+    Raises:
+        InferenceError: there is none, one is unknown, or one cannot be started.
+    """
+    runtime = load_runtime()
+    _check_available(providers, runtime.get_available_providers())
+    _preload(runtime, providers)
+    options = _session_options(runtime, SessionSettings(providers), None)
+    try:
+        session = runtime.InferenceSession(PROBE, options, providers=list(providers))
+        session.run(None, {"x": np.zeros(1, np.float32)})
+    except _runtime_errors(runtime) as error:
+        raise InferenceError(
+            f"providers: expected {', '.join(providers)} to run a model of one node, got: "
+            f"{_clean(error)}; {_CURE}"
+        ) from error
+    _check_used(providers, session.get_providers())
+
+
+def _preload(runtime: Any, providers: Sequence[str]) -> None:
+    if "CUDAExecutionProvider" in providers and hasattr(runtime, "preload_dlls"):
+        runtime.preload_dlls()
+
+
 def _session_options(runtime: Any, settings: SessionSettings, folder: Path | None) -> Any:
     if settings.threads < 1:
         raise InferenceError(
@@ -254,8 +294,7 @@ def _check_used(asked: Sequence[str], used: Sequence[str]) -> None:
     if missing:
         raise InferenceError(
             f"providers: expected {', '.join(asked)}, got {', '.join(used)}: onnxruntime could "
-            f"not start {', '.join(missing)}; install its driver and libraries (for CUDA: "
-            "'pip install nnw-onnx[cuda]'), or ask for CPUExecutionProvider"
+            f"not start {', '.join(missing)}; {_CURE}"
         )
 
 

@@ -13,7 +13,12 @@ from tqdm import tqdm
 from nnw_onnx import __version__, plugins
 from nnw_onnx.errors import ConfigurationError, RunError
 from nnw_onnx.graph import OnnxNetwork, open_network
-from nnw_onnx.inference import SessionSettings, runtime_description
+from nnw_onnx.inference import (
+    SessionSettings,
+    check_providers,
+    run_isolated,
+    runtime_description,
+)
 from nnw_onnx.measures.environment import describe_environment
 from nnw_onnx.records import (
     CostRecord,
@@ -49,7 +54,8 @@ def prepare(evaluation: Evaluation, folder: Path) -> Prepared:
     """Open everything the evaluation names and make its plan; nothing is written.
 
     Raises:
-        ConfigurationError, ModelFileError, DatasetError: something named is missing or unfit.
+        ConfigurationError, ModelFileError, DatasetError, InferenceError: something named is
+            missing or unfit.
     """
     paths = tuple(network_paths(evaluation))
     networks = tuple(open_network(path) for path in paths)
@@ -70,6 +76,9 @@ def prepare(evaluation: Evaluation, folder: Path) -> Prepared:
     samples: Samples = plugins.create("datasets", evaluation.dataset.spec).load(
         evaluation.dataset.split
     )
+    # In a process of its own: asking a GPU would make this one hold it.
+    session = evaluation.session
+    run_isolated(check_providers, session.providers, timeout=session.timeout).unwrap()
     context = _context(evaluation, folder, paths, networks, samples)
     made = _plan(evaluation, networks, samples)
     return Prepared(evaluation, networks, made, context)

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import scipy.optimize
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -115,6 +116,99 @@ def test_paired_difference_is_the_mean_of_the_differences():
 def test_paired_answers_must_fit(after):
     with pytest.raises(ValueError, match=r"expected two arrays of one length.*the same samples"):
         statistics.paired_difference([True, False] if after else [], after)
+
+
+def tango_by_likelihood(lost, gained, n, difference):
+    """The score statistic with the restricted likelihood maximised numerically."""
+
+    def unlikely(rate):
+        cells = (rate + difference, rate, 1 - 2 * rate - difference)
+        counts = (lost, gained, n - lost - gained)
+        return -sum(k * math.log(p) for k, p in zip(counts, cells, strict=True) if k)
+
+    low, high = max(0.0, -difference), (1 - difference) / 2
+    found = scipy.optimize.minimize_scalar(
+        unlikely, bounds=(low + 1e-12, high - 1e-12), method="bounded", options={"xatol": 1e-12}
+    )
+    variance = (2 * found.x + difference - difference**2) / n
+    return ((lost - gained) / n - difference) / math.sqrt(variance)
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "difference"), [(4, 1, 0.05), (4, 1, -0.03), (1, 7, 0.02), (3, 3, 0.1)]
+)
+def test_the_score_statistic_is_that_of_the_restricted_likelihood(lost, gained, difference):
+    expected = tango_by_likelihood(lost, gained, 100, difference)
+    assert statistics.paired_score(lost, gained, 100, difference) == pytest.approx(
+        expected, abs=1e-4
+    )
+
+
+@pytest.mark.parametrize(("lost", "gained"), [(12, 3), (20, 5), (2, 17), (74, 0)])
+def test_score_limits_are_where_the_score_test_turns(lost, gained):
+    low, high = statistics.paired_limits(lost, gained, 200)
+    z = scipy.stats.norm.ppf(0.975)
+    assert statistics.paired_score(lost, gained, 200, high) == pytest.approx(-z, abs=1e-6)
+    assert statistics.paired_score(gained, lost, 200, -low) == pytest.approx(-z, abs=1e-6)
+    assert statistics.paired_limits(gained, lost, 200) == pytest.approx((-high, -low))
+
+
+def test_paired_limits_stay_between_minus_one_and_one():
+    for n in (1, 5, 50):
+        low, high = statistics.paired_limits(n, 0, n)
+        assert -1 <= low < high <= 1
+
+
+@pytest.mark.parametrize("n", [800, 898, 1000, 1200, 2000, 5000, 10_000])
+@pytest.mark.parametrize("gained_rate", [0.0, 0.0005, 0.002, 0.01])
+def test_the_size_of_the_equivalence_test(n, gained_rate):
+    """Probability of "equivalent" at a true difference of the margin, by enumeration."""
+    margin, lost_rate = 0.005, 0.005 + gained_rate
+    most = int(n * lost_rate + 8 * math.sqrt(n * lost_rate) + 10)
+    size = 0.0
+    for gained in range(1 if gained_rate == 0 else most):
+        weight = scipy.stats.binom.pmf(gained, n, gained_rate)
+        if weight < 1e-7:
+            continue
+        # Given the gained ones, the lost ones are binomial among the rest.
+        counts = np.arange(most)
+        chance = scipy.stats.binom.pmf(counts, n - gained, lost_rate / (1 - gained_rate))
+        # Equivalent are neighbouring counts around the gained ones: bisect for the largest.
+        low, high = -1, most
+        while high - low > 1:
+            middle = (low + high) // 2
+            found = statistics.paired_limits(middle, gained, n, 0.90)
+            if found[1] < margin:
+                low = middle
+            else:
+                high = middle
+        least = next(
+            (
+                k
+                for k in range(low + 1)
+                if statistics.paired_limits(k, gained, n, 0.90)[0] > -margin
+            ),
+            0,
+        )
+        size += weight * chance[least : low + 1].sum()
+    assert size <= 0.062
+
+
+def test_p_values_agree_with_the_limits():
+    rng = generator(5)
+    for n in (700, 1500, 20_000):
+        for _ in range(60):
+            x = rng.choice([-1.0, 0.0, 1.0], n, p=[0.002, 0.994, 0.004])
+            inside = statistics.inside(statistics.sample_limits(x, 0.90), 0.005)
+            assert inside == (statistics.sample_equivalence_p(x, 0.005) < 0.05)
+
+
+def test_effective_counts_keep_mean_and_spread():
+    x = generator(6).choice([-1 / 3, 0.0, 1 / 3, 2 / 3], 900, p=[0.01, 0.96, 0.02, 0.01])
+    scale, lost, gained, n = statistics.effective_counts(x)
+    assert scale * (lost - gained) / n == pytest.approx(x.mean())
+    assert scale**2 * (lost + gained) / n == pytest.approx((x**2).mean())
+    assert statistics.effective_counts([1.0, -1.0, 0.0, 1.0]) == (1.0, 2.0, 1.0, 4)
 
 
 def test_unchanged_answers_have_the_limits_of_an_event_never_seen():

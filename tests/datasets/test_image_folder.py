@@ -15,9 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nnw_onnx import plugins
 from nnw_onnx.datasets import _image_files, _sources
+from nnw_onnx.datasets._image_files import decoded
 from nnw_onnx.datasets.image_folder import ImageFolder
-from nnw_onnx.errors import DatasetError
+from nnw_onnx.errors import ConfigurationError, DatasetError
+from nnw_onnx.vocabulary import Spec
 
 from .conftest import image_files, png, write_files, write_tar
 
@@ -115,6 +118,16 @@ def test_broken_images_are_named(tmp_path, content):
         ImageFolder(folder).load("test")
 
 
+@pytest.mark.parametrize("form", ["folder", "tar"])
+def test_the_file_and_not_its_buffer_is_named(tmp_path, form):
+    path = _write(tmp_path, form, {"test/a/0.png": b"no image"})
+    with pytest.raises(DatasetError, match=r"got: cannot identify image file '0.png'; remove"):
+        ImageFolder(path).load("test")
+    path = _write(tmp_path, form, {"0.png": b"no image"})
+    with pytest.raises(DatasetError, match=r"got: cannot identify image file '0.png'; remove"):
+        decoded(f"{path.name}: 0.png", b"no image", None)
+
+
 def test_a_truncated_image_is_named(tmp_path):
     noise = np.random.Generator(np.random.PCG64(0)).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     folder = write_files(tmp_path, {"test/a/0.png": png(noise)[:2000]})
@@ -142,6 +155,27 @@ def test_image_bombs_are_refused(tmp_path, side):
     folder = write_files(tmp_path, {"test/a/0.png": _bomb(side, side)})
     with pytest.raises(DatasetError, match=r"0.png: expected (at most 67108864 pixels|an image)"):
         ImageFolder(folder).load("test")
+
+
+@pytest.mark.parametrize("shape", [(1, 70_000), (70_000, 1)])
+def test_very_long_images_are_refused(tmp_path, shape):
+    folder = write_files(tmp_path, {"test/a/0.png": _bomb(*shape)})
+    message = rf"0.png: expected .* 65535 a side, got {shape[0]} x {shape[1]}; make it smaller"
+    with pytest.raises(DatasetError, match=message):
+        ImageFolder(folder, size=(4, 4)).load("test")
+
+
+def test_a_size_is_limited_before_anything_is_decoded(tmp_path):
+    folder = write_files(tmp_path, {f"test/a/{i}.png": b"never decoded" for i in range(171)})
+    message = r"expected a size of 1 to 4096 pixels a side, got 4096 x 4097; correct the option"
+    with pytest.raises(DatasetError, match=message):
+        ImageFolder(folder, size=(4096, 4097)).load("test")
+    message = r"expected at most 8 GiB, got 8.02 GiB; use fewer or smaller entries \(options limit"
+    with pytest.raises(DatasetError, match=message):
+        ImageFolder(folder, size=(4096, 4096)).load("test")
+    options = {"path": str(folder), "size": [100_000, 100_000]}
+    with pytest.raises(ConfigurationError, match=r"option size.*4096"):
+        plugins.create("datasets", Spec("image-folder", options))
 
 
 def _hostile_tar(path: Path, change) -> Path:

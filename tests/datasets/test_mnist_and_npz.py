@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nnw_onnx import plugins
 from nnw_onnx.datasets import _samples
 from nnw_onnx.datasets.mnist import Mnist, read_idx
 from nnw_onnx.datasets.npz import Npz
-from nnw_onnx.errors import DatasetError
+from nnw_onnx.errors import ConfigurationError, DatasetError
+from nnw_onnx.vocabulary import Spec
 
 from .conftest import idx
 
@@ -67,6 +69,15 @@ def test_an_idx_bomb_is_refused_by_its_header(tmp_path, monkeypatch):
     (tmp_path / "x").write_bytes(b"\x00\x00\x08\x03" + b"\xff" * 12)
     with pytest.raises(DatasetError, match=r"x: expected at most 8 GiB"):
         read_idx(tmp_path / "x", 3)
+
+
+@pytest.mark.parametrize("shape", [(4, 0, 28), (4, 28, 0)])
+def test_images_without_pixels_are_refused(mnist_folder, shape):
+    folder = mnist_folder()
+    (folder / "t10k-images-idx3-ubyte").write_bytes(idx(np.zeros(shape, np.uint8)))
+    message = rf"expected entries with values, got 4 entries of shape \({shape[1]}, {shape[2]}, 1\)"
+    with pytest.raises(DatasetError, match=message):
+        Mnist(folder).load("test")
 
 
 def _npz(path: Path, **arrays) -> Path:
@@ -126,6 +137,44 @@ def test_unfit_npz_files_are_said(tmp_path, arrays, message):
         Npz(_npz(tmp_path / "d.npz", **arrays)).load("test")
 
 
+def test_values_that_are_no_finite_numbers_are_counted(tmp_path):
+    inputs = np.zeros((3, 2, 2))
+    inputs[0, 0], inputs[2, 1, 1] = (np.nan, -np.inf), 1e300
+    labels = np.zeros(3, int)
+    path = _npz(tmp_path / "d.npz", x_test=inputs, y_test=labels, x_train=inputs + np.nan)
+    message = (
+        "d.npz: expected finite numbers, got 3 of 12 values that are NaN, infinite or beyond "
+        "float32; remove their entries or correct the values"
+    )
+    with pytest.raises(DatasetError) as caught:
+        Npz(path).load("test")
+    assert str(caught.value) == message
+    path = _npz(tmp_path / "e.npz", inputs=inputs + np.nan, labels=labels)
+    with pytest.raises(DatasetError, match=r"got 12 of 12 values"):
+        Npz(path).load("test")
+
+
+@pytest.mark.parametrize("largest", [100_000, 2**62])
+def test_classes_are_limited_before_they_are_named(tmp_path, largest):
+    path = _npz(tmp_path / "d.npz", inputs=np.zeros((2, 3)), labels=np.array([0, largest]))
+    message = rf"d.npz: expected at most 100000 classes, got {largest + 1}; number the labels from"
+    with pytest.raises(DatasetError, match=message):
+        Npz(path).load("test")
+    with pytest.raises(DatasetError, match=r"expected labels from 0 to 9, got 0 to"):
+        Npz(path, classes=10).load("test")
+    with pytest.raises(DatasetError, match=r"at most 100000 classes, got 4611686018427387904"):
+        Npz(path, classes=2**62).load("test")
+    with pytest.raises(ConfigurationError, match=r"option classes.*100000"):
+        plugins.create("datasets", Spec("npz", {"path": str(path), "classes": 100_001}))
+
+
+def test_named_classes_are_limited_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(_samples, "MAX_CLASSES", 2)
+    arrays = {"inputs": np.zeros((1, 3)), "labels": np.zeros(1, int), "classes": np.array([*"abc"])}
+    with pytest.raises(DatasetError, match=r"at most 2 classes, got 3"):
+        Npz(_npz(tmp_path / "d.npz", **arrays)).load("test")
+
+
 def test_missing_and_broken_npz_files_are_one_line(tmp_path):
     with pytest.raises(DatasetError, match=r"d.npz: expected an .npz file, got nothing of this na"):
         Npz(tmp_path / "d.npz").load("test")
@@ -152,6 +201,10 @@ def _raw_npz(path: Path, header: str, content: bytes = b"", version: int = 1) ->
     return path
 
 
+def _described(shape: str) -> str:
+    return f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}"
+
+
 @pytest.mark.parametrize(
     ("header", "message"),
     [
@@ -169,16 +222,47 @@ def _raw_npz(path: Path, header: str, content: bytes = b"", version: int = 1) ->
         ),
         ("{'descr': __import__('os')}", "expected a whole .npz file, got: "),
         ("{" + " " * 20_000 + "}", "expected a whole .npz file, got: "),
+        (_described(f"(0, {2**70})"), f"a header of inputs with lengths beyond 0 to {2**40}; save"),
+        (_described("(-1, 3)"), "a header of inputs with lengths beyond"),
+        (_described("(1, False)"), "a header of inputs with lengths beyond"),
+        (_described("(2, 0)"), "got 2 entries and 1 labels|one label for each entry"),
+        (
+            _described("(1, 0)"),
+            r"d.npz: expected entries with values, got 1 entries of shape \(0,\)",
+        ),
+        (_described(f"({'9' * 4000},)"), "a header of inputs with lengths beyond"),
+        (_described("(0, " + f"{2**39}, " * 8 + ")"), "expected a whole .npz file, got: "),
+        (_described("(1,"), "a broken header of inputs "),
+        (_described("(1,)").replace("}", ")"), "expected a whole .npz file, got: .*header"),
+        ("{" * 900, "expected a whole .npz file, got: .*header"),
+        ("(" * 9000, "expected a whole .npz file, got: .*header"),
+        ("{[]: 1}", "expected a whole .npz file, got: .*header"),
+        ("{1: 2, 'shape': ()}", "expected a whole .npz file, got: .*header"),
+        (
+            "{'descr': ('<f8', 9999999999999999999999), 'fortran_order': False, 'shape': (1,)}",
+            "got: .*header",
+        ),
+        ("{'descr': (), 'fortran_order': False, 'shape': (1,)}", "expected a whole .npz file"),
+        ("{'descr': [3], 'fortran_order': False, 'shape': (1,)}", "expected a whole .npz file"),
+        ("", "expected a whole .npz file, got: .*header"),
+        ("\x00", "expected a whole .npz file, got: .*header"),
     ],
 )
 def test_hostile_headers_are_refused_before_anything_is_read(tmp_path, header, message):
-    with pytest.raises(DatasetError, match=message):
+    with pytest.raises(DatasetError, match=message) as caught:
         Npz(_raw_npz(tmp_path / "d.npz", header)).load("test")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_header_of_python_2_is_read_silently(tmp_path):
+    path = _raw_npz(tmp_path / "d.npz", _described("(1L, 3L)"), np.arange(3.0).tobytes())
+    np.testing.assert_array_equal(Npz(path).load("test").inputs, [[0, 1, 2]])
 
 
 def test_an_unknown_version_is_refused(tmp_path):
     path = _raw_npz(tmp_path / "d.npz", "{}", version=9)
-    with pytest.raises(DatasetError, match=r"got: version \(9, 0\) of the .npy form; save"):
+    with pytest.raises(DatasetError, match=r"inputs \(version \(9, 0\) of the .npy form\); save"):
         Npz(path).load("test")
 
 

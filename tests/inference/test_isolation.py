@@ -124,9 +124,22 @@ def test_the_smallest_limit_lets_the_runtime_work(graphs):
     limit = isolation.MIN_MEMORY
     outcome = run_isolated(graphs.predicted_sum, graphs.endless(5), memory_bytes=limit)
     assert outcome == Outcome("done", 12.0)
-    message = f"memory limit: expected at least {limit} bytes.*got {limit - 1}; raise it"
-    with pytest.raises(ConfigurationError, match=message):
-        IsolatedPool(1, memory_bytes=limit - 1)
+
+
+@LINUX
+def test_the_largest_limit_is_no_limit():
+    assert run_isolated(abs, -3, memory_bytes=sys.maxsize) == Outcome("done", 3)
+
+
+@pytest.mark.parametrize("limit", [isolation.MIN_MEMORY - 1, sys.maxsize + 1, 10**23, 0, 1e9])
+def test_a_memory_limit_out_of_range_is_refused_at_once(limit):
+    message = (
+        f"memory limit: expected a whole number from {isolation.MIN_MEMORY} bytes, which an idle "
+        f"worker with onnxruntime needs, to {sys.maxsize}, got {limit}; correct it"
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        IsolatedPool(1, memory_bytes=limit)
+    assert str(caught.value) == message
 
 
 def test_an_error_of_ours_is_a_failed_outcome():

@@ -13,7 +13,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from nnw_onnx.errors import InferenceError
-from nnw_onnx.inference import Session, SessionSettings, TensorInfo, sessions
+from nnw_onnx.inference import Session, SessionSettings, TensorInfo, check_providers, sessions
+from nnw_onnx.inference.sessions import PROBE
 
 from .graphs import Graph, convolution_with_batch_norm, external, graph_of, simple
 
@@ -124,6 +125,52 @@ def test_a_silent_fall_back_to_the_cpu_is_refused(monkeypatch):
     )
     with pytest.raises(InferenceError, match=message):
         Session(simple("Relu", [1], [1]), SessionSettings(asked))
+    with pytest.raises(InferenceError, match=message):
+        check_providers(asked)
+
+
+def test_the_probe_is_one_relu():
+    assert simple("Relu", [1], [1]).model == PROBE
+    onnx.checker.check_model(onnx.load_from_string(PROBE), full_check=True)
+
+
+def test_providers_are_checked_without_a_model():
+    assert check_providers(("CPUExecutionProvider",)) is None
+    with pytest.raises(InferenceError, match=r"providers: expected some of .*; got none; correct"):
+        check_providers(())
+    with pytest.raises(InferenceError, match=r"got NoSuchProvider; correct the name, or install"):
+        check_providers(("CPUExecutionProvider", "NoSuchProvider"))
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(),
+    reason="this onnxruntime has CUDA",
+)
+def test_cuda_is_refused_where_the_runtime_lacks_it():
+    with pytest.raises(InferenceError, match=r"expected some of .*; got CUDAExecutionProvider; co"):
+        check_providers(("CUDAExecutionProvider",))
+
+
+def test_a_provider_that_fails_when_it_runs_is_refused(monkeypatch):
+    class Failing:
+        def __init__(self, model, options, providers):
+            assert model == PROBE
+
+        def run(self, names, feeds):
+            raise RuntimeError("CUDA failure 100:\nno CUDA-capable device is detected")
+
+    asked = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(asked))
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Failing)
+    message = (
+        "providers: expected CUDAExecutionProvider, CPUExecutionProvider to run a model of one "
+        "node, got: CUDA failure 100: no CUDA-capable device is detected; install its driver and "
+        "libraries (for CUDA: 'pip install nnw-onnx[cuda]'), or ask for CPUExecutionProvider"
+    )
+    with pytest.raises(InferenceError) as caught:
+        check_providers(asked)
+    assert str(caught.value) == message
 
 
 def test_threads_below_one_are_refused():

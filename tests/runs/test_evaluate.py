@@ -187,6 +187,14 @@ def test_a_network_that_never_answers_costs_its_own_trials_only(tmp_path):
     assert by_network == {0: {None}, 1: {"took longer than 4 s"}}
 
 
+def test_a_provider_that_is_not_there_is_told_before_anything_is_written(tmp_path):
+    path = configuration(tmp_path)
+    path.write_text(path.read_text().replace("[session]", '[session]\nproviders = ["NoSuch"]'))
+    with pytest.raises(nnw.NnwError, match="NoSuch"):
+        nnw.evaluate(path, run_folder=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_that_measured_nothing_is_an_error(tmp_path):
     onnx.save(hanging_network(), tmp_path / "hangs.onnx")
     path = configuration(tmp_path, [str(tmp_path / "hangs.onnx")], timeout=2)

@@ -21,6 +21,7 @@ from pydantic import Field
 
 from nnw_onnx.arrays import statistics
 from nnw_onnx.measures.limits import (
+    SHARE,
     Estimate,
     Failure,
     Interval,
@@ -45,7 +46,7 @@ class Equivalence(ResultModel):
     limits_90: Interval
     """90 % limits: inside the margin means equivalent at 5 %."""
     p_value: float | None
-    """TOST p-value; None where too few answers changed for the normal approximation."""
+    """TOST p-value; None where the networks do not differ at all."""
     equivalent: bool
 
 
@@ -110,7 +111,8 @@ class GroupImperceptibility(ResultModel):
     watermarked: int
     """Pairs measured, of at most M x D."""
     verdict: Verdict
-    """Negligible: the 90 % limits over networks and over samples both lie within the margin."""
+    """Negligible: the 90 % limits over networks and those over samples, each on its own, lie within
+    the margin; other networks with other samples at once are covered by neither."""
     loss: Measured
     """Mean loss of the headline measure, the networks being the units."""
     over_networks: MeasuredEquivalence
@@ -218,7 +220,7 @@ def _group(
         if rate and plan.margin < 1
         else None,
         pairs=tuple(described),
-        measures=_measures(pairs),
+        measures=_measures(pairs, SHARE if rate else None),
         carrier_change=_carrier([(i.network, i.change) for i in done]),
         changed_weights=_carrier([(i.network, i.changed_weights) for i in done]),
         failures=failures(outcomes),
@@ -234,7 +236,7 @@ def _by_network(values: Sequence[tuple[int, float]]) -> dict[int, list[float]]:
 
 def _carrier(values: Sequence[tuple[int, float | None]]) -> Estimate | NotMeasured:
     known = [(network, float(value)) for network, value in values if value is not None]
-    return over_networks(_by_network(known), "no injection succeeded")
+    return over_networks(_by_network(known), "no injection succeeded", (0.0, math.inf))
 
 
 def _described(pair: _Pair, samples: int | None, margin: float) -> QualityPair:
@@ -269,18 +271,12 @@ def _paired(pair: _Pair, samples: int | None, margin: float) -> PairedAnswers | 
             loss=found.difference,
             limits=Interval.of(wide),
             limits_90=Interval.of(narrow),
-            p_value=_normal_p(found.difference, error, margin, found.n),
+            p_value=statistics.sample_equivalence_p(
+                before.astype(float) - after.astype(float), margin
+            ),
             equivalent=statistics.inside(narrow, margin),
         ),
     )
-
-
-def _normal_p(loss: float, error: float, margin: float, samples: int) -> float | None:
-    """TOST p-value where the normal limits hold."""
-    least = statistics.least_half_width(samples, 0.90)
-    if statistics.normal_quantile(0.90) * error < least:
-        return None
-    return statistics.equivalence_p(loss, error, margin)
 
 
 def _equivalence_over_networks(
@@ -314,12 +310,11 @@ def _equivalence_over_samples(
         return NotMeasured(reason="the answers to the single samples were not kept")
     mean = np.mean(known, axis=0)
     wide, narrow = statistics.sample_limits(mean, 0.95), statistics.sample_limits(mean, 0.90)
-    error = float(mean.std()) / math.sqrt(mean.size)
     return Equivalence(
         loss=float(mean.mean()),
         limits=Interval.of(wide),
         limits_90=Interval.of(narrow),
-        p_value=_normal_p(float(mean.mean()), error, margin, mean.size),
+        p_value=statistics.sample_equivalence_p(mean, margin),
         equivalent=statistics.inside(narrow, margin),
     )
 
@@ -351,12 +346,14 @@ def _width(test: Equivalence) -> float:
     return test.limits.high - test.limits.low
 
 
-def _measures(pairs: Sequence[_Pair]) -> tuple[QualityMeasure, ...]:
+def _measures(
+    pairs: Sequence[_Pair], bounds: statistics.Limits | None
+) -> tuple[QualityMeasure, ...]:
     names = list(dict.fromkeys(name for p in pairs for name in p.before.quality))
-    return tuple(_measure(name, pairs) for name in names)
+    return tuple(_measure(name, pairs, bounds) for name in names)
 
 
-def _measure(name: str, pairs: Sequence[_Pair]) -> QualityMeasure:
+def _measure(name: str, pairs: Sequence[_Pair], bounds: statistics.Limits | None) -> QualityMeasure:
     values = [
         (p.injection.network, p.before.quality[name], p.after.quality[name])
         for p in pairs
@@ -365,7 +362,7 @@ def _measure(name: str, pairs: Sequence[_Pair]) -> QualityMeasure:
     reason = "the measure is missing after the injection"
     return QualityMeasure(
         name=name,
-        unwatermarked=over_networks(_by_network([(n, b) for n, b, _ in values]), reason),
-        watermarked=over_networks(_by_network([(n, a) for n, _, a in values]), reason),
+        unwatermarked=over_networks(_by_network([(n, b) for n, b, _ in values]), reason, bounds),
+        watermarked=over_networks(_by_network([(n, a) for n, _, a in values]), reason, bounds),
         change=over_networks(_by_network([(n, a - b) for n, b, a in values]), reason),
     )

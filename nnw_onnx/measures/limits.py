@@ -20,6 +20,9 @@ from nnw_onnx.records import CostRecord, Plan, RecordModel, Status
 Operation = Literal["injection", "detection", "decoding", "inference"]
 FEW_NETWORKS = 5
 ENTRIES_PER_WEIGHT = 10
+SHARE: statistics.Limits = (0.0, 1.0)
+"""Where a share lies."""
+_POSITIVE: statistics.Limits = (0.0, math.inf)
 
 
 class ResultModel(RecordModel):
@@ -63,7 +66,8 @@ class Estimate(ResultModel):
     unit: str
     """What was averaged over, such as "networks"."""
     limits: MeasuredInterval
-    """95 % limits of the mean (Student's t, or a bootstrap where `limits_method` says so)."""
+    """95 % limits of the mean (Student's t, or a bootstrap where `limits_method` says so), cut off
+    where the quantity ends: a share at 0 and 1, a time at 0."""
     limits_method: Literal["student-t", "bootstrap"] = "student-t"
     bootstrap: Interval | None = None
     """95 % percentile limits of the bootstrap, where they are given beside Student's t."""
@@ -161,7 +165,11 @@ class GroupCost(ResultModel):
 
 
 def estimate(
-    values: Sequence[float], unit: str, reason: str, rng: np.random.Generator | None = None
+    values: Sequence[float],
+    unit: str,
+    reason: str,
+    rng: np.random.Generator | None = None,
+    bounds: statistics.Limits | None = None,
 ) -> Estimate | NotMeasured:
     """Mean with Student-t limits of independent units, with bootstrap limits too if `rng` is given.
 
@@ -170,13 +178,16 @@ def estimate(
         unit: what the units are called.
         reason: said where there are none.
         rng: generator of the bootstrap.
+        bounds: smallest and largest possible value; Student's limits are cut off there.
     """
     if not values:
         return NotMeasured(reason=reason)
     limits: Interval | NotMeasured = NotMeasured(reason=f"limits need two {unit}, there is one")
     bootstrap = None
     if len(values) > 1:
-        limits = Interval.of(statistics.mean_limits(values))
+        low, high = statistics.mean_limits(values)
+        least, most = bounds or (low, high)
+        limits = Interval(low=max(low, least), high=min(high, most))
         if rng is not None:
             bootstrap = Interval.of(statistics.bootstrap_limits([values], rng))
     return Estimate(
@@ -191,22 +202,32 @@ def estimate(
     )
 
 
-def over_networks(values: Mapping[int, Sequence[float]], reason: str) -> Estimate | NotMeasured:
+def over_networks(
+    values: Mapping[int, Sequence[float]], reason: str, bounds: statistics.Limits | None = None
+) -> Estimate | NotMeasured:
     """Mean with t limits over networks, each of which is the mean of its own values."""
     means = [float(np.mean(v)) for _, v in sorted(values.items()) if len(v)]
-    return estimate(means, "networks", reason)
+    return estimate(means, "networks", reason, bounds=bounds)
 
 
 def over_cells(
     values: Mapping[int, Sequence[float]], reason: str, rng: np.random.Generator
 ) -> Estimate | NotMeasured:
-    """Mean over all (network, payload) cells with bootstrap limits over networks and payloads."""
+    """Mean over all (network, payload) cells with bootstrap limits over networks and payloads.
+
+    There are no limits with fewer than five networks, whose means are listed instead, and none
+    where all values are equal: a bootstrap sees no spread then, which is no certainty.
+    """
     rows = [list(v) for _, v in sorted(values.items()) if len(v)]
     flat = [x for row in rows for x in row]
     if not flat:
         return NotMeasured(reason=reason)
-    limits: Interval | NotMeasured = NotMeasured(reason="limits need two networks, there is one")
-    if len(rows) > 1:
+    limits: Interval | NotMeasured
+    if len(rows) < FEW_NETWORKS:
+        limits = NotMeasured(reason="fewer than five networks: their values are listed instead")
+    elif min(flat) == max(flat):
+        limits = NotMeasured(reason=f"all {len(flat)} values are equal: no spread can be estimated")
+    else:
         limits = Interval.of(statistics.bootstrap_limits(rows, rng))
     return Estimate(
         mean=float(np.mean(flat)),
@@ -267,7 +288,7 @@ def _operation_cost(
     def mean(field: Callable[[CostRecord], float | None]) -> Estimate | NotMeasured:
         values = [float(v) for c in done if (v := field(c)) is not None]
         other = "does not apply to this operation" if done else reason
-        return estimate(values, "cells", other, rng)
+        return estimate(values, "cells", other, rng, _POSITIVE)
 
     ratio, ratio_limits = _ratio_of_medians(operation, done, reason, rng)
     fastest = [c.minimum for c in done if c.minimum is not None]

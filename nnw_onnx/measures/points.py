@@ -56,10 +56,12 @@ class RobustnessPoint(ResultModel):
     outside_standard_range: bool
     watermarked: Counts
     unwatermarked: Counts
+    complete: bool
+    """Whether every network, watermarked or not, was tested."""
     false_alarms: int
-    """FP: unwatermarked networks in which a watermark was found."""
+    """FP: unwatermarked networks in which a watermark was found, in any repetition."""
     missed_detections: int
-    """FN: watermarked networks in which it was not found."""
+    """FN: watermarked networks in which it was not found, in any repetition."""
     fp_ratio: MeasuredProportion
     """FP / [M (D + 1)]."""
     fn_ratio: MeasuredProportion
@@ -81,7 +83,8 @@ class RobustnessPoint(ResultModel):
     usable: bool | None
     """Whether that loss is at most 5 points; None where it was not measured."""
     survived: bool | None
-    """Whether at least 95 % of the watermarks were detected; None where none could be tested."""
+    """Whether at least 95 % of the watermarks were detected, in every repetition; None where too
+    few could be tested to tell."""
     change: Measured
     """RMS change of the modified layers of the watermarked networks / their standard deviation."""
     networks: tuple[NetworkResult, ...]

@@ -2,7 +2,9 @@
 
 Clause "Robustness" of NNW-NNT, for one technology, Modification, aim and Intensity at a time, over
 M x (D + 1) networks. Where some networks could not be measured, ratios are over those that were,
-and the counts say how many are absent. With repetitions every network counts once for each.
+and the counts say how many are absent. Networks are the units: with repetitions, a watermark counts
+as missed, and an unwatermarked network as a false alarm, if it is one in any of them; Symbol Error
+Rate and quality are averaged over them first. So n never exceeds M x D or M.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import numpy as np
 from nnw_onnx.arrays import statistics
 from nnw_onnx.measures.imperceptibility import headline_of
 from nnw_onnx.measures.limits import (
+    SHARE,
     Estimate,
     NotMeasured,
     Proportion,
@@ -196,15 +199,19 @@ def _point(
     results = [_marked_result(m, baseline) for m in cell.marked]
     others = [_unmarked_result(u, plan.false_positive_rate, baseline) for u in cell.unmarked]
     loss = _over_networks(results, "loss", _NO_MARKED)
+    marked = _counts(results, len(plan.networks) * plan.payloads * cell.repetitions)
+    unmarked = _counts(others, len(plan.networks) * cell.repetitions)
+    bounds = SHARE if any(t.correct is not None for t in records.trials) else None
     return RobustnessPoint(
         intensity=intensity,
         outside_standard_range=cell.outside,
-        watermarked=_counts(results, len(plan.networks) * plan.payloads * cell.repetitions),
-        unwatermarked=_counts(others, len(plan.networks) * cell.repetitions),
-        **_detections(results, others),
+        watermarked=marked,
+        unwatermarked=unmarked,
+        complete=marked.done == marked.expected and unmarked.done == unmarked.expected,
+        **_detections(results, others, marked),
         **_symbol_errors(cell, plan.payloads, rng),
-        quality_watermarked=_over_networks(results, "quality", _NO_MARKED),
-        quality_unwatermarked=_over_networks(others, "quality", _NO_UNMARKED),
+        quality_watermarked=_over_networks(results, "quality", _NO_MARKED, bounds),
+        quality_unwatermarked=_over_networks(others, "quality", _NO_UNMARKED, bounds),
         quality_loss=loss,
         usable=loss.mean <= USABLE_LOSS if isinstance(loss, Estimate) else None,
         change=_change(cell.marked),
@@ -214,22 +221,43 @@ def _point(
 
 
 def _detections(
-    marked: Sequence[NetworkResult], unmarked: Sequence[NetworkResult]
+    marked: Sequence[NetworkResult], unmarked: Sequence[NetworkResult], counts: Counts
 ) -> dict[str, Any]:
     """FP and FN under both normalisations (standard.md section 10, items 1 and 2)."""
-    tested = [r.detected for r in marked if r.detected is not None]
-    controls = [r.detected for r in unmarked if r.detected is not None]
-    missed, alarms = tested.count(False), controls.count(True)
-    p_md = proportion(missed, len(tested), _NO_MARKED)
+    tested, controls = _by_unit(marked), _by_unit(unmarked)
+    missed = sum(not all(found) for found in tested.values())
+    alarms = sum(any(found) for found in controls.values())
     return {
         "false_alarms": alarms,
         "missed_detections": missed,
         "fp_ratio": _ratio(alarms, len(tested), len(controls)),
         "fn_ratio": _ratio(missed, len(tested), len(controls)),
         "p_fa": proportion(alarms, len(controls), _NO_UNMARKED),
-        "p_md": p_md,
-        "survived": 1 - p_md.value >= SURVIVAL if isinstance(p_md, Proportion) else None,
+        "p_md": proportion(missed, len(tested), _NO_MARKED),
+        "survived": _survived(missed, len(tested), marked, counts),
     }
+
+
+def _by_unit(results: Sequence[NetworkResult]) -> dict[tuple[int, int | None], list[bool]]:
+    """Whether the mark was detected in each repetition, by (network, payload)."""
+    found: dict[tuple[int, int | None], list[bool]] = defaultdict(list)
+    for result in results:
+        if result.detected is not None:
+            found[result.network, result.payload_index].append(result.detected)
+    return dict(found)
+
+
+def _survived(
+    missed: int, tested: int, marked: Sequence[NetworkResult], counts: Counts
+) -> bool | None:
+    """None while networks that were not measured could still decide it."""
+    if not tested:
+        return None
+    if 1 - missed / tested >= SURVIVAL:
+        return True if counts.done == counts.expected else None
+    repetitions = 1 + max(r.repetition for r in marked)
+    units = max(tested, counts.expected // repetitions)
+    return False if 1 - missed / units < SURVIVAL else None
 
 
 def _ratio(events: int, marked: int, unmarked: int) -> Proportion | NotMeasured:
@@ -240,16 +268,10 @@ def _ratio(events: int, marked: int, unmarked: int) -> Proportion | NotMeasured:
 
 def _symbol_errors(cell: _Cell, payloads: int, rng: np.random.Generator) -> dict[str, Any]:
     """The Symbol Error Rate three ways (standard.md section 10, item 1)."""
-    with_mark: dict[int, list[float]] = defaultdict(list)
-    without: dict[int, list[float]] = defaultdict(list)
-    for m in cell.marked:
-        if m.decoding is not None and (rate := symbol_error_rate(m.decoding)) is not None:
-            with_mark[m.injection.network].append(rate)
-    for u in cell.unmarked:
-        rates = [symbol_error_rate(d) for _, d in u.decodings]
-        without[u.network] += [r for r in rates if r is not None]
-    watermarked = over_cells(with_mark, _NO_MARKED, rng)
-    unwatermarked = over_cells(without, _NO_UNMARKED, rng)
+    with_mark = [(m.injection, m.decoding) for m in cell.marked if m.decoding is not None]
+    without = [pair for u in cell.unmarked for pair in u.decodings]
+    watermarked = over_cells(_error_rates(with_mark), _NO_MARKED, rng)
+    unwatermarked = over_cells(_error_rates(without), _NO_UNMARKED, rng)
     both: Value | NotMeasured = NotMeasured(reason=_NO_UNMARKED)
     if isinstance(watermarked, NotMeasured):
         both = watermarked
@@ -257,6 +279,21 @@ def _symbol_errors(cell: _Cell, payloads: int, rng: np.random.Generator) -> dict
         mean = (payloads * watermarked.mean + unwatermarked.mean) / (payloads + 1)
         both = Value(value=mean)
     return {"ser_watermarked": watermarked, "ser_unwatermarked": unwatermarked, "ser_all": both}
+
+
+def _error_rates(
+    decodings: Sequence[tuple[InjectionRecord, DecodingRecord]],
+) -> dict[int, list[float]]:
+    """Network -> the rate of each payload, averaged over repetitions."""
+    rates: dict[tuple[int, int], list[float]] = defaultdict(list)
+    for injection, decoding in decodings:
+        rate = symbol_error_rate(decoding)
+        if rate is not None:
+            rates[injection.network, injection.payload_index].append(rate)
+    found: dict[int, list[float]] = defaultdict(list)
+    for (network, _), values in rates.items():
+        found[network].append(math.fsum(values) / len(values))
+    return dict(found)
 
 
 def symbol_error_rate(decoding: DecodingRecord) -> float | None:
@@ -330,14 +367,17 @@ def _counts(results: Sequence[NetworkResult], expected: int) -> Counts:
 
 
 def _over_networks(
-    results: Sequence[NetworkResult], field: str, reason: str
+    results: Sequence[NetworkResult],
+    field: str,
+    reason: str,
+    bounds: statistics.Limits | None = None,
 ) -> Estimate | NotMeasured:
     values: dict[int, list[float]] = defaultdict(list)
     for result in results:
         value = getattr(result, field)
         if value is not None:
             values[result.network].append(value)
-    return over_networks(values, reason)
+    return over_networks(values, reason, bounds)
 
 
 def _change(marked: Sequence[Marked]) -> Estimate | NotMeasured:
@@ -345,7 +385,7 @@ def _change(marked: Sequence[Marked]) -> Estimate | NotMeasured:
     for m in marked:
         if m.trial.change is not None:
             values[m.trial.network].append(m.trial.change)
-    return over_networks(values, "nothing was modified")
+    return over_networks(values, "nothing was modified", (0.0, math.inf))
 
 
 def _outcomes(cell: _Cell) -> list[tuple[Status, str | None]]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from nnw_onnx.measures.limits import Estimate, Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
+Section = Literal["imperceptibility", "robustness", "evidence", "cost"]
 INK, MUTED, GRID, BAND, CONTROL = "#1d2733", "#5c6b7a", "#dfe5ec", "#e9f1fa", "#77838f"
 # Okabe and Ito's palette without the colours that are weak on white, then its lighter ones.
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#b5558a", "#8a6d00", "#3c4fb0")
@@ -48,6 +52,27 @@ _STYLE: Any = {
     "lines.linewidth": 1.7,
     "lines.markersize": 5.0,
 }
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure.
+
+    Attributes:
+        name: file name without suffix; letters, digits and hyphens only.
+        section: where it belongs.
+        title: short.
+        caption: how to read it.
+        svg: standalone SVG.
+        key: for a sweep the position of its sweep in every technology's `sweeps`, else None.
+    """
+
+    name: str
+    section: Section
+    title: str
+    caption: str
+    svg: str
+    key: int | None = None
 
 
 @contextmanager
@@ -115,3 +140,16 @@ def points_axis(axes: Axes, which: str = "x") -> None:
 def heading(axes: Axes, text: str) -> None:
     """A left-aligned heading of one panel."""
     axes.set_title(text, loc="left", fontsize=9.5, fontweight="bold", pad=8)
+
+
+def bars(values: Sequence[Estimate]) -> tuple[list[float], list[float]]:
+    """Lengths of error bars below and above; 0 where there are no limits."""
+    below, above = [], []
+    for value in values:
+        limits = value.limits
+        low, high = value.mean, value.mean
+        if isinstance(limits, Interval) and not (value.unit == "networks" and value.individual):
+            low, high = limits.low, limits.high
+        below.append(max(0.0, value.mean - low))
+        above.append(max(0.0, high - value.mean))
+    return below, above

@@ -12,8 +12,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from nnw_onnx.reports import canvas, tables, views, words
+from nnw_onnx.reports.canvas import Figure, Section
 from nnw_onnx.reports.model import Report, Verdict
-from nnw_onnx.reports.plots import Figure, Section, figures
+from nnw_onnx.reports.plots import figures
 
 QUESTIONS = (
     ("imperceptibility", "Imperceptibility", "What does the watermark cost the task?"),

@@ -15,16 +15,22 @@ _NOTES = (
         "M unwatermarked networks and M × D watermarked ones answer the same test set. Answers are "
         "paired sample by sample: exact McNemar test, difference with 95 % limits, and two "
         "one-sided tests (TOST) against the margin. A loss is called negligible where the 90 % "
-        "limits lie inside the margin both over networks (Student's t) and over test samples. "
-        "Limits over samples are never narrower than the exact limit of an event seen in none of "
-        "n samples, so that few samples in which nothing changed prove little.",
+        "limits lie inside the margin on each axis separately: over networks (Student's t), and "
+        "over test samples for these networks. Neither covers other networks and other samples at "
+        "once. Where fewer than 75 answers changed, limits over samples are Tango's score limits; "
+        "they are never narrower than the exact limit of an event seen in none of n samples, so "
+        "that few samples in which nothing changed prove little. Limits of a share are cut off at "
+        "0 and 1.",
     ),
     (
         "Robustness",
         "Each Modification at each Intensity is applied to all M (D + 1) networks; Detector and "
         "Decoder run on each. FP and FN are given divided by M (D + 1), as the standard does, and "
         "as rates p_fa = FP / M and p_md = FN / (M D) with Clopper-Pearson 95 % limits. Where "
-        "networks could not be tested, ratios are over those that were.",
+        "networks could not be tested, ratios are over those that were. Networks are the units: "
+        "with repetitions a watermark counts as missed, and an unwatermarked network as a false "
+        "alarm, if it is one in any of them. The settings test the same networks with the same "
+        "keys again, so their counts are not added up.",
     ),
     (
         "Robustness, false alarms",
@@ -37,11 +43,13 @@ _NOTES = (
         "M × D pairs of an unwatermarked network and a Payload; and the standard's mean over all "
         "M (D + 1) networks, (D × watermarked + unwatermarked) / (D + 1). The 95 % limits are "
         "percentiles of a bootstrap over networks (outer) and Payloads (inner), 10,000 resamples; "
-        "with fewer than five networks they are rough, so single networks are listed too.",
+        "with fewer than five networks their values are listed instead, and where all values are "
+        "equal there are no limits. With repetitions each network's rate is their mean.",
     ),
     (
         "Robustness, survival and usability",
-        "A watermark survives a setting where at least 95 % of the M × D watermarks are detected. "
+        "A watermark survives a setting where at least 95 % of the M × D watermarks are detected "
+        "and all were tested. Settings whose network is ruined are counted apart. "
         "A network is usable where its headline quality fell by at most 5 points; a Modification "
         "that ruins the network defeats nobody.",
     ),

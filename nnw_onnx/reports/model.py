@@ -10,10 +10,10 @@ from typing import Any, Literal
 from nnw_onnx.measures.imperceptibility import GroupImperceptibility
 from nnw_onnx.measures.limits import DatasetSize, Failure, GroupCost, ResultModel
 from nnw_onnx.measures.points import GroupRobustness
-from nnw_onnx.records import Environment, Group, NetworkRecord
+from nnw_onnx.records import DatasetFacts, Environment, Group, NetworkRecord
 
 Aspect = Literal["imperceptibility", "robustness", "cost"]
-Tone = Literal["good", "caution", "neutral"]
+Tone = Literal["good", "caution", "bad", "neutral"]
 
 
 class Verdict(ResultModel):
@@ -23,7 +23,7 @@ class Verdict(ResultModel):
     group: int
     label: str
     tone: Tone
-    """ "good" and "caution" colour the card; neither is a pass or a fail."""
+    """The colour of the card, no pass or fail; "bad" where unwatermarked networks raise alarms."""
     figure: str
     """The one number to show large, with its unit."""
     figure_caption: str
@@ -63,6 +63,34 @@ class InjectionSummary(ResultModel):
     commitments: tuple[str, ...]
     """Hashes that bind key, carriers and unmarked network, by network and payload."""
     failures: tuple[Failure, ...]
+
+
+class Completeness(ResultModel):
+    """What the plan asks for, and what there is a record of."""
+
+    unmodified_planned: int
+    """M networks without and M x D with the watermark of each technology, not modified."""
+    unmodified_found: int
+    settings_planned: int | None
+    """Modifications at an Intensity; None where the plan does not tell them."""
+    settings_found: int
+    missing_settings: tuple[str, ...]
+    trials_planned: int | None
+    """Networks at all settings and repetitions, the unmodified ones among them."""
+    trials_found: int
+    costs_planned: int | None
+    costs_found: int
+
+    @property
+    def trials_missing(self) -> int:
+        """Trials of the plan without a record."""
+        missing = self.unmodified_planned - self.unmodified_found
+        return max(missing, (self.trials_planned or 0) - self.trials_found, 0)
+
+    @property
+    def costs_missing(self) -> int:
+        """Cost measurements of the plan without a record."""
+        return max(0, (self.costs_planned or 0) - self.costs_found)
 
 
 class MethodNote(ResultModel):
@@ -108,8 +136,9 @@ class Report(ResultModel):
     """Largest loss of quality after a Modification at which a network counts as usable."""
     survival: float
     """Smallest share of detected watermarks that counts as surviving a Modification."""
-    dataset: dict[str, Any]
+    dataset: DatasetFacts
     dataset_sizes: tuple[DatasetSize, ...]
+    completeness: Completeness
     verdicts: tuple[Verdict, ...]
     warnings: tuple[Notice, ...]
     injections: tuple[InjectionSummary, ...]

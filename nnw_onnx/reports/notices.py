@@ -12,7 +12,7 @@ from nnw_onnx.measures.points import GroupRobustness, RobustnessPoint
 from nnw_onnx.measures.robustness import detectable
 from nnw_onnx.records import CostRecord, InjectionRecord, Plan, TrialRecord
 from nnw_onnx.reports import words
-from nnw_onnx.reports.model import Notice
+from nnw_onnx.reports.model import Completeness, Notice
 
 _CHANCE_LEVEL = 0.001
 
@@ -27,15 +27,17 @@ class Material:
     costs: Sequence[CostRecord]
     robustness: Sequence[GroupRobustness]
     dataset_sizes: Sequence[DatasetSize]
+    completeness: Completeness
 
 
 def notices(material: Material) -> tuple[Notice, ...]:
     """Every warning that applies, the gravest first."""
     checks: tuple[Callable[[Material], Iterator[Notice]], ...] = (
+        _false_alarms,
+        _incomplete,
         _chance,
         _round_trip,
         _short_payload,
-        _false_alarms,
         _failed,
         _absent,
         _few,
@@ -144,6 +146,22 @@ def _failed(material: Material) -> Iterator[Notice]:
             yield Notice(code="not-done", text=text, details=details)
 
 
+def _incomplete(material: Material) -> Iterator[Notice]:
+    found = material.completeness
+    parts = []
+    if found.settings_planned is not None and found.missing_settings:
+        parts.append(f"{found.settings_found} of {found.settings_planned} settings")
+    if found.trials_missing:
+        planned = found.trials_planned or found.unmodified_planned
+        parts.append(f"{planned - found.trials_missing:,} of {planned:,} trials")
+    if found.costs_missing:
+        parts.append(f"{found.costs_found:,} of {found.costs_planned:,} cost measurements")
+    if parts:
+        text = f"This run is incomplete: of what its plan asks for there are {words.listed(parts)}."
+        details = tuple(f"no record: {name}" for name in found.missing_settings)
+        yield Notice(code="incomplete", text=text, details=details)
+
+
 def _absent(material: Material) -> Iterator[Notice]:
     found = [
         f"{where}: {p.watermarked.absent} watermarked, {p.unwatermarked.absent} unwatermarked"
@@ -152,7 +170,7 @@ def _absent(material: Material) -> Iterator[Notice]:
     ]
     if found:
         text = "Networks have no record: their injection failed or the run is not finished."
-        yield Notice(code="incomplete", text=text, details=tuple(found))
+        yield Notice(code="no-record", text=text, details=tuple(found))
 
 
 def _few(material: Material) -> Iterator[Notice]:

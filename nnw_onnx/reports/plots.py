@@ -4,42 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from nnw_onnx.measures.imperceptibility import Equivalence, GroupImperceptibility
-from nnw_onnx.measures.limits import Estimate, Interval, NotMeasured, OperationCosts
+from nnw_onnx.measures.limits import (
+    FEW_NETWORKS,
+    Estimate,
+    NotMeasured,
+)
 from nnw_onnx.measures.points import GroupRobustness, NetworkResult, RobustnessPoint, Sweep
 from nnw_onnx.reports import canvas, words
+from nnw_onnx.reports.canvas import Figure
+from nnw_onnx.reports.cost_plot import cost_figure
 from nnw_onnx.reports.model import Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Section = Literal["imperceptibility", "robustness", "evidence", "cost"]
 _DODGE = 0.1
 _ROW = 0.28
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure.
-
-    Attributes:
-        name: file name without suffix; letters, digits and hyphens only.
-        section: where it belongs.
-        title: short.
-        caption: how to read it.
-        svg: standalone SVG.
-        key: for a sweep the position of its sweep in every technology's `sweeps`, else None.
-    """
-
-    name: str
-    section: Section
-    title: str
-    caption: str
-    svg: str
-    key: int | None = None
 
 
 def figures(report: Report) -> tuple[Figure, ...]:
@@ -99,13 +82,19 @@ def sweep_figure(report: Report, position: int) -> Figure:
         figure.legend(handles, labels, loc="outside upper left", ncols=1 if _long(labels) else 2)
         caption = (
             f"{title}: Symbol Error Rate and {words.measure_name(report.headline)} against the "
-            "Intensity, weak to strong (equally spaced). Bars are 95 % limits. "
+            f"Intensity, weak to strong (equally spaced). {_spread(report)} "
             f"{_shading(sweep)}The grey line is the unwatermarked network."
         )
         svg = canvas.svg_of(figure, title, caption)
     return Figure(
         f"robustness-{position + 1}-{_slug(title)}", "robustness", title, caption, svg, position
     )
+
+
+def _spread(report: Report) -> str:
+    if len(report.networks) < FEW_NETWORKS:
+        return "Small points are the single networks, too few for bars of limits."
+    return "Bars are 95 % limits."
 
 
 def _shading(sweep: Sweep) -> str:
@@ -182,7 +171,18 @@ _Values = Sequence[Estimate | NotMeasured | None]
 
 def _curve(axes: Axes, values: _Values, *, offset: float, index: int, label: str) -> None:
     known = [(x, v) for x, v in enumerate(values) if isinstance(v, Estimate)]
-    below, above = _bars([v for _, v in known])
+    below, above = canvas.bars([v for _, v in known])
+    single = [(x, y) for x, v in known for y in _single(v)]
+    axes.plot(
+        [x + offset for x, _ in single],
+        [y for _, y in single],
+        color=canvas.colour(index),
+        marker=canvas.marker(index),
+        linestyle="none",
+        markersize=2.5,
+        alpha=0.6,
+        zorder=2.5,
+    )
     axes.errorbar(
         [x + offset for x, _ in known],
         [v.mean for _, v in known],
@@ -197,6 +197,11 @@ def _curve(axes: Axes, values: _Values, *, offset: float, index: int, label: str
     )
 
 
+def _single(value: Estimate) -> tuple[float, ...]:
+    """The values of fewer than five networks, drawn in place of a bar."""
+    return () if value.minimum == value.maximum else value.individual
+
+
 def _control(axes: Axes, values: _Values, label: str) -> None:
     known = [(x, v.mean) for x, v in enumerate(values) if isinstance(v, Estimate)]
     axes.plot(
@@ -208,19 +213,6 @@ def _control(axes: Axes, values: _Values, label: str) -> None:
         label=label,
         zorder=2,
     )
-
-
-def _bars(values: Sequence[Estimate]) -> tuple[list[float], list[float]]:
-    """Lengths of error bars below and above; 0 where there are no limits."""
-    below, above = [], []
-    for value in values:
-        limits = value.limits
-        low, high = value.mean, value.mean
-        if isinstance(limits, Interval):
-            low, high = limits.low, limits.high
-        below.append(max(0.0, value.mean - low))
-        above.append(max(0.0, high - value.mean))
-    return below, above
 
 
 def imperceptibility_figure(report: Report) -> Figure:
@@ -341,53 +333,3 @@ def _decision_lines(axes: Axes, report: Report) -> None:
     axes.set_xlabel(f"loss of {words.measure_name(report.headline)} in {unit}")
     if report.rate:
         canvas.points_axis(axes)
-
-
-_COSTS = (
-    ("injection", "seconds", "Injection, time (ms)", 1e3),
-    ("detection", "seconds", "Detection, time (ms)", 1e3),
-    ("decoding", "seconds", "Decoding, time (ms)", 1e3),
-    ("injection", "peak_bytes", "Injection, peak memory (MB)", 1e-6),
-    ("detection", "peak_bytes", "Detection, peak memory (MB)", 1e-6),
-    ("inference", "ratio", "Inference time, ratio", 1.0),
-)
-
-
-def cost_figure(report: Report) -> Figure:
-    """Bars of time, memory and inference ratio for each technology."""
-    title = "Computational Cost"
-    count = len(report.cost)
-    with canvas.drawing(9.0, 2.2 + 0.62 * count) as figure:
-        grid = figure.subplots(2, 3, sharey=True)
-        for axes, (operation, field, label, factor) in zip(grid.flat, _COSTS, strict=True):
-            canvas.heading(axes, label)
-            axes.grid(axis="y", visible=False)
-            axes.grid(axis="x", visible=True)
-            for i, group in enumerate(report.cost):
-                cost = next(o for o in group.operations if o.operation == operation)
-                _bar(axes, cost, field, factor, i)
-            axes.set_yticks(range(count), [canvas.short(g.label) for g in report.cost])
-            axes.set_ylim(count - 0.5, -0.5)
-        caption = (
-            "Mean over the M × D watermarked networks with 95 % limits. Memory is the peak above "
-            "the loaded baseline. A ratio of 1 means that the watermark makes inference no slower."
-        )
-        svg = canvas.svg_of(figure, title, caption)
-    return Figure("cost", "cost", title, caption, svg)
-
-
-def _bar(axes: Axes, cost: OperationCosts, field: str, factor: float, row: int) -> None:
-    value = getattr(cost, field)
-    if not isinstance(value, Estimate):
-        axes.text(0.02, row, "not measured", va="center", color=canvas.MUTED)
-        return
-    below, above = _bars([value])
-    axes.barh(
-        [row],
-        [value.mean * factor],
-        xerr=[[below[0] * factor], [above[0] * factor]],
-        height=0.5,
-        color=canvas.colour(row),
-        error_kw={"ecolor": canvas.INK, "elinewidth": 1.2, "capsize": 3},
-        zorder=3,
-    )

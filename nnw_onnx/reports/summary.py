@@ -21,8 +21,9 @@ from nnw_onnx.records import (
     Plan,
     TrialRecord,
 )
+from nnw_onnx.reports.completeness import completeness
 from nnw_onnx.reports.method import METHOD, STANDARD
-from nnw_onnx.reports.model import InjectionSummary, Report, Reproducibility, Verdict
+from nnw_onnx.reports.model import Completeness, InjectionSummary, Report, Reproducibility, Verdict
 from nnw_onnx.reports.notices import Material, notices
 from nnw_onnx.reports.verdicts import cost_verdict, imperceptibility_verdict, robustness_verdict
 from nnw_onnx.vocabulary import Parameter
@@ -54,6 +55,7 @@ def build_report(
     robust = robustness(plan, injections, trials, rng, parameters)
     cost = costs_of_groups(plan, costs, rng)
     sizes = dataset_sizes(plan)
+    complete = completeness(plan, injections, trials, costs)
     return Report(
         standard=STANDARD,
         title=plan.title,
@@ -70,8 +72,9 @@ def build_report(
         survival=SURVIVAL,
         dataset=plan.dataset,
         dataset_sizes=sizes,
-        verdicts=_verdicts(hidden, robust, cost),
-        warnings=notices(Material(plan, injections, trials, costs, robust, sizes)),
+        completeness=complete,
+        verdicts=_verdicts(hidden, robust, cost, complete),
+        warnings=notices(Material(plan, injections, trials, costs, robust, sizes, complete)),
         injections=tuple(_injections(plan, g, injections) for g in plan.groups),
         imperceptibility=hidden,
         robustness=robust,
@@ -87,11 +90,12 @@ def _verdicts(
     hidden: Sequence[GroupImperceptibility],
     robust: Sequence[GroupRobustness],
     cost: Sequence[GroupCost],
+    complete: Completeness,
 ) -> tuple[Verdict, ...]:
     return (
-        *(imperceptibility_verdict(g) for g in hidden),
-        *(robustness_verdict(g) for g in robust),
-        *(cost_verdict(g) for g in cost),
+        *(imperceptibility_verdict(g, complete) for g in hidden),
+        *(robustness_verdict(g, complete) for g in robust),
+        *(cost_verdict(g, complete) for g in cost),
     )
 
 

@@ -8,40 +8,50 @@ from nnw_onnx.measures.imperceptibility import Equivalence, GroupImperceptibilit
 from nnw_onnx.measures.limits import Estimate, GroupCost, Interval, OperationCosts, Proportion
 from nnw_onnx.measures.points import GroupRobustness, RobustnessPoint, Sweep
 from nnw_onnx.reports import words
-from nnw_onnx.reports.model import Tone, Verdict
+from nnw_onnx.reports.model import Completeness, Tone, Verdict
 
 _TONES: dict[str, Tone] = {"negligible": "good", "noticeable": "caution"}
-_Lost = tuple[Sweep, RobustnessPoint]
+_BEYOND = "Beyond the range"
+_FEWER = "fewer than 95 % of the watermarks are detected at"
+_TIMING_NOISE = (0.95, 1.05)
+_Place = tuple[Sweep, RobustnessPoint]
 
 
-def imperceptibility_verdict(group: GroupImperceptibility) -> Verdict:
+def imperceptibility_verdict(group: GroupImperceptibility, complete: Completeness) -> Verdict:
     """What the watermark costs in task quality."""
     test = group.stated if isinstance(group.stated, Equivalence) else None
+    lead = ""
+    if complete.unmodified_found < complete.unmodified_planned:
+        found = f"{complete.unmodified_found} of {complete.unmodified_planned}"
+        lead = f"incomplete ({found} unmodified networks were tested): "
     if test is None or group.verdict == "not-measured":
-        text = f"{group.label}: the loss of task quality was not measured."
+        text = "the loss of task quality was not measured."
     else:
-        text = f"{group.label}: {_loss(group, test)}: {_conclusion(group)}."
+        text = f"{_change(group, test)}: {_conclusion(group)}."
     return Verdict(
         aspect="imperceptibility",
         group=group.group,
         label=group.label,
-        tone=_TONES.get(group.verdict, "neutral"),
-        figure=words.DASH if test is None else words.points(test.loss, group.rate),
-        figure_caption=f"{words.points_unit(group.rate, group.headline)} lost",
-        text=text,
+        tone=_TONES.get(group.verdict, "neutral") if not lead else "neutral",
+        figure=words.DASH if test is None else words.points(-test.loss, group.rate, signed=True),
+        figure_caption=f"{words.points_unit(group.rate, group.headline)}, change",
+        text=f"{group.label}: {lead}{text}",
     )
 
 
-def _loss(group: GroupImperceptibility, test: Equivalence) -> str:
-    low, high = test.limits.low, test.limits.high
-    verb, loss = "costs", test.loss
-    if loss < 0:
-        verb, loss, low, high = "gains", -loss, -high, -low
-    over = f" over {group.stated_over}"
-    unit = words.points_unit(group.rate, group.headline)
-    between = f"{words.points(low, group.rate)} to {words.points(high, group.rate)}"
-    much = f"{words.points(loss, group.rate)} {unit}"
-    return f"the watermark {verb} {much} (95 % limits{over} {between})"
+def _change(group: GroupImperceptibility, test: Equivalence) -> str:
+    much = words.points(-test.loss, group.rate, signed=True)
+    unit = " points" if group.rate else ""
+    return (
+        f"the watermark changes {words.measure_name(group.headline)} by {much}{unit} "
+        f"(95 % limits over {group.stated_over} {_limits_of_change(test.limits, group.rate)})"
+    )
+
+
+def _limits_of_change(loss: Interval, rate: bool) -> str:
+    """Limits of a loss as those of the change, which has the other sign."""
+    low, high = -loss.high, -loss.low
+    return f"{words.points(low, rate, signed=True)} to {words.points(high, rate, signed=True)}"
 
 
 def _conclusion(group: GroupImperceptibility) -> str:
@@ -49,20 +59,31 @@ def _conclusion(group: GroupImperceptibility) -> str:
     margin = words.number(group.margin * (100 if group.rate else 1))
     at = f"at the margin of {margin}{unit}"
     if group.verdict == "negligible":
-        one = " (for this one network)" if group.networks == 1 else ""
-        return f"negligible {at}{one}{_deciding(group)}"
+        return f"negligible {at}{_axes(group)}{_deciding(group)}"
     if group.verdict == "noticeable":
-        return f"more than the margin of {margin}{unit}"
+        return f"a loss of more than the margin of {margin}{unit}"
     return f"not shown to be negligible {at}{_why_not(group)}"
+
+
+def _axes(group: GroupImperceptibility) -> str:
+    """What the finding may be carried over to."""
+    tests = (group.over_networks, group.over_samples)
+    if all(isinstance(t, Equivalence) for t in tests):
+        return " for other networks and for other test samples, each on its own"
+    if isinstance(group.over_samples, Equivalence):
+        one = "this one network" if group.networks == 1 else "these networks"
+        return f" (for {one}, with other test samples)"
+    return " (for other networks, with these test samples)"
 
 
 def _deciding(group: GroupImperceptibility) -> str:
     """The 90 % limits, where only they lie inside the margin: TOST at 5 % decides by them."""
     test = group.stated
-    if not isinstance(test, Equivalence) or test.limits.high < group.margin:
+    if not isinstance(test, Equivalence):
         return ""
-    low, high = test.limits_90.low, test.limits_90.high
-    between = f"{words.points(low, group.rate)} to {words.points(high, group.rate)}"
+    if -group.margin < test.limits.low and test.limits.high < group.margin:
+        return ""
+    between = _limits_of_change(test.limits_90, group.rate)
     return f", as the 90 % limits, which decide, are {between}"
 
 
@@ -79,39 +100,68 @@ def _why_not(group: GroupImperceptibility) -> str:
     return ""
 
 
-def robustness_verdict(group: GroupRobustness) -> Verdict:
-    """What the watermark survives."""
+def robustness_verdict(group: GroupRobustness, complete: Completeness) -> Verdict:
+    """What the watermark survives: settings that ruin the network are counted apart."""
     settings = [(s, p) for s in group.sweeps for p in s.points]
     inside = [(s, p) for s, p in settings if not p.outside_standard_range]
-    lost_inside = [(s, p) for s, p in inside if p.survived is False]
-    lost_outside = [(s, p) for s, p in settings if p.outside_standard_range and p.survived is False]
-    parts = [_unmodified(group)]
+    outside = [(s, p) for s, p in settings if p.outside_standard_range]
+    alarms = _false_alarms(settings, group.unmodified)
+    alarmed = any(p.false_alarms for _, p in settings) or (
+        group.unmodified is not None and group.unmodified.false_alarms > 0
+    )
+    lead = _unfinished(complete)
+    parts = [lead, alarms if alarmed else "", _unmodified(group)]
     if group.detectable:
-        parts += [_within(inside, lost_inside, group), _beyond(lost_outside, group)]
+        parts += [_range(inside, group, "In the standard's range"), _range(outside, group, _BEYOND)]
     else:
         parts.append(
             "With so few Symbols a Detector can never answer Yes at this false-positive rate: "
             "only the Symbol Error Rate tells what survives."
         )
-    parts.append(_false_alarms(settings, group.unmodified))
-    text = " ".join(p for p in parts if p) or "no Modification was tested."
-    harmful = [p for _, p in (*lost_inside, *lost_outside) if p.usable is not False]
-    tested = any(p.survived is not None for _, p in settings)
-    tone: Tone = "good" if tested and not harmful else "caution" if harmful else "neutral"
+    unknown = sum(_unknown(p) for _, p in settings)
+    if unknown:
+        verb = "is" if unknown == 1 else "are"
+        parts.append(f"{words.plural(unknown, 'setting')} {verb} not fully measured.")
+    text = " ".join(p for p in (*parts, "" if alarmed else alarms) if p)
+    text = text or "no Modification was tested."
     return Verdict(
         aspect="robustness",
         group=group.group,
         label=group.label,
-        tone=tone,
+        tone=_tone(settings, alarmed, bool(lead or unknown)),
         figure=_survived(inside) if group.detectable else words.DASH,
-        figure_caption="tested settings in the standard's range survived",
+        figure_caption="settings survived, of those in the standard's range that leave the network "
+        "usable",
         text=f"{group.label}: {text[0].lower() + text[1:]}",
     )
 
 
-def _survived(inside: Sequence[_Lost]) -> str:
-    known = [p.survived for _, p in inside if p.survived is not None]
-    return f"{known.count(True)} of {len(known)}" if known else words.DASH
+def _tone(settings: Sequence[_Place], alarmed: bool, unfinished: bool) -> Tone:
+    if alarmed:
+        return "bad"
+    if any(p.survived is False and p.usable is not False for _, p in settings):
+        return "caution"
+    tested = any(p.survived is not None for _, p in settings)
+    return "good" if tested and not unfinished else "neutral"
+
+
+def _unfinished(complete: Completeness) -> str:
+    parts = []
+    if complete.missing_settings:
+        parts.append(f"{complete.settings_found} of {complete.settings_planned} settings")
+    if complete.trials_missing:
+        planned = complete.trials_planned or complete.unmodified_planned
+        parts.append(f"{planned - complete.trials_missing:,} of {planned:,} trials")
+    return f"Incomplete: only {words.listed(parts)} have a record." if parts else ""
+
+
+def _unknown(point: RobustnessPoint) -> bool:
+    return not point.complete or point.survived is None
+
+
+def _survived(inside: Sequence[_Place]) -> str:
+    usable = [p for _, p in inside if p.usable is not False and p.survived is not None]
+    return f"{sum(p.survived is True for p in usable)} of {len(usable)}" if usable else words.DASH
 
 
 def _unmodified(group: GroupRobustness) -> str:
@@ -124,58 +174,71 @@ def _unmodified(group: GroupRobustness) -> str:
     return f"The Payload is read with a Symbol Error Rate of {words.percent(rate)} unmodified."
 
 
-def _within(inside: Sequence[_Lost], lost: Sequence[_Lost], group: GroupRobustness) -> str:
-    tested = [p for _, p in inside if p.survived is not None]
-    if not tested:
-        return ""
-    if not lost:
-        return (
-            "It survives every tested Modification in the standard's range "
-            f"({words.plural(len(tested), 'setting')}): at least 95 % of the watermarks are "
-            "detected after each."
-        )
-    return (
-        f"In the standard's range it survives {len(tested) - len(lost)} of "
-        f"{words.plural(len(tested), 'tested setting')}; it is lost at {_lost(lost, group)}."
-    )
-
-
-def _beyond(lost: Sequence[_Lost], group: GroupRobustness) -> str:
-    if not lost:
-        return ""
-    return f"Beyond the range it is lost at {_lost(lost, group)}."
-
-
-def _lost(lost: Sequence[_Lost], group: GroupRobustness) -> str:
-    """The weakest lost Intensity of each sweep, with what is left of the network."""
-    sweeps: dict[int, list[_Lost]] = {}
-    for sweep, point in lost:
-        sweeps.setdefault(id(sweep), []).append((sweep, point))
-    first = [found[0] for found in sweeps.values()]
-    ruined = [(s, p) for s, p in first if p.usable is False]
-    usable = [(s, p) for s, p in first if p.usable is not False]
+def _range(places: Sequence[_Place], group: GroupRobustness, where: str) -> str:
+    """One side of the standard's range: first what leaves the network usable, then the rest."""
+    tested = [(s, p) for s, p in places if p.survived is not None]
+    usable = [(s, p) for s, p in tested if p.usable is not False]
+    ruined = [(s, p) for s, p in tested if p.usable is False]
     parts = []
     if usable:
-        parts.append(f"{_places(usable, group)}, where the network is still usable")
+        parts.append(_among_usable(usable, group, where))
     if ruined:
-        itself = "the networks themselves are" if len(ruined) > 1 else "the network itself is"
-        parts.append(f"{_places(ruined, group)}, where {itself} no longer usable")
-    return "; and at ".join(parts)
+        parts.append(_among_ruined(ruined, group, where if not usable else ""))
+    return " ".join(parts)
 
 
-def _places(lost: Sequence[_Lost], group: GroupRobustness) -> str:
-    return words.listed([_place(s, p, group) for s, p in lost], most=6)
+def _among_usable(places: Sequence[_Place], group: GroupRobustness, where: str) -> str:
+    kept = [p for _, p in places if p.survived]
+    lost = [(s, p) for s, p in places if not p.survived]
+    leave = "leaves" if len(places) == 1 else "leave"
+    text = (
+        f"{where} it survives {len(kept)} of {words.plural(len(places), 'setting')} that {leave} "
+        f"the network usable{_how_well(kept)}."
+    )
+    if any(p.usable is None for _, p in places):
+        text += " Whether the network stays usable was not measured at all of them."
+    return f"{text} {_FEWER[0].upper()}{_FEWER[1:]} {_weakest(lost, group)}." if lost else text
+
+
+def _how_well(kept: Sequence[RobustnessPoint]) -> str:
+    shares = [p.p_md for p in kept if isinstance(p.p_md, Proportion)]
+    if not shares:
+        return ""
+    worst = max(shares, key=lambda share: share.value)
+    least = "" if worst.events == 0 else "at least "
+    return f" ({least}{worst.n - worst.events} of {worst.n} watermarks detected at each)"
+
+
+def _among_ruined(places: Sequence[_Place], group: GroupRobustness, where: str) -> str:
+    kept = sum(p.survived is True for _, p in places)
+    lost = [(s, p) for s, p in places if not p.survived]
+    text = f"At {len(places)} more the network is ruined too"
+    if where:
+        text = f"{where} the network is ruined at {words.plural(len(places), 'setting')}"
+    text += f"; there it is still found at {kept or 'none'}"
+    return f"{text}; {_FEWER} {_weakest(lost, group)}." if lost else f"{text}."
+
+
+def _weakest(lost: Sequence[_Place], group: GroupRobustness) -> str:
+    """The weakest lost Intensity of each sweep, with what is left of mark and network."""
+    sweeps: dict[int, _Place] = {}
+    for sweep, point in lost:
+        sweeps.setdefault(id(sweep), (sweep, point))
+    return words.listed([_place(s, p, group) for s, p in sweeps.values()], most=6)
 
 
 def _place(sweep: Sweep, point: RobustnessPoint, group: GroupRobustness) -> str:
     on = _always_lost_beyond(sweep, point)
     where = words.setting(sweep, point.intensity or 0.0, " and beyond" if on else "")
-    left = point.quality_watermarked
-    if not isinstance(left, Estimate):
-        return where
-    name = f"{words.measure_name(group.headline)} "
     there = " there" if on else ""
-    return f"{where[:-1]}: {name}{words.quality(left.mean, group.rate)}{there})"
+    parts = []
+    if isinstance(point.p_md, Proportion):
+        parts.append(f"{point.p_md.n - point.p_md.events} of {point.p_md.n} detected{there}")
+    left = point.quality_watermarked
+    if isinstance(left, Estimate):
+        name = words.measure_name(group.headline)
+        parts.append(f"{name} {words.quality(left.mean, group.rate)}")
+    return f"{where[:-1]}: {', '.join(parts)})" if parts else where
 
 
 def _always_lost_beyond(sweep: Sweep, point: RobustnessPoint) -> bool:
@@ -185,17 +248,32 @@ def _always_lost_beyond(sweep: Sweep, point: RobustnessPoint) -> bool:
     return bool(side) and all(p.survived is False for p in side)
 
 
-def _false_alarms(settings: Sequence[_Lost], unmodified: RobustnessPoint | None) -> str:
-    points = [p for _, p in settings] + ([unmodified] if unmodified else [])
-    tests = [p.p_fa for p in points if isinstance(p.p_fa, Proportion)]
-    events, n = sum(t.events for t in tests), sum(t.n for t in tests)
-    if not n:
+def _false_alarms(settings: Sequence[_Place], unmodified: RobustnessPoint | None) -> str:
+    """Networks, not tests: every setting asks the same networks with the same keys again."""
+    points = [p for _, p in settings if isinstance(p.p_fa, Proportion)]
+    plain = unmodified if unmodified and isinstance(unmodified.p_fa, Proportion) else None
+    every = [*points, plain] if plain else points
+    results = [r for p in every for r in p.networks if r.payload_index is None]
+    tested = {r.network for r in results if r.detected is not None}
+    if not tested:
         return ""
-    count = "no" if events == 0 else f"{events}"
-    return f"There was {count} false alarm in {words.plural(n, 'test')} of unwatermarked networks."
+    alarms = {r.network for r in results if r.detected}
+    if not alarms:
+        at = ["unmodified"] if plain else []
+        at += [f"at {words.plural(len(points), 'setting')}"] if points else []
+        networks = words.plural(len(tested), "unwatermarked network")
+        return f"No false alarm on {networks} ({words.listed(at)})."
+    count = sum(p.false_alarms > 0 for p in every)
+    where = f"at {count} of {words.plural(len(every), 'setting')}"
+    if plain and plain.false_alarms:
+        where += ", the unmodified one among them"
+    return (
+        f"False alarm: a watermark is found in {len(alarms)} of "
+        f"{words.plural(len(tested), 'unwatermarked network')} ({where})."
+    )
 
 
-def cost_verdict(group: GroupCost) -> Verdict:
+def cost_verdict(group: GroupCost, complete: Completeness) -> Verdict:
     """What injecting, detecting and decoding take."""
     by_name = {o.operation: o for o in group.operations}
     parts = [
@@ -214,9 +292,13 @@ def cost_verdict(group: GroupCost) -> Verdict:
         limits = words.limits(ratio.limits, _ratio)
         inside = f" (95 % limits {limits})" if isinstance(ratio.limits, Interval) else ""
         sentences.append(
-            f"Inference takes {_ratio(ratio.mean)} times as long as without the watermark{inside}."
+            f"Inference takes {_ratio(ratio.mean)} times as long as without the watermark{inside}"
+            f"{_within_noise(ratio)}."
         )
     text = " ".join(sentences) or "the Computational Cost was not measured."
+    if complete.costs_missing:
+        planned = complete.costs_planned or 0
+        text = f"incomplete ({complete.costs_found} of {planned} measurements): {text}"
     return Verdict(
         aspect="cost",
         group=group.group,
@@ -226,6 +308,14 @@ def cost_verdict(group: GroupCost) -> Verdict:
         figure_caption="inference time of the unwatermarked network",
         text=f"{group.label}: {text}",
     )
+
+
+def _within_noise(ratio: Estimate) -> str:
+    low, high = _TIMING_NOISE
+    limits = ratio.limits
+    if isinstance(limits, Interval) and low <= limits.low and limits.high <= high:
+        return ": no difference beyond timing noise"
+    return ""
 
 
 def _ratio(value: float) -> str:

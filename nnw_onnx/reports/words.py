@@ -10,6 +10,7 @@ from nnw_onnx.measures.limits import Estimate, Interval, NotMeasured, Proportion
 from nnw_onnx.measures.points import Sweep
 
 DASH = "–"
+_ROUNDING = 1e-12
 _MODIFICATIONS = {"l1-pruning": "L1 pruning"}
 _SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 _BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
@@ -33,11 +34,11 @@ def quality(value: float, rate: bool) -> str:
 
 def points(value: float, rate: bool, signed: bool = False) -> str:
     """A difference of qualities without its unit: rates in percentage points."""
-    sign = "+" if signed and value > 0 else ""
-    if rate:
-        text = f"{100 * value:.2f}"
-        return sign + ("0.00" if text == "-0.00" else text)
-    return sign + number(value, 3)
+    exact = 0.0 if abs(value) < _ROUNDING else value
+    text = f"{100 * exact:.2f}" if rate else number(exact, 3)
+    if text.strip("-0.") == "":
+        return text.removeprefix("-")
+    return f"+{text}" if signed and exact > 0 else text
 
 
 def points_unit(rate: bool, measure: str | None) -> str:
@@ -132,8 +133,15 @@ def measured(value: Estimate | Value | Proportion | NotMeasured, form: Any) -> s
             return f"{form(value.value)}{inside}"
         case Estimate():
             known = isinstance(value.limits, Interval)
-            inside = f" [{limits(value.limits, form)}]" if known else ""
+            inside = f" [{limits(value.limits, form)}]" if known else single_values(value, form)
             return f"{form(value.mean)}{inside}"
+
+
+def single_values(value: Estimate, form: Any) -> str:
+    """The values of fewer than five networks in place of limits: " (1, 2 and 3)"."""
+    if value.limits_method != "bootstrap" or value.minimum == value.maximum:
+        return ""
+    return f" ({', '.join(form(v) for v in value.individual)})" if value.individual else ""
 
 
 def listed(items: Sequence[str], most: int = 4) -> str:

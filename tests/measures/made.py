@@ -47,7 +47,15 @@ def make_plan(
         false_positive_rate=FPR,
         margin=0.005,
         repetitions=repetitions,
-        dataset={"entries": 1000, "shape": [2, 2]} if dataset is None else dataset,
+        dataset={
+            "name": "made",
+            "split": "test",
+            "entries": 1000,
+            "classes": ["a", "b"],
+            "shape": [2, 2],
+            "fingerprint": "00",
+        }
+        | (dataset or {}),
         session={},
     )
 
@@ -85,7 +93,8 @@ def trial(
     **fields,
 ) -> TrialRecord:
     """A trial of noise at an Intensity, or of the unmodified network where that is None."""
-    parts = (network, payload, intensity, fields.get("layers"), fields.get("repetition"))
+    layers = ".".join(fields.get("layers", ()))
+    parts = (network, payload, intensity, layers, fields.get("repetition"))
     base = {
         "identity": "-".join(map(str, parts)),
         "status": "done",

@@ -67,13 +67,32 @@ def test_networks_are_the_units():
 
 
 def test_cells_are_pooled_with_bootstrap_limits():
-    found = limits.over_cells({0: [0.0, 0.2, 0.4], 1: [1.0]}, "none", generator())
-    assert found.mean == pytest.approx(1.6 / 4)
-    assert found.n == 4
+    values = {0: [0.0, 0.2, 0.4], 1: [1.0], 2: [0.0], 3: [0.1], 4: [0.7]}
+    found = limits.over_cells(values, "none", generator())
+    assert found.mean == pytest.approx(2.4 / 7)
+    assert found.n == 7
     assert found.limits_method == "bootstrap"
     assert 0.0 <= found.limits.low < found.mean < found.limits.high <= 1.0
-    one = limits.over_cells({0: [0.0, 0.2]}, "none", generator())
-    assert one.limits == NotMeasured(reason="limits need two networks, there is one")
+    assert found.individual == ()
+
+
+def test_fewer_than_five_networks_are_listed_instead_of_limits():
+    found = limits.over_cells({0: [0.0, 0.2, 0.4], 1: [1.0]}, "none", generator())
+    assert found.limits == NotMeasured(
+        reason="fewer than five networks: their values are listed instead"
+    )
+    assert found.individual == pytest.approx((0.2, 1.0))
+
+
+def test_equal_values_have_no_limits():
+    found = limits.over_cells({m: [0.0, 0.0] for m in range(5)}, "none", generator())
+    assert found.limits == NotMeasured(reason="all 10 values are equal: no spread can be estimated")
+
+
+def test_limits_end_where_the_quantity_ends():
+    found = limits.estimate([0.9, 1.0], "networks", "none", bounds=(0.0, 1.0))
+    # t(0.975, 1) = 12.7: 0.95 +- 0.635 without the bounds.
+    assert (found.limits.low, found.limits.high) == (pytest.approx(0.314690, abs=1e-5), 1.0)
 
 
 def test_costs_by_operation():
@@ -135,7 +154,8 @@ def test_data_set_size_of_cifar10_and_vgg16(shared_data):
 
 
 def test_data_set_size_where_it_is_unknown():
-    size = limits.dataset_sizes(make_plan(dataset={"name": "mine"}))[0]
+    plan = make_plan().model_copy(update={"dataset": {"name": "mine"}})
+    size = limits.dataset_sizes(plan)[0]
     assert size.samples_per_weight.reason == "the number or the shape of the entries is unknown"
     assert size.enough_by_samples is None
     none = limits.dataset_sizes(make_plan(weights=0))[0]

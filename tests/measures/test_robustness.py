@@ -209,14 +209,40 @@ def test_a_failed_control_aimed_at_another_carrier_is_not_ours():
     assert point_of(plan, injections, trials).unwatermarked.failed == 1
 
 
-def test_repetitions_count_each():
-    injections, trials = full(1, 1, [[0]], [[32]], repetition=0)
-    more = full(1, 1, [[32]], [[32]], repetition=1)[1]
-    point = point_of(make_plan(1, 1, repetitions=2), injections, trials + more)
-    assert point.watermarked.expected == point.watermarked.done == 2
-    assert point.p_md.value == pytest.approx(1 / 2)
-    assert point.p_fa.n == 2
-    assert point.ser_watermarked.mean == pytest.approx(0.25)
+def test_networks_are_the_units_with_repetitions():
+    # Network 0 misses its mark in one of two repetitions, network 1 raises an alarm in one.
+    injections, trials = full(2, 1, [[0], [0]], [[32], [32]], repetition=0)
+    more = full(2, 1, [[32], [0]], [[32], [0]], repetition=1)[1]
+    point = point_of(make_plan(2, 1, repetitions=2), injections, trials + more)
+    assert point.watermarked.expected == point.watermarked.done == 4
+    assert (point.missed_detections, point.p_md.n) == (1, 2)
+    assert (point.false_alarms, point.p_fa.n) == (1, 2)
+    assert point.fn_ratio.n == 4
+    # Their own means: 0.25 and 0.
+    assert point.ser_watermarked.n == 2
+    assert point.ser_watermarked.individual == (0.25, 0.0)
+    assert point.ser_watermarked.mean == pytest.approx(0.125)
+
+
+def test_what_is_not_fully_measured_does_not_count_as_survived():
+    injections, trials = full(2, 2, [[0, 0], [0, 0]], [[32, 32], [32, 32]])
+    plan = make_plan(2, 2)
+    assert point_of(plan, injections, trials).survived is True
+    assert point_of(plan, injections, trials).complete
+    part = point_of(plan, injections, trials[:-1])
+    assert (part.survived, part.complete) == (None, False)
+    # A missed mark of four is too many already, whatever the absent one would have given.
+    trials[1] = trial(0, 0, [decoded("i00", 32)])
+    assert point_of(plan, injections, trials[:-1]).survived is False
+
+
+def test_limits_of_a_share_end_at_one():
+    injections, trials = full(2, 1, [[0], [0]], [[32], [32]])
+    trials += [trial(m, 0, intensity=None, quality=0.9, correct="AA==") for m in range(2)]
+    trials[1] = trials[1].model_copy(update={"quality": {"top1": 0.2}})
+    limits = point_of(make_plan(2, 1), injections, trials).quality_watermarked.limits
+    # 0.55 +- 12.7 x 0.35 without the bounds.
+    assert (limits.low, limits.high) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(

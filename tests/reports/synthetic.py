@@ -65,9 +65,10 @@ def make_run(
     sizes: tuple[int, ...] = (64, 64),
     grid: dict | None = None,
     troubles: bool = True,
+    evaluation: dict | None = None,
 ) -> Run:
     """One failed and one not-applicable trial are among the records if `troubles`."""
-    rng = np.random.default_rng(seed)  # noqa: TID251  the records of a test are not a run
+    rng = np.random.default_rng(seed)
     grid = GRID if grid is None else grid
     groups = tuple(
         Group(
@@ -79,6 +80,7 @@ def make_run(
         for i, (method, size) in enumerate(zip(WRONG, sizes, strict=True))
     )
     plan = _plan(networks, payloads, repetitions, samples, groups, name, title)
+    plan = plan.model_copy(update={"evaluation": plan.evaluation | (evaluation or {})})
     injections = tuple(
         InjectionRecord(
             identity=f"i-{g.index}-{m}-{d}",
@@ -138,7 +140,14 @@ def _plan(networks, payloads, repetitions, samples, groups, name, title) -> Plan
         false_positive_rate=FPR,
         margin=0.005,
         repetitions=repetitions,
-        dataset={"name": "digits", "split": "test", "entries": samples, "shape": [8, 8, 1]},
+        dataset={
+            "name": "digits",
+            "split": "test",
+            "entries": samples,
+            "classes": list("0123456789"),
+            "shape": [8, 8, 1],
+            "fingerprint": "cd" * 32,
+        },
         session={"threads": 1},
     )
 
@@ -222,7 +231,7 @@ def _modified(
         found.append(
             TrialRecord(
                 identity=f"t-{modification}-{aim}-{intensity}-{repetition}-{m}-"
-                f"{injection.identity if injection else layers}",
+                f"{injection.identity if injection else '.'.join(layers)}",
                 status="done",
                 network=m,
                 injection=injection.identity if injection else None,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
-from nnw_onnx.measures.limits import Interval, NotMeasured, Proportion, Value
+from nnw_onnx.measures.limits import Interval, NotMeasured, Proportion, Value, over_cells
 from nnw_onnx.reports import words
 
 
@@ -44,6 +45,10 @@ def test_intensity_keeps_its_digits():
         (0.0012, True, True, "+0.12"),
         (-0.0012, True, True, "-0.12"),
         (1.5, False, True, "+1.5"),
+        (-3e-17, True, True, "0.00"),
+        (3e-17, True, True, "0.00"),
+        (-3e-17, False, True, "0"),
+        (-0.5, False, True, "-0.5"),
     ],
 )
 def test_points(value, rate, signed, expected):
@@ -77,7 +82,16 @@ def test_size(value, expected):
     assert words.size(value) == expected
 
 
+def test_few_networks_are_listed_in_place_of_limits():
+    rng = np.random.Generator(np.random.PCG64(0))
+    found = over_cells({0: [0.0], 1: [0.25], 2: [0.5]}, "none", rng)
+    assert words.measured(found, words.percent) == "25 % (0 %, 25 %, 50 %)"
+    none = over_cells({0: [0.0], 1: [0.0]}, "none", rng)
+    assert words.measured(none, words.percent) == "0 %"
+
+
 def test_names():
+    assert words.modification_name("random-pruning", {}) == "Random pruning"
     assert words.modification_name("l1-pruning") == "L1 pruning"
     assert words.modification_name("random-pruning", {"scope": "layer"}) == (
         "Random pruning (scope layer)"

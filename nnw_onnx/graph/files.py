@@ -20,6 +20,8 @@ from nnw_onnx.errors import ModelFileError
 from nnw_onnx.graph import external, sniffing, wire
 from nnw_onnx.graph.tensors import (
     DATA_FIELD_NAMES,
+    DATA_TYPES,
+    MOST_AXES,
     STRING,
     STRIP_ABOVE,
     StoredTensor,
@@ -51,16 +53,16 @@ class Limits:
         elements: elements of one tensor.
         tensors: number of tensors.
         nodes: number of nodes.
-        fields: number of protobuf fields.
+        fields: number of protobuf fields; runs of numbers in attributes count once in 4096.
         depth: levels of graphs inside graphs.
         hard_links: accept external data files with more than one name.
     """
 
     file_bytes: int = 2**31 - 1
     elements: int = 2**36
-    tensors: int = 500_000
-    nodes: int = 1_000_000
-    fields: int = 50_000_000
+    tensors: int = 100_000
+    nodes: int = 100_000
+    fields: int = 1_500_000
     depth: int = 24
     hard_links: bool = False
 
@@ -110,6 +112,10 @@ def open_file(path: Path, limits: Limits) -> ModelFile:
         )
         edits = wire.strip_values(buffer, root, STRIP_ABOVE)
         proto = onnx.ModelProto.FromString(b"".join(wire.rewrite(buffer, root, edits)))
+        for value in (*proto.graph.input, *proto.graph.output):
+            wire.expect_name(str(value.name), len(str(value.name).encode()))
+    except wire.LimitError as error:
+        raise sniffing.beyond_limit(path, bytes(buffer[:1024]), str(error)) from error
     except (wire.WireError, DecodeError, RecursionError) as error:
         raise sniffing.not_onnx(path, bytes(buffer[:1024]), one_line(error)) from error
     if not proto.HasField("graph") or not (proto.ir_version or proto.opset_import):
@@ -205,7 +211,12 @@ def _stored(
 
 def _expect_type(proto: Any, dims: tuple[int, ...]) -> None:
     name = f"tensor {shown(proto.name)}"
-    if proto.data_type not in TensorProto.DataType.values() or not proto.data_type:
+    if len(dims) > MOST_AXES:
+        raise ModelFileError(
+            f"{name}: expected at most {MOST_AXES} dimensions, got {len(dims)}; "
+            "export the model again"
+        )
+    if proto.data_type not in DATA_TYPES:
         raise ModelFileError(
             f"{name}: expected a data type of ONNX, got number {proto.data_type}; "
             "export the model again, or update the package onnx"

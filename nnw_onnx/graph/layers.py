@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+from nnw_onnx.errors import ModelFileError
 from nnw_onnx.graph import quantized, roles, views
 from nnw_onnx.graph.files import ModelFile
 from nnw_onnx.graph.quantized import Dequantization
@@ -16,6 +18,8 @@ from nnw_onnx.graph.views import View
 from nnw_onnx.vocabulary import Layer
 
 MOST_STEPS = 10_000
+"""Values that one tensor is followed through; then its axes count as unknown."""
+MOST_STEPS_IN_ALL = 500_000
 _RANK = {k: n for n, k in enumerate(("kernel", "recurrent", "embedding", "norm", "bias", "other"))}
 
 
@@ -47,25 +51,37 @@ def list_layers(file: ModelFile) -> tuple[ListedLayer, ...]:
     found = list(constants(scopes))
     repeated = Counter(name for _, name, _ in found)
     listed = []
+    twins: Counter[str] = Counter()
     taken: set[str] = set()
+    budget = iter(range(MOST_STEPS_IN_ALL))
     for scope, name, tensor in found:
-        sinks = _sinks_of(tensor, scope, name, scopes)
+        sinks = _sinks_of(tensor, scope, name, scopes, budget)
         if not sinks:
             continue
         unique = f"{scope.label}/{name}" if repeated[name] > 1 and scope.label else name
-        while unique in taken:
-            unique += "'"
+        unique = _not_taken(unique, taken, twins)
         taken.add(unique)
         listed.append(_listed(unique, tensor, scope, sinks))
     return tuple(listed)
 
 
-def _sinks_of(tensor: StoredTensor, scope: Scope, name: str, scopes: Scopes) -> list[Sink]:
+def _not_taken(name: str, taken: set[str], twins: Counter[str]) -> str:
+    """The name itself, or with a mark and, from the third on, a number behind it."""
+    unique = name
+    while unique in taken:
+        twins[name] += 1
+        unique = f"{name}'" if twins[name] == 1 else f"{name}'{twins[name]}"
+    return unique
+
+
+def _sinks_of(
+    tensor: StoredTensor, scope: Scope, name: str, scopes: Scopes, budget: Iterator[int]
+) -> list[Sink]:
     """Operators that use the tensor as weights; empty for one that holds no weights."""
     integers = tensor.data_type in INTEGERS
     if not (tensor.floating or integers) or not tensor.size:
         return []
-    walker = _Walker(scopes, integers or tensor.data_type not in PLAIN)
+    walker = _Walker(scopes, integers or tensor.data_type not in PLAIN, budget)
     sinks = []
     for use, view in walker.follow(scope, name, View.of(tensor.dims)):
         role = roles.role_of(use, view.rank, tensor.dims)
@@ -77,59 +93,82 @@ def _sinks_of(tensor: StoredTensor, scope: Scope, name: str, scopes: Scopes) -> 
     return sinks
 
 
+@dataclass(frozen=True)
+class _Value:
+    """A value that depends on the tensor, and the calls of functions in which it lies."""
+
+    scope: Scope
+    name: str
+    view: View
+    calls: tuple[tuple[Any, Scope], ...] = ()
+
+
 class _Walker:
     """Follows one tensor through view operators, subgraphs and functions to its consumers."""
 
-    def __init__(self, scopes: Scopes, stored_integers: bool) -> None:
-        self.scopes, self.stored_integers = scopes, stored_integers
+    def __init__(self, scopes: Scopes, stored_integers: bool, budget: Iterator[int]) -> None:
+        self.scopes, self.stored_integers, self.budget = scopes, stored_integers, budget
         self.seen: set[tuple[int, str, tuple[int, ...]]] = set()
 
-    def follow(
-        self, scope: Scope, name: str, view: View, calls: tuple[tuple[object, Scope], ...] = ()
-    ) -> Iterator[tuple[Use, View]]:
-        """Each consumer with the view that reaches it."""
-        key = (id(scope), name, tuple(id(node) for node, _ in calls))
-        if key in self.seen or len(self.seen) > MOST_STEPS or len(calls) > 32:
+    def follow(self, scope: Scope, name: str, view: View) -> Iterator[tuple[Use, View]]:
+        """Each consumer with the view that reaches it; chains of any length need no stack."""
+        under_way = [self._uses(_Value(scope, name, view))]
+        while under_way:
+            found = next(under_way[-1], None)
+            if found is None:
+                under_way.pop()
+            elif isinstance(found, _Value):
+                under_way.append(self._uses(found))
+            else:
+                yield found
+
+    def _uses(self, value: _Value) -> Iterator[_Value | tuple[Use, View]]:
+        key = (id(value.scope), value.name, tuple(id(node) for node, _ in value.calls))
+        if key in self.seen or len(value.calls) > 32:
             return
         self.seen.add(key)
-        for use in scope.uses.get(name, ()):
-            yield from self._use(use, view, calls)
-        yield from self._outputs(scope, name, view, calls)
+        for use in value.scope.uses.get(value.name, ()):
+            if next(self.budget, None) is None:
+                raise ModelFileError(
+                    f"model: expected at most {MOST_STEPS_IN_ALL} steps from weights to the "
+                    "operators that use them, got more; simplify or split the model, or do not "
+                    "use this file"
+                )
+            yield from self._use(use, value)
+        yield from self._outputs(value)
 
-    def _use(
-        self, use: Use, view: View, calls: tuple[tuple[object, Scope], ...]
-    ) -> Iterator[tuple[Use, View]]:
+    def _use(self, use: Use, value: _Value) -> Iterator[_Value | tuple[Use, View]]:
+        view, calls = value.view, value.calls
         body = self.scopes.functions.get((use.node.domain, use.node.op_type, use.node.overload))
         if body is not None:
             if use.index < len(body.inputs):
-                inside = (*calls, (use.node, use.scope))
-                yield from self.follow(body, body.inputs[use.index], view, inside)
+                yield _Value(body, body.inputs[use.index], view, (*calls, (use.node, use.scope)))
             return
         after = views.through(use, view, stored_integers=self.stored_integers)
         if after is None:
             yield use, view
-            return
-        for output in filter(None, use.node.output):
-            yield from self.follow(use.scope, output, after, calls)
+        elif len(self.seen) > MOST_STEPS:
+            yield use, replace(view, axes=None)
+        else:
+            yield from (
+                _Value(use.scope, name, after, calls) for name in filter(None, use.node.output)
+            )
 
-    def _outputs(
-        self, scope: Scope, name: str, view: View, calls: tuple[tuple[object, Scope], ...]
-    ) -> Iterator[tuple[Use, View]]:
+    def _outputs(self, value: _Value) -> Iterator[_Value]:
         """Continue where a function or a branch hands the value to the outside."""
-        if scope.kind == "main" or name not in scope.outputs:
+        scope, calls = value.scope, value.calls
+        index = scope.results.get(value.name)
+        if scope.kind == "main" or index is None:
             return
-        index = scope.outputs.index(name)
-        callers: list[tuple[object, Scope]] = []
+        callers: list[tuple[Any, Scope]] = []
         if scope.kind == "function":
-            key = next(k for k, s in self.scopes.functions.items() if s is scope)
-            callers = [calls[-1]] if calls else list(self.scopes.calls.get(key, ()))
+            callers = [calls[-1]] if calls else self.scopes.callers[id(scope)]
         elif scope.owner.op_type == "If" and scope.parent is not None:
             callers = [(scope.owner, scope.parent)]
+        rest = calls[:-1] if scope.kind == "function" else calls
         for node, outside in callers:
-            outputs = node.output  # type: ignore[attr-defined]  # protobuf has no types
-            if index < len(outputs):
-                rest = calls[:-1] if scope.kind == "function" else calls
-                yield from self.follow(outside, outputs[index], view, rest)
+            if index < len(node.output):
+                yield _Value(outside, node.output[index], value.view, rest)
 
 
 def _listed(name: str, tensor: StoredTensor, scope: Scope, sinks: list[Sink]) -> ListedLayer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from nnw_onnx.errors import ModelFileError
-from nnw_onnx.graph.scopes import Scope, Use, attributes
+from nnw_onnx.graph.scopes import Scope, Use, number
 from nnw_onnx.graph.tensors import StoredTensor, shown
 
 Axes = tuple[tuple[int, ...], ...]
+_MOST_FOLLOWED = 64
+_DEEPEST_FACTOR = 6
 
 
 @dataclass(frozen=True)
@@ -72,13 +74,12 @@ def _input(use: Use, index: int | None) -> StoredTensor | None:
 
 def from_dequantize_linear(use: Use, axes: Axes | None) -> Dequantization:
     """What a DequantizeLinear does with a value whose axes come from `axes`."""
-    found = attributes(use.node)
     scale, zero = _input(use, 1), _input(use, 2)
-    block = int(found.get("block_size", 0))
+    block = number(use.node, "block_size", 0)
     rank = len(axes) if axes is not None else 0
     axis = None
     if scale is not None and scale.size > 1 and axes and all(len(a) == 1 for a in axes):
-        axis = axes[int(found.get("axis", 1)) % rank][0]
+        axis = axes[number(use.node, "axis", 1) % rank][0]
     order = tuple(a[0] for a in axes) if block and axis is not None and axes else None
     return Dequantization("DequantizeLinear", scale, zero, axis, block, order)
 
@@ -97,7 +98,7 @@ def from_consumer(use: Use, axes: Axes | None) -> Dequantization | None:
         return None
     scale = _input(use, known.scale) if known.scale is not None else _scale_after(use)
     axis = known.axis
-    if operator == "QGemm" and attributes(use.node).get("transB", 0):
+    if operator == "QGemm" and number(use.node, "transB", 0):
         axis = 0
     stored = axes[axis][0] if axes and len(axes[axis]) == 1 else None
     per_channel = scale is not None and scale.size > 1
@@ -105,30 +106,28 @@ def from_consumer(use: Use, axes: Axes | None) -> Dequantization | None:
 
 
 def _packed_bits(use: Use) -> Dequantization:
-    found = attributes(use.node)
-    shape = (int(found.get("N", 0)), int(found.get("K", 0)))
+    shape = (number(use.node, "N", 0), number(use.node, "K", 0))
     return Dequantization(
-        "MatMulNBits", _input(use, 2), _input(use, 3), block=int(found.get("block_size", 32)),
-        shape=shape, bits=int(found.get("bits", 4)),
+        "MatMulNBits", _input(use, 2), _input(use, 3), block=number(use.node, "block_size", 32),
+        shape=shape, bits=number(use.node, "bits", 4),
     )  # fmt: skip
 
 
 def _gather_blocks(use: Use) -> Dequantization:
-    found = attributes(use.node)
     tensor = _input(use, 0)
     rank = len(tensor.dims) if tensor is not None else 1
     packed = tensor is not None and tensor.data_type == TensorProto.UINT8
     return Dequantization(
         "GatherBlockQuantized", _input(use, 2), _input(use, 3),
-        axis=int(found.get("quantize_axis", 1)) % rank,
-        block=int(found.get("block_size", 128)), order=tuple(range(rank)),
-        bits=int(found.get("bits", 4)) if packed else 0,
+        axis=number(use.node, "quantize_axis", 1) % rank,
+        block=number(use.node, "block_size", 128), order=tuple(range(rank)),
+        bits=number(use.node, "bits", 4) if packed else 0,
     )  # fmt: skip
 
 
 def _after_gather(use: Use) -> Dequantization | None:
     """Rows that are looked up as integers and dequantized afterwards with one scale."""
-    for later in use.scope.uses.get(use.node.output[0], ()):
+    for later in _following(use):
         if later.node.op_type == "DequantizeLinear" and later.index == 0:
             scale = _input(later, 1)
             if scale is not None and scale.size == 1:
@@ -138,22 +137,30 @@ def _after_gather(use: Use) -> Dequantization | None:
 
 def _scale_after(use: Use) -> StoredTensor | None:
     """The weight scale of an integer product: output -> Cast -> Mul(., Mul(x scale, w scale))."""
-    names = [use.node.output[0]]
+    following = _following(use)
     for _ in range(4):
-        following = [u for name in names for u in use.scope.uses.get(name, ())]
         for later in following:
-            if later.node.op_type == "Mul":
+            if later.node.op_type == "Mul" and len(later.node.input) == 2:
                 return _constant_factor(later.node.input[1 - later.index], use.scope)
-        names = [u.node.output[0] for u in following if u.node.op_type in ("Cast", "Reshape")]
+        moved = [u for u in following if u.node.op_type in ("Cast", "Reshape")]
+        following = [u for use in moved for u in _following(use)][:_MOST_FOLLOWED]
     return None
 
 
-def _constant_factor(name: str, scope: Scope) -> StoredTensor | None:
+def _following(use: Use) -> Sequence[Use]:
+    """Who uses the first output of this node, not all where there are very many."""
+    outputs = use.node.output
+    return use.scope.uses.get(outputs[0], ())[:_MOST_FOLLOWED] if outputs else ()
+
+
+def _constant_factor(name: str, scope: Scope, depth: int = 0) -> StoredTensor | None:
     direct = scope.constant(name)
     producer = scope.producers.get(name)
     if direct is not None or producer is None or producer.op_type not in ("Mul", "Reshape"):
         return direct
-    found = (_constant_factor(i, scope) for i in producer.input)
+    if depth == _DEEPEST_FACTOR:
+        return None
+    found = (_constant_factor(i, scope, depth + 1) for i in producer.input[:2])
     return next((f for f in found if f is not None and f.floating), None)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nnw_onnx.graph.scopes import Use, attributes
+from nnw_onnx.graph.scopes import Use, attributes, number
 
 STANDARD_DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})
 
@@ -44,7 +44,7 @@ def _transposed_convolution(use: Use, rank: int | None) -> Role:
 
 
 def _group(use: Use) -> int:
-    return max(1, int(attributes(use.node).get("group", 1)))
+    return max(1, number(use.node, "group", 1))
 
 
 def _product(left: int, *flags: str) -> _Rule:
@@ -62,7 +62,7 @@ def _product(left: int, *flags: str) -> _Rule:
 
 
 def _flag(use: Use, name: str) -> bool:
-    return bool(attributes(use.node).get(name, 0))
+    return bool(number(use.node, name, 0))
 
 
 def _fused_product(use: Use, rank: int | None) -> Role:
@@ -88,7 +88,7 @@ def _einsum(use: Use, rank: int | None) -> Role:
 
 
 def _gather(use: Use, rank: int | None) -> Role:
-    axis = int(attributes(use.node).get("axis", 0))
+    axis = number(use.node, "axis", 0)
     return _EMBEDDING if rank == 2 and axis == 0 else OTHER
 
 

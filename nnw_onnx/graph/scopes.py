@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-import onnx
 from onnx import AttributeProto
 
 from nnw_onnx.errors import ModelFileError
 from nnw_onnx.graph.files import ModelFile
-from nnw_onnx.graph.tensors import StoredTensor, shown
+from nnw_onnx.graph.tensors import MOST_AXES, StoredTensor, shown
 from nnw_onnx.graph.wire import Address
 
 FunctionName = tuple[str, str, str]
@@ -56,6 +56,11 @@ class Scope:
     tensors: dict[str, StoredTensor] = field(default_factory=dict)
     twins: set[str] = field(default_factory=set)
 
+    @cached_property
+    def results(self) -> Mapping[str, int]:
+        """Name of an output -> its first place among the outputs."""
+        return {name: k for k, name in reversed(list(enumerate(self.outputs)))}
+
     def constant(self, name: str) -> StoredTensor | None:
         """The initializer or Constant that a name stands for here, if it is one."""
         scope = self.defining(name)
@@ -77,18 +82,39 @@ class Scopes:
     functions: dict[FunctionName, Scope]
     calls: dict[FunctionName, list[tuple[Any, Scope]]]
 
+    @cached_property
+    def callers(self) -> dict[int, list[tuple[Any, Scope]]]:
+        """Identity of the scope of a function -> who calls it."""
+        return {id(s): self.calls.get(key, []) for key, s in self.functions.items()}
 
-def attributes(node: Any) -> dict[str, Any]:
-    """Values of the attributes of a node by name; text is decoded, tensors stay messages."""
-    found: dict[str, Any] = {}
+
+def attributes(node: Any) -> dict[str, int | str | Sequence[int]]:
+    """Integers, texts and lists of integers among the attributes of a node, by name."""
+    found: dict[str, int | str | Sequence[int]] = {}
     for attribute in node.attribute:
         if attribute.ref_attr_name:
             continue
-        value = onnx.helper.get_attribute_value(attribute)
-        found[attribute.name] = (
-            value.decode(errors="replace") if isinstance(value, bytes) else value
-        )
+        if attribute.type == AttributeProto.INT:
+            found[attribute.name] = attribute.i
+        elif attribute.type == AttributeProto.STRING:
+            found[attribute.name] = attribute.s.decode(errors="replace")
+        elif attribute.type == AttributeProto.INTS:
+            found[attribute.name] = attribute.ints
     return found
+
+
+def number(node: Any, name: str, default: int) -> int:
+    """The integer attribute of that name, or the default where there is none."""
+    found = attributes(node).get(name)
+    return found if isinstance(found, int) else default
+
+
+def numbers(node: Any, name: str) -> list[int] | None:
+    """The attribute of that name that gives axes or sizes, or None; longer than any is none."""
+    found = attributes(node).get(name)
+    if found is None or isinstance(found, (int, str)) or len(found) > MOST_AXES:
+        return None
+    return list(found)
 
 
 def build_scopes(file: ModelFile) -> Scopes:

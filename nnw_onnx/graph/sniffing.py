@@ -54,6 +54,16 @@ def not_onnx(path: Path, head: bytes, reason: str) -> ModelFileError:
     return _refusal(path, "a text file", "give the .onnx file")
 
 
+def beyond_limit(path: Path, head: bytes, what: str) -> ModelFileError:
+    """The error for a file that asks for more than is allowed."""
+    if _as_text(head) is not None:
+        return not_onnx(path, head, what)
+    return ModelFileError(
+        f"model: expected {what} at {str(path)!r}; simplify or split the model, or "
+        "do not use this file"
+    )
+
+
 def _as_text(head: bytes) -> str | None:
     try:
         text = head.decode()

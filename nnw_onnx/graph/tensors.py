@@ -18,6 +18,9 @@ from nnw_onnx.errors import ModelFileError
 from nnw_onnx.graph.wire import Address, Buffer
 
 STRING = TensorProto.STRING
+MOST_AXES = 64
+"""Axes that an array of numpy can have."""
+DATA_TYPES = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
 STRIP_ABOVE = 1024
 """Values of this many bytes and more are not kept in parsed messages."""
 DATA_FIELD_NAMES = (
@@ -177,6 +180,7 @@ def numpy_dtype(data_type: int) -> np.dtype[Any]:
         ) from error
 
 
+@functools.cache
 def dtype_name(data_type: int) -> str:
     """Name of an ONNX data type in numpy's spelling; "string" for text."""
     return "string" if data_type == STRING else numpy_dtype(data_type).name
@@ -211,6 +215,6 @@ def shown(name: str) -> str:
 
 
 def one_line(error: BaseException | str) -> str:
-    """The first line of a message, cut to a readable length and safe to print."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return ascii(lines[0][:160])[1:-1]
+    """A message on one line, cut to a readable length and safe to print."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return ascii(text if len(text) <= 300 else text[:297] + "...")[1:-1]

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from onnx import TensorProto
 
 from nnw_onnx.graph.quantized import Dequantization, from_dequantize_linear
-from nnw_onnx.graph.scopes import Use, attributes
+from nnw_onnx.graph.scopes import Use, number, numbers
+from nnw_onnx.graph.tensors import MOST_AXES
 
 Axes = tuple[tuple[int, ...], ...]
 """For each axis of a value the axes of the stored tensor that it is made of, outermost first."""
@@ -22,6 +24,7 @@ _SAME_SHAPE = frozenset(
     }
 )  # fmt: skip
 _CUTTING = frozenset({"Slice", "Split", "Tile", "Pad"})
+_COUNTING = frozenset({TensorProto.INT32, TensorProto.INT64})
 _SCALING = frozenset({"Mul", "Div", "Add", "Sub"})
 _FIRST_ONLY = _SAME_SHAPE | _CUTTING | {
     "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "DequantizeLinear",
@@ -77,7 +80,10 @@ def _first_input(use: Use, view: View, *, stored_integers: bool) -> View:
         return replace(view, whole=False)
     if view.axes is None or operator in _SAME_SHAPE:
         return view
-    return _moved(use, view)
+    moved = _moved(use, view)
+    if moved.axes is not None and len(moved.axes) > MOST_AXES:
+        return replace(moved, axes=None)
+    return moved
 
 
 def _moved(use: Use, view: View) -> View:
@@ -85,7 +91,7 @@ def _moved(use: Use, view: View) -> View:
     assert view.axes is not None
     operator = use.node.op_type
     if operator == "Transpose":
-        return replace(view, axes=_transposed(view.axes, attributes(use.node).get("perm")))
+        return replace(view, axes=_transposed(view.axes, _permutation(use, len(view.axes))))
     if operator == "Expand":
         return _expanded(use, view)
     if operator in ("Squeeze", "Unsqueeze"):
@@ -101,19 +107,25 @@ def _other_is_scalar(use: Use) -> bool:
 
 
 def _transposed(axes: Axes, perm: Sequence[int] | None) -> Axes | None:
-    order = list(perm) if perm is not None else list(range(len(axes)))[::-1]
-    if sorted(order) != list(range(len(axes))):
+    if perm is None or sorted(perm) != list(range(len(axes))):
         return None
-    return tuple(axes[k] for k in order)
+    return tuple(axes[k] for k in perm)
+
+
+def _permutation(use: Use, rank: int) -> list[int] | None:
+    if any(a.name == "perm" for a in use.node.attribute):
+        return numbers(use.node, "perm")
+    return list(range(rank))[::-1]
 
 
 def _integers(use: Use, index: int, attribute: str) -> list[int] | None:
     """A list of integers given as a constant input or, in old opsets, as an attribute."""
     if len(use.node.input) > index and use.node.input[index]:
         tensor = use.scope.constant(use.node.input[index])
-        return None if tensor is None else [int(v) for v in np.ravel(tensor.array())]
-    found = attributes(use.node).get(attribute)
-    return None if found is None else [int(v) for v in found]
+        if tensor is None or tensor.size > MOST_AXES or tensor.data_type not in _COUNTING:
+            return None
+        return [int(v) for v in np.ravel(tensor.array())]
+    return numbers(use.node, attribute)
 
 
 def _unit_axes(use: Use, view: View) -> Axes | None:
@@ -149,12 +161,12 @@ def _target(use: Use, view: View) -> list[int] | None:
     dims = [math.prod(view.stored[s] for s in a) for a in view.axes]
     total = math.prod(dims)
     if use.node.op_type == "Flatten":
-        axis = int(attributes(use.node).get("axis", 1))
+        axis = number(use.node, "axis", 1)
         return [math.prod(dims[:axis]), math.prod(dims[axis:])]
     target = _integers(use, 1, "shape")
     if target is None or target.count(-1) > 1:
         return None
-    if not attributes(use.node).get("allowzero", 0):
+    if not number(use.node, "allowzero", 0):
         if any(d == 0 and k >= len(dims) for k, d in enumerate(target)):
             return None
         target = [dims[k] if d == 0 else d for k, d in enumerate(target)]

@@ -7,8 +7,10 @@ edited file differs from the original in the edited tensors and in nothing else.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 Buffer = memoryview
 Address = tuple[tuple[str, int], ...]
@@ -20,8 +22,13 @@ DIMS, DATA_TYPE, FLOAT_DATA, RAW_DATA, DOUBLE_DATA = 1, 2, 4, 9, 10
 EXTERNAL_DATA, DATA_LOCATION = 13, 14
 DATA_FIELDS = frozenset({4, 5, 6, 7, 9, 10, 11})
 ATTRIBUTE_NAME, ATTRIBUTE_FLOATS = 1, 7
+ATTRIBUTE_INTS = 8
 FLOAT, DOUBLE = 1, 11
+MOST_NAME_BYTES = 4096
+MOST_LIST_BYTES = 1 << 26
+"""Bytes of numbers in lists of attributes; parsed, each of them takes up to eight times more."""
 
+_VALUE_FLOATS = b"value_floats"
 _CHILDREN: Mapping[str, Mapping[int, tuple[str, str, bool]]] = {
     "model": {7: ("graph", "graph", False), 25: ("function", "functions", True)},
     "graph": {
@@ -54,12 +61,22 @@ _NAMES: Mapping[str, frozenset[int]] = {
 """Kind of message -> fields that hold names, which must be UTF-8."""
 
 
+_RUNS: Mapping[int, re.Pattern[bytes]] = {
+    ATTRIBUTE_FLOATS << 3 | FIXED32: re.compile(rb"(?s:\x3d.{4}){1,4096}"),
+    ATTRIBUTE_INTS << 3 | VARINT: re.compile(rb"(?:\x40[\x80-\xff]{0,9}[\x00-\x7f]){1,4096}"),
+}
+"""Tag -> fields of that tag, one after another, as lists of numbers in attributes are stored."""
+
+
 class WireError(ValueError):
     """Bytes that are no protobuf message of the expected shape."""
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class LimitError(WireError):
+    """More of something than is allowed; the message says what is expected and what is there."""
+
+
+class Field(NamedTuple):
     """One field: its number, wire type and bytes (tag at `tag`, value at `start` ... `stop`)."""
 
     number: int
@@ -136,12 +153,19 @@ def length_field(number: int, body: Buffer | bytes) -> bytes:
     return b"".join((varint(number << 3 | LENGTH), varint(len(body)), body))
 
 
-def read_fields(buffer: Buffer, start: int, stop: int) -> Iterator[Field]:
-    """The fields of the message in `start` ... `stop`."""
+def read_fields(buffer: Buffer, start: int, stop: int, *, runs: bool = False) -> Iterator[Field]:
+    """The fields of the message in `start` ... `stop`.
+
+    With `runs`, up to 4096 numbers of a list of an attribute are one field that spans them all.
+    """
     position = start
     while position < stop:
         tag = position
         key = buffer[position]
+        if runs and key in _RUNS and (run := _RUNS[key].match(buffer, position, stop)):
+            position = run.end()
+            yield Field(key >> 3, key & 7, tag, tag + 1, position)
+            continue
         if key < 0x80:
             position += 1
         else:
@@ -162,12 +186,20 @@ def read_fields(buffer: Buffer, start: int, stop: int) -> Iterator[Field]:
         position = end
 
 
+def expect_name(name: str, size: int) -> None:
+    """Raise `LimitError` for a name of too many bytes."""
+    if size > MOST_NAME_BYTES:
+        raise LimitError(
+            f"names of at most {MOST_NAME_BYTES} bytes, got one of {size} ({name[:20]!a}...)"
+        )
+
+
 class _Locator:
     """Builds the tree of messages; counts what it meets against the limits."""
 
     def __init__(self, buffer: Buffer, limits: WireLimits) -> None:
         self.buffer, self.limits = buffer, limits
-        self.fields = self.nodes = self.tensors = 0
+        self.fields = self.nodes = self.tensors = self.list_bytes = 0
 
     def locate(self, message: Message, depth: int) -> Message | None:
         """`message` with its children, or None where there is no tensor inside."""
@@ -177,33 +209,60 @@ class _Locator:
         table = _CHILDREN.get(message.kind, {})
         names = _NAMES.get(message.kind, frozenset())
         counts: dict[str, int] = {}
-        for item in read_fields(self.buffer, message.start, message.stop):
-            self.fields += 1
+        floats = False
+        is_tensor, is_attribute = message.kind == "tensor", message.kind == "attribute"
+        for item in read_fields(self.buffer, message.start, message.stop, runs=is_attribute):
+            self._count_field()
             if item.number in names and item.wire == LENGTH:
                 self._expect_text(item)
             child = table.get(item.number)
             if child is not None and item.wire == LENGTH:
                 self._add_child(message, item, child, counts, depth)
-            elif message.kind in ("tensor", "attribute"):
+            elif is_tensor:
                 message.fields.append(item)
-        if message.kind == "attribute":
+            elif is_attribute:
+                floats = floats or self._named_floats(item)
+                self._count_list(item)
+        if floats:
             message.fields = self._constant_floats(message)
-        if self.fields > self.limits.fields:
-            raise WireError(f"more than {self.limits.fields} fields")
         return message if message.children or message.fields or not message.tag else None
+
+    def _count_field(self) -> None:
+        self.fields += 1
+        if self.fields > self.limits.fields:
+            raise LimitError(f"at most {self.limits.fields} fields, got more")
+
+    def _count_list(self, item: Field) -> None:
+        if item.number in (ATTRIBUTE_FLOATS, ATTRIBUTE_INTS):
+            self.list_bytes += item.stop - item.start
+            if self.list_bytes > MOST_LIST_BYTES:
+                raise LimitError(
+                    f"at most {MOST_LIST_BYTES} bytes of numbers in attributes, got more"
+                )
 
     def _expect_text(self, item: Field) -> None:
         try:
-            str(self.buffer[item.start : item.stop], "utf-8")
+            name = str(self.buffer[item.start : item.stop], "utf-8")
         except UnicodeDecodeError as error:
             raise WireError(f"a name that is no text at byte {item.start}") from error
+        expect_name(name, item.stop - item.start)
+
+    def _named_floats(self, item: Field) -> bool:
+        """Whether this field of an attribute names it "value_floats"."""
+        return (
+            item.number == ATTRIBUTE_NAME
+            and item.stop - item.start == len(_VALUE_FLOATS)
+            and self.buffer[item.start : item.stop] == _VALUE_FLOATS
+        )
 
     def _constant_floats(self, attribute: Message) -> list[Field]:
-        """The values of an attribute "value_floats"; nothing of any other attribute."""
-        names = [f for f in attribute.fields if f.number == ATTRIBUTE_NAME]
-        if not names or bytes(self.buffer[names[0].start : names[0].stop]) != b"value_floats":
-            return []
-        return [f for f in attribute.fields if f.number == ATTRIBUTE_FLOATS]
+        """The fields that hold the values of a list of floats."""
+        found = []
+        for item in read_fields(self.buffer, attribute.start, attribute.stop):
+            if item.number == ATTRIBUTE_FLOATS:
+                self._count_field()
+                found.append(item)
+        return found
 
     def _add_child(
         self,
@@ -229,11 +288,11 @@ class _Locator:
         self.nodes += kind == "node"
         self.tensors += kind == "tensor"
         if self.nodes > self.limits.nodes:
-            raise WireError(f"more than {self.limits.nodes} nodes")
+            raise LimitError(f"at most {self.limits.nodes} nodes, got more")
         if self.tensors > self.limits.tensors:
-            raise WireError(f"more than {self.limits.tensors} tensors")
+            raise LimitError(f"at most {self.limits.tensors} tensors, got more")
         if depth > self.limits.depth:
-            raise WireError(f"graphs nested more than {self.limits.depth} deep")
+            raise LimitError(f"graphs nested at most {self.limits.depth} deep, got deeper ones")
 
 
 def locate(buffer: Buffer, limits: WireLimits) -> Message:

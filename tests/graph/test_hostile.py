@@ -296,7 +296,10 @@ def test_depth(tmp_path: Path) -> None:
     path.write_bytes(_nested(20).SerializeToString())
     assert open_network(path).layers == ()
     path.write_bytes(_nested(25).SerializeToString())
-    assert "graphs nested more than 24 deep" in refusal(path)
+    assert refusal(path) == (
+        f"model: expected graphs nested at most 24 deep, got deeper ones at {str(path)!r}; "
+        "simplify or split the model, or do not use this file"
+    )
 
 
 def test_bottomless_bytes(tmp_path: Path) -> None:
@@ -317,9 +320,9 @@ def test_bottomless_bytes(tmp_path: Path) -> None:
     ("limits", "message"),
     [
         (Limits(file_bytes=10), "bytes, more than 10"),
-        (Limits(nodes=0), "more than 0 nodes"),
-        (Limits(tensors=0), "more than 0 tensors"),
-        (Limits(fields=3), "more than 3 fields"),
+        (Limits(nodes=0), "expected at most 0 nodes, got more"),
+        (Limits(tensors=0), "expected at most 0 tensors, got more"),
+        (Limits(fields=3), "expected at most 3 fields, got more"),
         (Limits(elements=3), "expected at most 3 elements, got shape [4, 5]"),
     ],
 )

@@ -49,9 +49,9 @@ _NOTES = (
     (
         "Robustness, survival and usability",
         "A watermark survives a setting where at least 95 % of the M × D watermarks are detected "
-        "and all were tested. Settings whose network is ruined are counted apart. "
+        "and all were tested. Settings whose network is no longer usable are counted apart. "
         "A network is usable where its headline quality fell by at most 5 points; a Modification "
-        "that ruins the network defeats nobody.",
+        "that leaves no usable network defeats nobody.",
     ),
     (
         "Parameter of a Modification",

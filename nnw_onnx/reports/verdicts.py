@@ -101,7 +101,7 @@ def _why_not(group: GroupImperceptibility) -> str:
 
 
 def robustness_verdict(group: GroupRobustness, complete: Completeness) -> Verdict:
-    """What the watermark survives: settings that ruin the network are counted apart."""
+    """What the watermark survives: settings that leave no usable network are counted apart."""
     settings = [(s, p) for s in group.sweeps for p in s.points]
     inside = [(s, p) for s, p in settings if not p.outside_standard_range]
     outside = [(s, p) for s, p in settings if p.outside_standard_range]
@@ -212,9 +212,9 @@ def _how_well(kept: Sequence[RobustnessPoint]) -> str:
 def _among_ruined(places: Sequence[_Place], group: GroupRobustness, where: str) -> str:
     kept = sum(p.survived is True for _, p in places)
     lost = [(s, p) for s, p in places if not p.survived]
-    text = f"At {len(places)} more the network is ruined too"
+    text = f"At {len(places)} more the network is no longer usable"
     if where:
-        text = f"{where} the network is ruined at {words.plural(len(places), 'setting')}"
+        text = f"{where} the network is no longer usable at {words.plural(len(places), 'setting')}"
     text += f"; there it is still found at {kept or 'none'}"
     return f"{text}; {_FEWER} {_weakest(lost, group)}." if lost else f"{text}."
 

@@ -250,6 +250,14 @@ def summaries() -> dict[str, str]:
     }
 
 
+def configuration_schema() -> dict[str, Any]:
+    """JSON Schema of an evaluation, which ships as `evaluations/evaluation.schema.json`."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Evaluation.model_json_schema(),
+    }
+
+
 def find_evaluation(name: str | Path) -> Path:
     """A shipped evaluation by name, or the file of this path."""
     known = shipped()

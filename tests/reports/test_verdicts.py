@@ -96,15 +96,18 @@ def test_robustness_in_words(report):
     assert found.startswith(
         "block-spread, 64 bits: the Payload is read without error from all 6 unmodified"
     )
-    # Of 8 settings in the range one is not fully measured and two ruin the network.
+    # Of 8 settings in the range one is not fully measured and two leave no usable network.
     assert (
         "In the standard's range it survives 5 of 5 settings that leave the network usable "
-        "(6 of 6 watermarks detected at each). At 2 more the network is ruined too; there it is "
-        "still found at none; fewer than 95 % of the watermarks are detected at L1 pruning 99.99 % "
+        "(6 of 6 watermarks detected at each). At 2 more the network is no longer usable; there it "
+        "is still found at none; fewer than 95 % of the watermarks are detected at "
+        "L1 pruning 99.99 % "
         "(carrier layer: 0 of 6 detected, top-1 accuracy 5" in found
     )
     assert "Quantizing 2 bits (all layers: 1 of 6 detected, top-1 accuracy 5" in found
-    assert "Beyond the range the network is ruined at 1 setting; there it is still" in found
+    assert (
+        "Beyond the range the network is no longer usable at 1 setting; there it is still" in found
+    )
     assert "1 setting is not fully measured." in found
     assert found.endswith(
         "No false alarm on 3 unwatermarked networks (unmodified and at 9 settings)."
@@ -142,7 +145,7 @@ def test_lost_while_usable_is_a_caution(reported):
         "it survives 6 of 8 settings that leave the network usable (6 of 6 watermarks detected at "
         "each). Fewer than 95 % of the watermarks are detected at L1 pruning 99.99 %" in found.text
     )
-    assert "ruined" not in found.text
+    assert "no longer usable" not in found.text
     assert found.tone == "caution"
 
 

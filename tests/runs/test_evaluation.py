@@ -1,6 +1,9 @@
+import json
 import os
+import tomllib
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from nnw_onnx.errors import ConfigurationError
@@ -126,6 +129,16 @@ def test_reference_is_the_demonstration_of_the_reference_software(tmp_path):
     assert made.dataset.spec.options["path"] == str(tmp_path)
     assert [m.name for m in made.methods] == ["uchida"]
     assert [(m.name, m.intensities) for m in made.modifications] == [("quantizing", (16, 8, 4))]
+
+
+def test_the_shipped_schema_is_that_of_the_configuration():
+    path = Path(ev.__file__).parents[1] / "evaluations" / "evaluation.schema.json"
+    schema = json.loads(path.read_text())
+    assert schema == json.loads(json.dumps(ev.configuration_schema()))
+    for shipped in ev.shipped().values():
+        jsonschema.validate(tomllib.loads(shipped.read_text()), schema)
+    with pytest.raises(jsonschema.ValidationError, match="sesion"):
+        jsonschema.validate({**tomllib.loads(shipped.read_text()), "sesion": {}}, schema)
 
 
 def test_network_paths_expand_wildcards_in_order(tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nnw_onnx import plugins
 from nnw_onnx.errors import NnwError, RunError
@@ -22,7 +23,7 @@ from nnw_onnx.records import CostRecord, InjectionRecord
 from nnw_onnx.runs.keys import load_key
 from nnw_onnx.runs.seeds import identity
 from nnw_onnx.runs.store import Store
-from nnw_onnx.runs.work import Context, inputs_of
+from nnw_onnx.runs.work import Context, input_shape
 from nnw_onnx.vocabulary import Key, Payload, Spec
 
 Operation = Literal["injection", "detection", "decoding", "inference"]
@@ -31,7 +32,12 @@ OPERATIONS: tuple[Operation, ...] = ("injection", "detection", "decoding", "infe
 
 @dataclass(frozen=True)
 class CostTask:
-    """One operation to be measured on one watermarked network."""
+    """One operation to be measured on one watermarked network.
+
+    Attributes:
+        samples: one batch of the data set before preprocessing, for inference; it comes with the
+            task, so that a measuring process need not read the data set.
+    """
 
     identity: str
     operation: Operation
@@ -41,7 +47,7 @@ class CostTask:
     payload_index: int
     repetitions: int
     warmups: int
-    batch: int
+    samples: NDArray[Any]
 
 
 def plan_costs(
@@ -49,7 +55,7 @@ def plan_costs(
     cells: int | None,
     repetitions: int,
     warmups: int,
-    batch: int,
+    samples: NDArray[Any],
 ) -> list[CostTask]:
     """Tasks for the first `cells` watermarked networks of each group (None: all of them).
 
@@ -69,7 +75,7 @@ def plan_costs(
                     payload_index=mark.payload_index,
                     repetitions=repetitions,
                     warmups=warmups,
-                    batch=batch,
+                    samples=samples,
                 )
                 for operation in OPERATIONS
             ]
@@ -127,7 +133,7 @@ def _operation(context: Context, task: CostTask) -> Callable[[], Any]:
 def _inference(context: Context, task: CostTask) -> dict[str, Any]:
     original = open_network(context.networks[task.network])
     marked = original.with_weights(Store(context.folder).load_weights(task.injection))
-    inputs = inputs_of(context, original, task.batch)
+    inputs = context.preprocessing.apply(task.samples, input_shape(original))
     batch = len(inputs)
 
     def loader(network: OnnxNetwork) -> Callable[[], Callable[[], Any]]:

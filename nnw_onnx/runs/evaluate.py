@@ -48,6 +48,7 @@ class Prepared:
     networks: tuple[OnnxNetwork, ...]
     plan: Plan
     context: work.Context
+    samples: Samples
 
 
 def prepare(evaluation: Evaluation, folder: Path) -> Prepared:
@@ -81,7 +82,7 @@ def prepare(evaluation: Evaluation, folder: Path) -> Prepared:
     run_isolated(check_providers, session.providers, timeout=session.timeout).unwrap()
     context = _context(evaluation, folder, paths, networks, samples)
     made = _plan(evaluation, networks, samples)
-    return Prepared(evaluation, networks, made, context)
+    return Prepared(evaluation, networks, made, context, samples)
 
 
 def default_folder(evaluation: Evaluation) -> Path:
@@ -190,7 +191,8 @@ def _costs(
 ) -> None:
     """One at a time, each in a fresh process, whatever the engine of the other stages."""
     table = prepared.evaluation.cost
-    tasks = cost.plan_costs(injections, table.cells, table.repetitions, table.warmups, table.batch)
+    batch = prepared.samples.inputs[: table.batch]
+    tasks = cost.plan_costs(injections, table.cells, table.repetitions, table.warmups, batch)
 
     def failed(task: cost.CostTask, reason: str) -> CostRecord:
         return CostRecord(

@@ -195,7 +195,7 @@ def _quality(context: Context, network: OnnxNetwork) -> Quality:
 
 def _portions(context: Context, network: OnnxNetwork) -> Iterator[NDArray[np.float32]]:
     """The data set as inputs of a network: at once where that is small, else in portions."""
-    samples, shape = _samples(context), _input_shape(network)
+    samples, shape = _samples(context), input_shape(network)
     first = context.preprocessing.apply(samples.inputs[:1], shape)
     if first.nbytes * len(samples) <= CACHED_BYTES:
         yield _inputs(context, shape)
@@ -258,12 +258,8 @@ def _inputs(context: Context, shape: tuple[int | str | None, ...]) -> NDArray[np
     return context.preprocessing.apply(_samples(context).inputs, shape)
 
 
-def inputs_of(context: Context, network: OnnxNetwork, count: int) -> NDArray[np.float32]:
-    """The first samples of the data set as inputs of a network, samples first."""
-    return context.preprocessing.apply(_samples(context).inputs[:count], _input_shape(network))
-
-
-def _input_shape(network: OnnxNetwork) -> tuple[int | str | None, ...]:
+def input_shape(network: OnnxNetwork) -> tuple[int | str | None, ...]:
+    """Shape of the network's first input as the graph gives it."""
     return tuple(network.inputs[0].shape) if network.inputs else ()
 
 

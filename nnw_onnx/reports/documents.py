@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.errors import ConfigurationError, RunError
 from nnw_onnx.plugins import closest
 from nnw_onnx.reports import tables
 from nnw_onnx.reports.model import Report
@@ -43,10 +43,19 @@ def write_documents(report: Report, folder: Path) -> tuple[Path, ...]:
 
     Returns:
         The files, report.html first.
+
+    Raises:
+        RunError: figures or tables is a link, so files would be written elsewhere.
     """
     from nnw_onnx.reports.html import html
     from nnw_onnx.reports.plots import figures
 
+    for name in ("figures", "tables"):
+        if (folder / name).is_symlink():
+            raise RunError(
+                f"{folder / name}: expected a folder of the run, got a link to another place; "
+                "remove it"
+            )
     drawn = figures(report)
     contents = {"report.html": html(report, drawn), "report.json": render(report, "json")}
     contents |= {f"figures/{figure.name}.svg": figure.svg for figure in drawn}

@@ -132,7 +132,6 @@ class InjectionRecord(RecordModel):
     change: Number | None = None
     changed_weights: Count | None = None
     commitment: str | None = None
-    code_rate: Number | None = None
 
 
 class DecodingRecord(RecordModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge, Le, MultipleOf
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nnw_onnx.arrays import quantizing
 from nnw_onnx.arrays.casting import cast_like
+from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import Parameter, Weights
 
@@ -31,11 +32,30 @@ class Quantizing:
     intensity: Annotated[float, Ge(1), Le(32), MultipleOf(1)] = option(
         help="B: number of bits a weight, 1 to 32"
     )
+    scheme: Literal["min-max", "symmetric", "asymmetric"] = option(
+        "min-max", help="levels: those of the standard, or as integer runtimes store (2 to 16 bits)"
+    )
+    per_filter: bool = option(
+        False, help="symmetric and asymmetric: one scale for each filter instead of each layer"
+    )
 
     def modify_weights(self, weights: Weights, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-        """Every layer quantised by itself; nothing is random."""
-        bits = int(self.intensity)
-        return {
-            name: cast_like(quantizing.min_max(layer, bits), layer)
-            for name, layer in weights.items()
-        }
+        """Every layer quantised by itself; nothing is random.
+
+        Raises:
+            ConfigurationError: bits or an option that the scheme does not have.
+        """
+        bits, runtime = int(self.intensity), self.scheme != "min-max"
+        if (runtime and not 2 <= bits <= 16) or (self.per_filter and not runtime):
+            raise ConfigurationError(
+                "quantizing: expected 2 to 16 bits for symmetric and asymmetric, and per_filter "
+                f"with one of them only; got {bits} bits, scheme {self.scheme}, per_filter "
+                f"{self.per_filter}; correct the options"
+            )
+        return {name: cast_like(self._rounded(w, bits), w) for name, w in weights.items()}
+
+    def _rounded(self, weights: NDArray[Any], bits: int) -> NDArray[np.float64]:
+        if self.scheme == "min-max":
+            return quantizing.min_max(weights, bits)
+        symmetric, axis = self.scheme == "symmetric", 0 if self.per_filter else None
+        return quantizing.fake_quantize(weights, bits, symmetric=symmetric, axis=axis)

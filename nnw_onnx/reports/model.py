@@ -58,8 +58,6 @@ class InjectionSummary(ResultModel):
     """Different carrier layers that occur."""
     notes: tuple[str, ...]
     """Different notes on how carrier and strength were chosen."""
-    code_rate: float | None
-    """Payload bits / embedded bits, where all injections agree."""
     commitments: tuple[str, ...]
     """Hashes that bind key, carriers and unmarked network, by network and payload."""
     failures: tuple[Failure, ...]

@@ -139,7 +139,6 @@ def _injections(
         key=lambda i: (i.network, i.payload_index),
     )
     done = [i for i in own if i.status == "done"]
-    rates = {i.code_rate for i in done}
     return InjectionSummary(
         group=group.index,
         label=group.label,
@@ -147,7 +146,6 @@ def _injections(
         done=len(done),
         layers=tuple(dict.fromkeys(name for i in done for name in i.layers)),
         notes=tuple(dict.fromkeys(note for i in done for note in i.notes)),
-        code_rate=rates.pop() if len(rates) == 1 else None,
         commitments=tuple(i.commitment for i in done if i.commitment),
         failures=failures([(i.status, i.reason) for i in own]),
     )

@@ -88,7 +88,6 @@ def inject(context: Context, task: InjectionTask) -> InjectionRecord:
         change=relative_change(old, new),
         changed_weights=sum(int(np.count_nonzero(old[n] != new[n])) for n in new),
         commitment=key.commitment,
-        code_rate=1.0,
     )
 
 

@@ -93,7 +93,6 @@ def make_run(
             change=0.02 + 0.01 * g.index + 0.001 * m,
             changed_weights=4608 + m,
             commitment=f"{g.index}{m}{d}" * 21 + "0",
-            code_rate=1.0,
         )
         for g in groups
         for m in range(networks)

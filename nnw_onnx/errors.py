@@ -36,6 +36,10 @@ class InferenceError(NnwError):
     """A model that the runtime refuses, or that fails, crashes or hangs while it runs."""
 
 
+class TrainingError(NnwError):
+    """A network that cannot be trained, or a training that fails."""
+
+
 class RunError(NnwError):
     """A run folder that is missing, belongs to another evaluation or cannot be resumed."""
 

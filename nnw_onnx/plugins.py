@@ -2,8 +2,9 @@
 
 A plug-in is a frozen dataclass with the class variables `name` and `summary`; its fields are its
 options. Built-in plug-ins are files in a folder of this package; others come through the entry
-points `nnw_onnx.methods`, `nnw_onnx.modifications`, `nnw_onnx.datasets`, `nnw_onnx.tasks` and
-`nnw_onnx.engines`, whose entry name is the plug-in's name.
+points `nnw_onnx.methods`, `nnw_onnx.modifications`, `nnw_onnx.datasets`, `nnw_onnx.tasks`,
+`nnw_onnx.engines` and `nnw_onnx.trainers`, whose entry name is the plug-in's name. The core has no
+trainer of its own: they are in the adapters to the training frameworks.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from typing import Any
 from nnw_onnx.errors import ConfigurationError, PluginError
 from nnw_onnx.vocabulary import Spec
 
-FOLDERS = {
+FOLDERS: dict[str, str | None] = {
     "methods": "nnw_onnx.methods",
     "modifications": "nnw_onnx.modifications",
     "datasets": "nnw_onnx.datasets",
     "tasks": "nnw_onnx.tasks",
     "engines": "nnw_onnx.runs.engines",
+    "trainers": None,
 }
 
 
@@ -144,9 +146,12 @@ def options(plugin: type[Any]) -> list[Option]:
 
 def _built_in(group: str) -> dict[str, str]:
     """Name -> module of the plug-ins in the package's own folder; nothing is imported but it."""
-    folder = importlib.import_module(FOLDERS[group])
+    package = FOLDERS[group]
+    if package is None:
+        return {}
+    folder = importlib.import_module(package)
     modules = [m.name for m in pkgutil.iter_modules(folder.__path__)]
-    return {m.replace("_", "-"): f"{FOLDERS[group]}.{m}" for m in modules if not m.startswith("_")}
+    return {m.replace("_", "-"): f"{package}.{m}" for m in modules if not m.startswith("_")}
 
 
 def _third_party(group: str) -> dict[str, EntryPoint]:

@@ -70,13 +70,27 @@ class NetworkRecord(RecordModel):
     parameters: Count
 
 
+Workflow = Literal["NNW-NTI", "NNW-WTI", "NNW-NIR", "NNW-WIR"]
+"""The AI Workflows of MPAI-NNT: No / With Training Imperceptibility, No / With Inference
+Robustness."""
+
+
 class Group(RecordModel):
-    """One technology under test: a method with its options and a payload size."""
+    """One technology under test: a method with its options and a payload size.
+
+    Attributes:
+        imperceptibility: the workflow that measures it: with training where it is put in by one.
+        robustness: likewise: with inference where the Payload is read from what the network says.
+        training: the recipe that puts it in, and where that starts; None without training.
+    """
 
     index: Count
     method: PluginSpec
     payload_size: Annotated[int, Field(ge=1, le=1 << 20)]
     label: Words
+    imperceptibility: Literal["NNW-NTI", "NNW-WTI"] = "NNW-NTI"
+    robustness: Literal["NNW-NIR", "NNW-WIR"] = "NNW-NIR"
+    training: dict[str, Any] | None = None
 
 
 class Plan(RecordModel):
@@ -107,6 +121,41 @@ class Plan(RecordModel):
     repetitions: Annotated[int, Field(ge=1, le=1000)]
     dataset: DatasetFacts
     session: dict[str, Any]
+    workflows: tuple[Workflow, ...] = ("NNW-NTI", "NNW-WTI", "NNW-NIR", "NNW-WIR")
+
+
+class EpochRecord(RecordModel):
+    """One epoch of a training that put a watermark in; see `vocabulary.Epoch`."""
+
+    number: Count
+    loss: Number
+    penalty: Number | None = None
+    quality: Share
+    symbol_error_rate: Share | None = None
+
+
+class TrainingRecord(RecordModel):
+    """A training that put a watermark in, or that of its unwatermarked twin.
+
+    Attributes:
+        epochs: what each epoch came to.
+        batches: steps taken in all.
+        epochs_to_inject: the epoch from whose end on every Symbol is read rightly; None where the
+            watermark is not in at the end, or for a twin.
+        device: "cpu" or the name of the accelerator.
+    """
+
+    epochs: tuple[EpochRecord, ...]
+    batches: Count
+    epochs_to_inject: Count | None = None
+    device: Words = "cpu"
+
+
+class NewMark(RecordModel):
+    """A further watermark of an overwriting, read from the network at the end of it."""
+
+    symbols: Annotated[int, Field(ge=1, le=1 << 20)]
+    errors: Count
 
 
 class InjectionRecord(RecordModel):
@@ -119,6 +168,11 @@ class InjectionRecord(RecordModel):
         change: RMS change of the carrier / its population standard deviation before.
         changed_weights: number of weights that differ.
         commitment: hash that binds key, carriers and unmarked model.
+        twin: whether this is the network of the same training without a watermark, against which
+            a watermark put in by training is compared; it has no carrier and no key, and serves
+            every Payload of its network and group (its own `payload_index` means nothing).
+        errors: Symbols read wrongly right after injection (0 without training, or none is done).
+        training: how it was put in by training.
     """
 
     identity: Identity
@@ -132,6 +186,9 @@ class InjectionRecord(RecordModel):
     change: Number | None = None
     changed_weights: Count | None = None
     commitment: str | None = None
+    twin: bool = False
+    errors: Count | None = None
+    training: TrainingRecord | None = None
 
 
 class DecodingRecord(RecordModel):
@@ -186,7 +243,11 @@ class TrialRecord(RecordModel):
         correct: base64 of np.packbits of the right answers (only where nothing was modified).
         change: RMS change over the modified layers / their pooled standard deviation.
         decodings: for a watermarked network one entry, its own key; for an unwatermarked one an
-            entry for each key of the network whose carrier fits `aim`.
+            entry for each key of the network whose carrier fits `aim`; for a twin none.
+        new_marks: of an overwriting, the further watermarks, in the order of injection.
+        facts: what a Modification that trains says of itself.
+        quality_of: name of the data set that `quality` was measured on, where it is not the
+            evaluation's own (after a transfer).
     """
 
     identity: Identity
@@ -205,6 +266,9 @@ class TrialRecord(RecordModel):
     correct: str | None = None
     change: Number | None = None
     decodings: tuple[DecodingRecord, ...] = ()
+    new_marks: tuple[NewMark, ...] = ()
+    facts: dict[str, Number | Words] = {}
+    quality_of: Words | None = None
 
 
 class CostRecord(RecordModel):
@@ -214,14 +278,17 @@ class CostRecord(RecordModel):
         operation: "injection", "detection", "decoding" or "inference".
         group: technology under test (for inference too: whose watermarked network).
         seconds: median wall time of the operation over `repetitions` (inference: of the
-            watermarked network).
+            watermarked network; injection by training: of one batch, so that it is the time of an
+            epoch divided by its batches).
         minimum: the fastest repetition.
         repetitions: how many were timed, after the warm-up.
         peak_bytes: peak resident memory above the loaded baseline, in a fresh process.
         baseline_bytes: resident memory of that process before the operation.
-        baseline_seconds: inference only: median of the unwatermarked network, interleaved.
-        ratio: inference only: watermarked / unwatermarked, median of the paired rounds.
-        batch: inference only: samples per run.
+        baseline_seconds: inference and training only: median without the watermark, interleaved.
+        ratio: inference and training only: with / without watermark, median of the paired rounds.
+        batch: inference and training only: samples per run or per batch.
+        device: "cpu" or the name of the accelerator.
+        device_peak_bytes: largest memory on the accelerator; None on a CPU.
     """
 
     identity: Identity
@@ -239,6 +306,8 @@ class CostRecord(RecordModel):
     baseline_seconds: Number | None = None
     ratio: Number | None = None
     batch: Count | None = None
+    device: Words = "cpu"
+    device_peak_bytes: Count | None = None
 
 
 class Environment(RecordModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -61,7 +61,7 @@ def list_layers(file: ModelFile) -> tuple[ListedLayer, ...]:
         unique = f"{scope.label}/{name}" if repeated[name] > 1 and scope.label else name
         unique = _not_taken(unique, taken, twins)
         taken.add(unique)
-        listed.append(_listed(unique, tensor, scope, sinks))
+        listed.append(_listed(unique, tensor, scope, sinks, scopes.positions))
     return tuple(listed)
 
 
@@ -171,7 +171,13 @@ class _Walker:
                 yield _Value(outside, node.output[index], value.view, rest)
 
 
-def _listed(name: str, tensor: StoredTensor, scope: Scope, sinks: list[Sink]) -> ListedLayer:
+def _listed(
+    name: str,
+    tensor: StoredTensor,
+    scope: Scope,
+    sinks: list[Sink],
+    positions: Mapping[int, int],
+) -> ListedLayer:
     main = min(sinks, key=lambda s: _RANK[s.role.kind])
     how = main.dequantization or next((s.dequantization for s in sinks if s.dequantization), None)
     axes = canonical_axes(main.role, main.view)
@@ -191,6 +197,7 @@ def _listed(name: str, tensor: StoredTensor, scope: Scope, sinks: list[Sink]) ->
         consumers=tuple(roles.describe(s.use.node, s.use.index) for s in sinks),
         storage=_storage(tensor, scope, how),
         quantization=how.kind if how is not None else (tensor.dtype if tensor.packed else None),
+        position=positions[id(main.use.node)],
     )
     return ListedLayer(layer, tensor, how)
 

@@ -100,6 +100,15 @@ class OnnxNetwork:
         )
 
     @cached_property
+    def addresses(self) -> Mapping[str, Address]:
+        """Layer name -> the path of fields and indices to its tensor in the model's message.
+
+        It ends in ("initializer", k) or, for the value of a Constant, in the attribute; it holds
+        for the message in `runnable()` too.
+        """
+        return {name: entry.tensor.address for name, entry in self._listed.items()}
+
+    @cached_property
     def inputs(self) -> tuple[TensorInfo, ...]:
         """Inputs that must be fed: those of the graph that have no initializer."""
         return description.inputs(self._file)

@@ -81,6 +81,8 @@ class Scopes:
     all: tuple[Scope, ...]
     functions: dict[FunctionName, Scope]
     calls: dict[FunctionName, list[tuple[Any, Scope]]]
+    positions: Mapping[int, int]
+    """Identity of a node -> its place among those of its graph."""
 
     @cached_property
     def callers(self) -> dict[int, list[tuple[Any, Scope]]]:
@@ -124,7 +126,7 @@ def build_scopes(file: ModelFile) -> Scopes:
     for index, function in enumerate(file.proto.functions):
         builder.function(function, (("functions", index),))
     builder.connect()
-    return Scopes(tuple(builder.scopes), builder.functions, builder.calls)
+    return Scopes(tuple(builder.scopes), builder.functions, builder.calls, builder.positions)
 
 
 class _Builder:
@@ -134,6 +136,7 @@ class _Builder:
         self.functions: dict[FunctionName, Scope] = {}
         self.calls: dict[FunctionName, list[tuple[Any, Scope]]] = {}
         self.nodes: list[tuple[Any, Scope]] = []
+        self.positions: dict[int, int] = {}
 
     def graph(self, graph: Any, address: Address, scope: Scope) -> None:
         """Enter a graph and everything inside it."""
@@ -175,6 +178,7 @@ class _Builder:
                 self._define(scope, output, scope.producers, "result")
                 scope.producers[output] = node
             self.nodes.append((node, scope))
+            self.positions[id(node)] = index
             self._inside(node, (*address, ("node", index)), scope)
 
     def _inside(self, node: Any, address: Address, scope: Scope) -> None:

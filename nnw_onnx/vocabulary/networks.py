@@ -33,6 +33,8 @@ class Layer:
         storage: "initializer", "constant", "subgraph", "function" or "quantized".
         quantization: how integer weights are stored ("DequantizeLinear", "QLinearConv",
             "MatMulNBits", ...), or None. Quantized weights can be read but not replaced.
+        position: place of the consuming node among those of its graph: layers are computed in the
+            order of their positions.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Layer:
     consumers: tuple[str, ...] = ()
     storage: str = "initializer"
     quantization: str | None = None
+    position: int = 0
 
     @property
     def size(self) -> int:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from numpy.typing import NDArray
+
 from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.vocabulary.networks import Network
 from nnw_onnx.vocabulary.payloads import Payload
@@ -28,6 +30,7 @@ class Key:
             the payload where the key carries it (hex).
         payload: the injected payload, where the owner chose to keep it with the key.
         notes: plain words on how the carrier was chosen; not secret.
+        arrays: what a key holds beside its secret, such as trigger inputs; as secret as that.
     """
 
     method: str
@@ -39,6 +42,7 @@ class Key:
     commitment: str = ""
     payload: Payload | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.secret) != SECRET_BYTES:

@@ -30,7 +30,8 @@ BATCH = 500
 # Of |torch - onnxruntime|, relative to the largest logit: some tens of float32 roundings.
 MAX_DIFFERENCE = 1e-5
 # Packages whose version decides the bytes of the result.
-PACKAGES = ("torch", "onnx", "onnxruntime", "numpy")
+PACKAGES = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "numpy")
+"""Those of them that are installed are recorded."""
 
 
 class ExportError(Exception):
@@ -160,7 +161,8 @@ def finish(
 
 def write_record(out: Path, record: Mapping[str, object]) -> None:
     """Write the record of a training beside the model, as `<model>.training.json`."""
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    installed = {d.name for d in importlib.metadata.distributions()}
+    versions = {n: importlib.metadata.version(n) for n in PACKAGES if n in installed}
     text = json.dumps({**record, "versions": versions}, indent=2) + "\n"
     write_atomically(out.with_suffix(".training.json"), text.encode())
 

@@ -166,6 +166,8 @@ class Job:
         mark: watermark to put in, or None.
         trainable: names of the layers that learn, or None for all.
         targets: class probabilities (n, classes) to learn instead of `data.labels`, or None.
+        temperature: with `targets`, the scores are divided by it before the softmax, and the loss
+            is multiplied by its square (Hinton et al. 2015).
         output: index of the output that holds the scores.
     """
 
@@ -175,6 +177,7 @@ class Job:
     mark: Mark | None = None
     trainable: tuple[str, ...] | None = None
     targets: NDArray[np.float32] | None = None
+    temperature: float = 1.0
     output: int = 0
 
 
@@ -236,6 +239,10 @@ class Trainer(Protocol):
 
     name: ClassVar[str]
     summary: ClassVar[str]
+
+    def check(self) -> None:
+        """Raise `TrainingError` where it cannot work: no framework, or not the device asked for."""
+        ...
 
     def train(
         self,

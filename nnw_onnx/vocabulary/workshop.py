@@ -66,10 +66,11 @@ class Workshop(Protocol):
         """Name and training samples of the data set of a transfer."""
         ...
 
-    def new_mark(self, network: Any, index: int, method: str | None) -> tuple[Mark, bool]:
-        """A further watermark with fresh key and random Payload, and whether training puts it in.
+    def new_mark(self, network: Any, index: int, method: str | None) -> tuple[Mark, Recipe | None]:
+        """A further watermark with fresh key and random Payload, and the training that puts it in.
 
-        By the method that was used, with its options, or by another one of the same Payload size.
+        By the method that was used, with its options and recipe, or by another one of the same
+        Payload size; None where it needs no training.
         """
         ...
 

@@ -19,7 +19,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from nnw_onnx.errors import ConfigurationError, PluginError
-from nnw_onnx.vocabulary import Spec
+from nnw_onnx.vocabulary import Key, Spec
 
 FOLDERS: dict[str, str | None] = {
     "methods": "nnw_onnx.methods",
@@ -121,6 +121,20 @@ def create(group: str, spec: Spec) -> Any:
             f"{spec.name}: option {where}: {first['msg']}; got {first['input']!r}; "
             f"see 'nnw list {group}'"
         ) from error
+
+
+def method_of(key: Key) -> Any:
+    """The method of a key, with the options that its key keeps.
+
+    What a key keeps beside options of the method, such as the number of classes that its triggers
+    are for, is the method's own affair.
+
+    Raises:
+        PluginError: no such method.
+        ConfigurationError: an option that is out of range.
+    """
+    known = {f.name for f in dataclasses.fields(load("methods", key.method)) if f.init}
+    return create("methods", Spec(key.method, {k: v for k, v in key.options.items() if k in known}))
 
 
 def spec_of(plugin: Any) -> Spec:

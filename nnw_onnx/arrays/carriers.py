@@ -17,7 +17,7 @@ from nnw_onnx.errors import (
     ModelFileError,
 )
 from nnw_onnx.plugins import closest
-from nnw_onnx.vocabulary import Key, Layer, Network
+from nnw_onnx.vocabulary import Key, Layer, Network, Weights
 
 _SPARSE = 0.1
 
@@ -141,10 +141,7 @@ def find(network: Network, key: Key, method: str) -> Carrier:
         CarrierNotFoundError: no such layer, or several of that shape.
         ModelFileError: weights that are not finite.
     """
-    if key.method != method or not key.layers:
-        raise ConfigurationError(
-            f"key: expected a key of method {method!r}, got one of {key.method!r}; use that method"
-        )
+    _check_method(key, method)
     layer, notes = _locate(network, key.layers[0], key.shapes[0])
     if key.payload_size > layer.size:
         raise ConfigurationError(
@@ -158,6 +155,31 @@ def find(network: Network, key: Key, method: str) -> Carrier:
             "that is not damaged"
         )
     return Carrier(layer, values, notes)
+
+
+def trained(weights: Weights, key: Key, method: str) -> NDArray[Any]:
+    """The weights of the carrier of a key, while a network is being trained.
+
+    Raises:
+        ConfigurationError: the key is of another method.
+        CarrierNotFoundError: `weights` lacks that layer, or has another shape for it.
+    """
+    _check_method(key, method)
+    name, shape = key.layers[0], key.shapes[0]
+    if name not in weights or weights[name].shape != shape:
+        got = f"one of shape {weights[name].shape}" if name in weights else "none of this name"
+        raise CarrierNotFoundError(
+            f"carrier: expected layer {name} of shape {shape} in the training, got {got}; make "
+            "the key for the network that is trained"
+        )
+    return weights[name]
+
+
+def _check_method(key: Key, method: str) -> None:
+    if key.method != method or not key.layers:
+        raise ConfigurationError(
+            f"key: expected a key of method {method!r}, got one of {key.method!r}; use that method"
+        )
 
 
 def _locate(network: Network, name: str, shape: tuple[int, ...]) -> tuple[Layer, tuple[str, ...]]:

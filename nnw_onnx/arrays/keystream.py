@@ -50,6 +50,33 @@ def uint64(secret: bytes, label: str, n: int) -> NDArray[np.uint64]:
     return stream(secret, label, 8 * n).view("<u8").astype(np.uint64, copy=False)
 
 
+def uniform(secret: bytes, label: str, n: int) -> NDArray[np.float64]:
+    """Independent uniform numbers (n,), multiples of 2^-53 in [0, 1)."""
+    return (uint64(secret, label, n) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def integers(secret: bytes, label: str, n: int, limit: int) -> NDArray[np.int64]:
+    """Independent integers (n,), exactly uniform on 0 ... limit - 1 (at most 2^63).
+
+    Numbers of 64 bits from the largest multiple of `limit` on are passed over.
+
+    Raises:
+        ConfigurationError: `limit` is out of its range.
+    """
+    if not 1 <= limit <= 1 << 63:
+        raise ConfigurationError(
+            f"integers: expected a limit from 1 to 2^63, got {limit}; correct it"
+        )
+    highest = np.uint64((1 << 64) - (1 << 64) % limit - 1)
+    asked = n
+    while True:
+        numbers = uint64(secret, label, asked)
+        kept = numbers[numbers <= highest]
+        if len(kept) >= n:
+            return (kept[:n] % np.uint64(limit)).astype(np.int64)
+        asked = 2 * asked + 1
+
+
 def bits(secret: bytes, label: str, n: int) -> NDArray[np.uint8]:
     """Independent fair bits (n,), 0 or 1, most significant bit of each byte first."""
     return np.unpackbits(stream(secret, label, -(-n // 8)), count=n)

@@ -19,7 +19,7 @@ _TOLERANCE = 1e-6
 
 def filter_mean(weights: NDArray[Any]) -> NDArray[np.float64]:
     """Mean (M,) over the filters of weights (L, *M axes), flattened."""
-    mean: NDArray[np.float64] = np.asarray(weights, np.float64).mean(axis=0)
+    mean: NDArray[np.float64] = np.mean(weights, axis=0, dtype=np.float64)
     return mean.reshape(-1)
 
 

@@ -1,22 +1,24 @@
-"""Uchida's watermark without training: the least change of a layer that carries the bits.
+"""Uchida's watermark: put in by a term of the loss, or by the least change of a layer.
 
 Uchida, Nagai, Sakazawa, Satoh, "Embedding Watermarks into Deep Neural Networks", ICMR 2017 (the
-"Regularisation Term Watermarking" of MPAI-NNW); the closed form replaces the training.
+"Regularisation Term Watermarking" of MPAI-NNW). Where nothing is trained, a closed form of the
+least change replaces the training; both are decoded alike.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Gt, Le
 from numpy.typing import NDArray
 
-from nnw_onnx.arrays import carriers, injections, keystream, projection, symbols
+from nnw_onnx.arrays import carriers, injections, keystream, penalties, projection, symbols
 from nnw_onnx.methods import _filters
 from nnw_onnx.plugins import option
-from nnw_onnx.vocabulary import Decoding, Detection, Key, Network, Payload
+from nnw_onnx.vocabulary import Decoding, Detection, Key, Network, Payload, Penalty, Weights
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,9 @@ class Uchida:
     """Signs of random projections of the filter mean; every filter gets the same change.
 
     The margin is in units of sigma sqrt(M/L), the standard deviation that a projection would have
-    if the L filters of M weights were independent. Key matrix: 8 T M bytes.
+    if the L filters of M weights were independent. Key matrix: 8 T M bytes. Trained, the term of
+    the loss is lambda times the SUM over the bits of the cross-entropy in nats, as in the paper;
+    MPAI's testbed takes 0.1 times the mean over the bits of that in bits.
     """
 
     name: ClassVar[str] = "uchida"
@@ -32,6 +36,9 @@ class Uchida:
 
     margin: Annotated[float, Gt(0), Le(100)] = option(
         2.0, help="strength: least projection, in standard deviations of independent weights"
+    )
+    strength: Annotated[float, Gt(0), Le(1e6)] = option(
+        0.01, help="lambda of the term of the loss, a sum over the bits; only used when trained"
     )
 
     def make_key(
@@ -65,6 +72,18 @@ class Uchida:
         marked = carrier.values + change.reshape(carrier.values.shape[1:])
         return injections.stored(self, network, carrier, marked, payload, key)
 
+    def weight_penalty(self, weights: Weights, payload: Payload, key: Key) -> Penalty:
+        """Lambda sum_j log(1 + exp(-sign_j X_j . filter mean)), and its gradient by the carrier.
+
+        Raises:
+            CarrierNotFoundError: `weights` lacks the carrier of the key.
+            InjectionError: the payload does not fit the key.
+        """
+        values = carriers.trained(weights, key, self.name)
+        term = penalties.projected_mean(values, _matrix(key), symbols.embedded_signs(payload, key))
+        gradient = {key.layers[0]: self.strength * term.derivatives}
+        return Penalty(self.strength * term.value, gradient)
+
     def decode(self, network: Network, key: Key) -> Decoding:
         """Signs of the projections; raises `CarrierNotFoundError`."""
         carrier = carriers.find(network, key, self.name)
@@ -80,7 +99,14 @@ class Uchida:
 
 
 def _matrix(key: Key) -> NDArray[np.float64]:
-    """The key matrix (T, M) of N(0, 1) numbers."""
+    """The key matrix (T, M) of N(0, 1) numbers, read-only."""
     inputs = int(np.prod(key.shapes[0][1:], dtype=np.int64))
-    numbers = keystream.gaussian(key.secret, "uchida/projection", key.payload_size * inputs)
-    return numbers.reshape(key.payload_size, inputs)
+    return _drawn(key.secret, key.payload_size, inputs)
+
+
+@lru_cache(maxsize=4)
+def _drawn(secret: bytes, size: int, inputs: int) -> NDArray[np.float64]:
+    # Kept, because a training asks for the same matrix at every step.
+    matrix = keystream.gaussian(secret, "uchida/projection", size * inputs).reshape(size, inputs)
+    matrix.flags.writeable = False
+    return matrix

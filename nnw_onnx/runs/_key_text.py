@@ -1,8 +1,12 @@
-"""The text member of a key file: JSON of a fixed form, checked field by field."""
+"""The text member of a key file: JSON of a fixed form, checked field by field.
+
+Version 1 is a key of a secret alone; version 2 has arrays beside it, whose names it lists.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -10,8 +14,10 @@ from nnw_onnx.errors import KeyFileError
 from nnw_onnx.vocabulary import Key
 
 _FORMAT = "nnw-onnx key"
-_VERSION = 1
+_VERSIONS = (1, 2)
 _LONGEST = 10_000
+ARRAY_NAME = re.compile("[a-z_]{1,32}")
+MOST_ARRAYS = 16
 _HEX_DIGITS = frozenset("0123456789abcdef")
 
 
@@ -23,7 +29,7 @@ def key_text(key: Key) -> str:
     """
     fields = {
         "format": _FORMAT,
-        "version": _VERSION,
+        "version": 2 if key.arrays else 1,
         "method": key.method,
         "layers": list(key.layers),
         "shapes": [list(shape) for shape in key.shapes],
@@ -32,7 +38,7 @@ def key_text(key: Key) -> str:
         "options": dict(key.options),
         "commitment": key.commitment,
         "notes": list(key.notes),
-    }
+    } | ({"arrays": sorted(key.arrays)} if key.arrays else {})
     try:
         text = json.dumps(fields, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -44,7 +50,7 @@ def key_text(key: Key) -> str:
 
 
 def key_fields(data: bytes) -> dict[str, Any]:
-    """Fields of `Key` (and `alphabet`) of the JSON in a key file.
+    """Fields of `Key` (and `alphabet`) of the JSON in a key file; of arrays only the names.
 
     Raises:
         KeyFileError: it is not JSON, of another version, or a field is missing or wrong.
@@ -59,24 +65,26 @@ def key_fields(data: bytes) -> dict[str, Any]:
     found["layers"] = tuple(found["layers"])
     found["shapes"] = tuple(map(tuple, found["shapes"]))
     found["notes"] = tuple(found["notes"])
-    return {name: found[name] for name in _FIELDS}
+    return {name: found[name] for name in _FIELDS} | {"arrays": tuple(found.get("arrays", ()))}
 
 
 def _check(found: Any) -> None:
     if not isinstance(found, dict) or found.get("format") != _FORMAT:
         raise KeyFileError(f"expected format {_FORMAT!r}, got another; give a key file of nnw-onnx")
-    if found.get("version") != _VERSION:
+    version = found.get("version")
+    if version not in _VERSIONS or isinstance(version, bool):
         raise KeyFileError(
-            f"expected version {_VERSION} of the key file, got {str(found.get('version'))[:20]}; "
+            f"expected version 1 or 2 of the key file, got {str(version)[:20]}; "
             "use the nnw-onnx that wrote it, or a newer one"
         )
-    odd = sorted(set(found) ^ {"format", "version", *_FIELDS})
+    fields = _FIELDS | (_FIELDS_OF_2 if version == 2 else {})
+    odd = sorted(set(found) ^ {"format", "version", *fields})
     if odd:
         raise KeyFileError(
-            f"expected the fields {', '.join(_FIELDS)}; missing or unknown: "
+            f"expected the fields {', '.join(fields)}; missing or unknown: "
             f"{', '.join(odd)[:200]}; restore it from a copy"
         )
-    for name, (words, valid) in _FIELDS.items():
+    for name, (words, valid) in fields.items():
         if not valid(found[name]):
             raise KeyFileError(
                 f"expected {name} to be {words}, got {str(found[name])[:60]!r}; "
@@ -110,8 +118,14 @@ def _is_integer(value: Any, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def _is_list_of(value: Any, valid: Callable[[Any], bool]) -> bool:
+def _is_list_of(value: Any, valid: Callable[[Any], object]) -> bool:
     return isinstance(value, list) and len(value) <= _LONGEST and all(map(valid, value))
+
+
+def _is_list_of_arrays(value: Any) -> bool:
+    if not _is_list_of(value, lambda v: isinstance(v, str) and ARRAY_NAME.fullmatch(v)):
+        return False
+    return 0 < len(value) <= MOST_ARRAYS and len(set(value)) == len(value)
 
 
 def _is_shape(value: Any) -> bool:
@@ -128,3 +142,4 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "commitment": ("hexadecimal digits", lambda v: _is_text(v) and set(v) <= _HEX_DIGITS),
     "notes": ("a list of texts", lambda v: _is_list_of(v, _is_text)),
 }
+_FIELDS_OF_2 = {"arrays": ("names of small letters and _", _is_list_of_arrays)}

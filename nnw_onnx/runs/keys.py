@@ -1,9 +1,10 @@
 """Key files: an .npz of plain bytes, written for its owner's eyes only, distrusted when read.
 
-Members, each a one-dimensional uint8 array, stored without compression:
-    text.npy     UTF-8 JSON: format, version and everything of the key that is not secret
-    secret.npy   32 bytes
-    payload.npy  the Symbols, only where the owner keeps the payload with the key
+Members, stored without compression, each but the last a one-dimensional uint8 array:
+    text.npy          UTF-8 JSON: format, version and everything of the key that is not secret
+    secret.npy        32 bytes
+    payload.npy       the Symbols, only where the owner keeps the payload with the key
+    array-<name>.npy  float32 of any shape, such as trigger inputs; only in version 2
 """
 
 from __future__ import annotations
@@ -21,13 +22,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nnw_onnx.errors import ConfigurationError, KeyFileError
-from nnw_onnx.runs._key_text import key_fields, key_text
+from nnw_onnx.runs._key_arrays import (
+    LARGEST_ARRAYS,
+    PREFIX,
+    array_member,
+    array_of,
+    checked,
+    member_name,
+)
+from nnw_onnx.runs._key_text import MOST_ARRAYS, key_fields, key_text
 from nnw_onnx.vocabulary import SECRET_BYTES, Key, Payload
 
-_LARGEST_FILE = 16 << 20
+_LARGEST_FILE = LARGEST_ARRAYS + (16 << 20)
 _LARGEST_MEMBERS = {"text.npy": 4 << 20, "secret.npy": 1 << 10, "payload.npy": 8 << 20}
+_HEADER_ROOM = 1 << 10
 _BROKEN_ARCHIVE = (
     zipfile.BadZipFile,
     EOFError,
@@ -96,12 +107,13 @@ def _archive(key: Key, with_payload: bool) -> bytes:
                 "save it with keep_payload=False"
             )
         arrays["payload.npy"] = bytes(key.payload.symbols)
+    members = {n: array_member(np.frombuffer(c, np.uint8)) for n, c in arrays.items()}
+    for name, values in sorted(checked(key.arrays).items()):
+        members[member_name(name)] = array_member(values)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in arrays.items():
-            member = io.BytesIO()
-            np.lib.format.write_array(member, np.frombuffer(content, np.uint8), version=(1, 0))
-            archive.writestr(zipfile.ZipInfo(name), member.getvalue())
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
     return buffer.getvalue()
 
 
@@ -144,7 +156,7 @@ def _members(data: bytes) -> dict[str, bytes]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
             _check_entries(entries)
-            return {e.filename: _bytes_of(e.filename, archive.read(e)) for e in entries}
+            return {e.filename: archive.read(e) for e in entries}
     except _BROKEN_ARCHIVE as error:
         raise KeyFileError(
             "expected a whole .npz key file, got a file that is not one or is cut off; restore it "
@@ -154,18 +166,69 @@ def _members(data: bytes) -> dict[str, bytes]:
 
 def _check_entries(entries: list[zipfile.ZipInfo]) -> None:
     names = sorted(entry.filename for entry in entries)
-    if names not in (["secret.npy", "text.npy"], ["payload.npy", "secret.npy", "text.npy"]):
+    arrays = [name for name in names if name.startswith(PREFIX) and name.endswith(".npy")]
+    others = [name for name in names if name not in arrays]
+    distinct = len(set(arrays)) == len(arrays) <= MOST_ARRAYS
+    if not distinct or others not in (["secret.npy", "text.npy"], sorted(_LARGEST_MEMBERS)):
         raise KeyFileError(
             f"expected the members text.npy, secret.npy and maybe payload.npy, got "
-            f"{', '.join(names)[:200] or 'none'}; give a key file of nnw-onnx"
+            f"{_shown(names)}; give a key file of nnw-onnx"
         )
     for entry in entries:
         stored = entry.compress_type == zipfile.ZIP_STORED and not entry.flag_bits & 1
-        if not stored or entry.file_size > _LARGEST_MEMBERS[entry.filename]:
+        largest = _LARGEST_MEMBERS.get(entry.filename, LARGEST_ARRAYS + _HEADER_ROOM)
+        if not stored or entry.file_size > largest:
             raise KeyFileError(
-                f"expected a small uncompressed member {entry.filename}, got {entry.file_size} "
-                "bytes, compressed or encrypted; give a key file as nnw-onnx wrote it"
+                f"expected a small uncompressed member {_shown([entry.filename])}, got "
+                f"{entry.file_size} bytes, compressed or encrypted; give a key file as nnw-onnx "
+                "wrote it"
             )
+    if sum(entry.file_size for entry in entries) > _LARGEST_FILE:
+        raise KeyFileError(
+            f"expected members of at most {_LARGEST_FILE >> 20} MiB in all, got more; give a key "
+            "file as nnw-onnx wrote it"
+        )
+
+
+def _shown(names: list[str]) -> str:
+    """Names of members on one line, whatever characters they have."""
+    return ", ".join(names)[:200].encode("unicode_escape").decode() or "none"
+
+
+def _key(members: dict[str, bytes]) -> Key:
+    secret = _bytes_of("secret.npy", members["secret.npy"])
+    if len(secret) != SECRET_BYTES:
+        raise KeyFileError(
+            f"expected a secret of {SECRET_BYTES} bytes, got {len(secret)}; restore it from a copy"
+        )
+    fields = key_fields(_bytes_of("text.npy", members["text.npy"]))
+    payload = _payload(members.get("payload.npy"), fields)
+    fields["arrays"] = _arrays(members, fields["arrays"])
+    return Key(secret=secret, payload=payload, **fields)
+
+
+def _arrays(members: dict[str, bytes], names: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
+    found = {name for name in members if name.startswith(PREFIX)}
+    wanted = {member_name(name): name for name in names}
+    if found != set(wanted):
+        raise KeyFileError(
+            f"expected the arrays that its text names ({', '.join(names) or 'none'}), got "
+            f"{_shown(sorted(found))}; restore it from a copy"
+        )
+    return checked({name: array_of(member, members[member]) for member, name in wanted.items()})
+
+
+def _payload(member: bytes | None, fields: dict[str, Any]) -> Payload | None:
+    alphabet = fields.pop("alphabet")
+    if member is None:
+        return None
+    content = _bytes_of("payload.npy", member)
+    if len(content) != fields["payload_size"]:
+        raise KeyFileError(
+            f"expected a payload of {fields['payload_size']} symbols, got {len(content)}; restore "
+            "it from a copy"
+        )
+    return Payload(tuple(content), alphabet)
 
 
 def _bytes_of(name: str, member: bytes) -> bytes:
@@ -180,26 +243,3 @@ def _bytes_of(name: str, member: bytes) -> bytes:
             "give a key file as nnw-onnx wrote it (pickled objects are never loaded)"
         )
     return content
-
-
-def _key(members: dict[str, bytes]) -> Key:
-    secret = members["secret.npy"]
-    if len(secret) != SECRET_BYTES:
-        raise KeyFileError(
-            f"expected a secret of {SECRET_BYTES} bytes, got {len(secret)}; restore it from a copy"
-        )
-    fields = key_fields(members["text.npy"])
-    payload = _payload(members.get("payload.npy"), fields)
-    return Key(secret=secret, payload=payload, **fields)
-
-
-def _payload(content: bytes | None, fields: dict[str, Any]) -> Payload | None:
-    alphabet = fields.pop("alphabet")
-    if content is None:
-        return None
-    if len(content) != fields["payload_size"]:
-        raise KeyFileError(
-            f"expected a payload of {fields['payload_size']} symbols, got {len(content)}; restore "
-            "it from a copy"
-        )
-    return Payload(tuple(content), alphabet)

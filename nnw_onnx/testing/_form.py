@@ -10,13 +10,21 @@ from typing import Any
 
 from nnw_onnx import plugins
 from nnw_onnx.testing.checks import made, require
-from nnw_onnx.vocabulary import Parameter, WatermarkingMethod, WeightModification
+from nnw_onnx.vocabulary import (
+    Parameter,
+    TrainedModification,
+    WatermarkingMethod,
+    WeightModification,
+    adds_to_training,
+)
 
 
 def clauses(group: str) -> Iterator[tuple[str, Callable[[Any], None]]]:
     """Name and function of each clause for a group of plug-ins."""
-    protocol = WatermarkingMethod if group == "methods" else WeightModification
-    yield "has every member of its protocol", lambda plugin: _members(plugin, protocol)
+    yield (
+        "has every member of its protocol",
+        lambda plugin: _members(plugin, _protocol(plugin, group)),
+    )
     yield "is a frozen dataclass", _frozen
     yield "has a name and a summary of one line", _named
     yield "explains every option", _explained
@@ -25,8 +33,17 @@ def clauses(group: str) -> Iterator[tuple[str, Callable[[Any], None]]]:
         yield "declares its parameter", _parameter
 
 
+def _protocol(plugin: Any, group: str) -> type[Any]:
+    if group == "methods":
+        return WatermarkingMethod
+    trains = hasattr(plugin, "modify_by_training")
+    return TrainedModification if trains else WeightModification
+
+
 def _members(plugin: Any, protocol: type[Any]) -> None:
     wanted = [*protocol.__annotations__, *(n for n in vars(protocol) if not n.startswith("_"))]
+    if adds_to_training(plugin):
+        wanted.remove("inject")
     missing = sorted({name for name in wanted if not hasattr(plugin, name)})
     require(not missing, f"the members of {protocol.__name__}", f"none of {missing}", "add them")
 

@@ -35,7 +35,8 @@ class ArrayNetwork:
             changes: name -> fields of `Layer` that differ from the usual ones.
         """
         layers = tuple(
-            replace(_layer(name, array), **changes.get(name, {})) for name, array in arrays.items()
+            replace(_layer(name, array, position), **changes.get(name, {}))
+            for position, (name, array) in enumerate(arrays.items())
         )
         return cls(layers, MappingProxyType({n: _locked(np.array(a)) for n, a in arrays.items()}))
 
@@ -51,7 +52,7 @@ class ArrayNetwork:
         return replace(self, weights=MappingProxyType({**self.weights, **stored}))
 
 
-def _layer(name: str, array: NDArray[Any]) -> Layer:
+def _layer(name: str, array: NDArray[Any], position: int) -> Layer:
     axes = tuple(range(array.ndim))
     operator = "MatMul" if array.ndim == 2 else "Conv"
     return Layer(
@@ -63,6 +64,7 @@ def _layer(name: str, array: NDArray[Any]) -> Layer:
         stored_shape=array.shape,
         dtype=array.dtype.name,
         consumers=(f"{operator}::1",),
+        position=position,
     )
 
 

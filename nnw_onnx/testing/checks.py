@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nnw_onnx.errors import PluginError
+from nnw_onnx.vocabulary import adds_to_training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,13 +34,23 @@ class Check:
 
 
 def check_method(method: Any) -> list[Check]:
-    """The checks of a watermarking method, given as class (all defaults) or instance."""
-    from nnw_onnx.testing import _form, _method
+    """The checks of a watermarking method, given as class (all defaults) or instance.
 
-    return [
-        *_bind(method, dict(_form.clauses("methods")), lambda: made(method)),
-        *_bind(method, _method.CLAUSES, lambda: made(method)),
-    ]
+    Which ones depends on how it is put in: by `inject`, by a penalty of weights or of activations,
+    or by a set of triggers; a method that has several ways must pass the checks of each.
+    """
+    from nnw_onnx.testing import _activations, _form, _method, _penalty, _triggers
+
+    clauses = dict(_form.clauses("methods"))
+    if hasattr(method, "inject"):
+        clauses |= _method.CLAUSES
+    if hasattr(method, "weight_penalty"):
+        clauses = _penalty.METHOD_CLAUSES | clauses | _penalty.CLAUSES
+    if hasattr(method, "activation_penalty"):
+        clauses |= _activations.CLAUSES
+    if hasattr(method, "triggers"):
+        clauses |= _triggers.CLAUSES
+    return _bind(method, clauses, lambda: made(method))
 
 
 def check_modification(modification: Any, intensity: float | None = None) -> list[Check]:
@@ -47,7 +58,7 @@ def check_modification(modification: Any, intensity: float | None = None) -> lis
 
     A class is made with its defaults and `intensity` (default: the largest of its Parameter).
     """
-    from nnw_onnx.testing import _form, _modification
+    from nnw_onnx.testing import _form, _modification, _trained_modification
 
     def subject() -> Any:
         if not isinstance(modification, type):
@@ -57,7 +68,13 @@ def check_modification(modification: Any, intensity: float | None = None) -> lis
 
     return [
         *_bind(modification, dict(_form.clauses("modifications")), subject),
-        *_bind(modification, _modification.CLAUSES, subject),
+        *_bind(
+            modification,
+            _trained_modification.CLAUSES
+            if hasattr(modification, "modify_by_training")
+            else _modification.CLAUSES,
+            subject,
+        ),
     ]
 
 
@@ -67,13 +84,13 @@ def check_plugin(plugin: Any) -> list[Check]:
     Raises:
         PluginError: it is neither.
     """
-    if hasattr(plugin, "modify_weights"):
+    if hasattr(plugin, "modify_weights") or hasattr(plugin, "modify_by_training"):
         return check_modification(plugin)
-    if hasattr(plugin, "inject"):
+    if hasattr(plugin, "inject") or adds_to_training(plugin):
         return check_method(plugin)
     raise PluginError(
-        f"plug-in: expected a class with inject or modify_weights, got {plugin!r}; "
-        "see nnw_onnx.vocabulary"
+        "plug-in: expected a class with modify_weights, inject or what a training adds, got "
+        f"{plugin!r}; see nnw_onnx.vocabulary"
     )
 
 

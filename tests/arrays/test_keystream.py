@@ -109,3 +109,29 @@ def test_gaussian_reaches_the_tails_exactly(monkeypatch):
 def test_bits_are_fair(label):
     ones = int(keystream.bits(SECRET, label, 100_000).sum())
     assert stats.binomtest(ones, 100_000).pvalue > 1e-4
+
+
+def test_uniform_numbers_are_the_high_bits():
+    whole = [int(n) for n in keystream.uint64(SECRET, "x", 50)]
+    assert keystream.uniform(SECRET, "x", 50).tolist() == [(n >> 11) / 2**53 for n in whole]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 10, 1000, (1 << 62) + 1, 1 << 63])
+def test_integers_pass_over_the_incomplete_last_range(limit):
+    """Restated with Python's integers; of the large odd limit a quarter is passed over."""
+    whole = [int(n) for n in keystream.uint64(SECRET, "x", 500)]
+    kept = [n % limit for n in whole if n < (1 << 64) // limit * limit]
+    found = keystream.integers(SECRET, "x", 100, limit)
+    assert found.tolist() == kept[:100]
+    assert found.dtype == np.int64
+
+
+def test_integers_are_uniform():
+    counts = np.bincount(keystream.integers(SECRET, "y", 30_000, 7), minlength=7)
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("limit", [0, -1, (1 << 63) + 1])
+def test_an_impossible_limit_is_told(limit):
+    with pytest.raises(ConfigurationError, match=r"expected a limit from 1 to 2\^63, got"):
+        keystream.integers(SECRET, "x", 3, limit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from scipy import stats
 
 from nnw_onnx.arrays import keystream
-from nnw_onnx.errors import InjectionError
+from nnw_onnx.errors import CarrierNotFoundError, ConfigurationError, InjectionError
 from nnw_onnx.methods.uchida import Uchida
 from nnw_onnx.testing import ArrayNetwork
 from nnw_onnx.vocabulary import Payload
@@ -126,3 +127,78 @@ def test_confidence_is_the_distance_in_deviations_over_random_keys(network):
     matrix = keystream.gaussian(SECRET, "uchida/projection", 32 * mean.size).reshape(32, -1)
     expected = np.abs(matrix @ mean) / np.linalg.norm(mean)
     np.testing.assert_allclose(Uchida().decode(network, key).confidence, expected, rtol=1e-9)
+
+
+def trained_key(network, size=48, **options):
+    method = Uchida(**options)
+    return method, method.make_key(network, size, SECRET, "wide"), Payload.from_bits("110" * 16)
+
+
+def test_the_penalty_in_a_closed_form(network):
+    """lambda sum_j log(1 + exp(-s_j X_j . mean)), restated without the package's arithmetic."""
+    method, key, payload = trained_key(network, strength=0.5)
+    mean = network.weights["wide"].astype(np.float64).mean(axis=0).reshape(-1)
+    matrix = keystream.gaussian(SECRET, "uchida/projection", 48 * 576).reshape(48, 576)
+    bits = np.array(payload.symbols) ^ keystream.bits(SECRET, "uchida/mask", 48)
+    probability = 1 / (1 + np.exp(-matrix @ mean))
+    expected = -0.5 * np.log(np.where(bits, probability, 1 - probability)).sum()
+    found = method.weight_penalty(network.weights, payload, key)
+    assert found.value == pytest.approx(expected, rel=1e-12)
+    step = -0.5 * (bits - probability) @ matrix / 64
+    assert list(found.gradient) == ["wide"]
+    assert found.gradient["wide"].shape == (64, 64, 3, 3)
+    assert found.gradient["wide"].dtype == np.float64
+    np.testing.assert_allclose(
+        found.gradient["wide"].reshape(64, -1), np.tile(step, (64, 1)), rtol=1e-9, atol=1e-15
+    )
+
+
+def test_the_penalty_agrees_with_autograd(network):
+    torch = pytest.importorskip("torch")
+    method, key, payload = trained_key(network, strength=0.01)
+    bits = np.array(payload.symbols) ^ keystream.bits(SECRET, "uchida/mask", 48)
+    matrix = keystream.gaussian(SECRET, "uchida/projection", 48 * 576).reshape(48, 576)
+    weights = torch.tensor(network.weights["wide"].astype(np.float64), requires_grad=True)
+    scores = torch.from_numpy(matrix) @ weights.mean(dim=0).flatten()
+    loss = 0.01 * torch.nn.functional.binary_cross_entropy_with_logits(
+        scores, torch.from_numpy(bits.astype(np.float64)), reduction="sum"
+    )
+    loss.backward()
+    found = method.weight_penalty(network.weights, payload, key)
+    assert found.value == pytest.approx(loss.item(), rel=1e-10)
+    np.testing.assert_allclose(found.gradient["wide"], weights.grad.numpy(), rtol=1e-10, atol=1e-14)
+
+
+def test_strength_scales_the_penalty_and_nothing_else(network):
+    weak, key, payload = trained_key(network, strength=0.01)
+    strong, other_key, _ = trained_key(network, strength=1.0)
+    assert key == other_key
+    assert weak.decode(network, key) == strong.decode(network, key)
+    marked = weak.inject(network, payload, key).weights["wide"]
+    assert np.array_equal(marked, strong.inject(network, payload, key).weights["wide"])
+    small, large = (m.weight_penalty(network.weights, payload, key) for m in (weak, strong))
+    assert large.value == pytest.approx(100 * small.value, rel=1e-14)
+
+
+def test_descent_on_the_penalty_alone_puts_the_payload_in(network):
+    method, key, payload = trained_key(network, strength=0.01)
+    weights = {"wide": network.weights["wide"].astype(np.float64)}
+    assert method.decode(network, key).payload.errors(payload) > 0
+    for _ in range(200):
+        step = method.weight_penalty(weights, payload, key).gradient
+        weights["wide"] = weights["wide"] - step["wide"]
+    assert method.decode(network.with_weights(weights), key).payload == payload
+
+
+def test_a_training_without_the_carrier_is_told(network):
+    method, key, payload = trained_key(network)
+    message = r"expected layer wide of shape \(64, 64, 3, 3\) in the training, got none of this na"
+    with pytest.raises(CarrierNotFoundError, match=message):
+        method.weight_penalty({"last": network.weights["last"]}, payload, key)
+    with pytest.raises(CarrierNotFoundError, match=r"got one of shape \(48, 32, 3, 3\); make the"):
+        method.weight_penalty({"wide": network.weights["last"]}, payload, key)
+    with pytest.raises(InjectionError, match="expected a payload of 48 symbols, got 4; make"):
+        method.weight_penalty(network.weights, Payload.from_bits("0110"), key)
+    foreign = dataclasses.replace(key, method="adi")
+    with pytest.raises(ConfigurationError, match="expected a key of method 'uchida', got one of"):
+        method.weight_penalty(network.weights, payload, foreign)

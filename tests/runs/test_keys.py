@@ -296,8 +296,8 @@ def test_a_large_member_or_file_is_refused(path):
     save_key(KEY, path)
     write(path, {**members_of(path), "secret.npy": bytes(2000)})
     refused(path, "expected a small uncompressed member secret.npy, got 2000 bytes")
-    path.write_bytes(bytes((16 << 20) + 1))
-    refused(path, "expected a key file of at most 16 MiB, got more")
+    path.write_bytes(bytes((80 << 20) + 1))
+    refused(path, "expected a key file of at most 80 MiB, got more")
 
 
 @pytest.mark.parametrize(
@@ -314,8 +314,12 @@ def test_another_format_or_version_is_told(path):
     refused(with_text(path, format="safetensors"), "expected format 'nnw-onnx key', got another")
     content = npy(np.frombuffer(b"[1, 2]", np.uint8))
     refused(broken(path, text=content), "expected format 'nnw-onnx key', got another")
-    refused(with_text(path, version=2), "expected version 1 of the key file, got 2; use the nnw")
-    refused(with_text(path, version=...), "expected version 1 of the key file, got None")
+    for version in (3, 0, True, "1"):
+        refused(
+            with_text(path, version=version),
+            f"expected version 1 or 2 of the key file, got {version}; use the nnw-onnx that wrote",
+        )
+    refused(with_text(path, version=...), "expected version 1 or 2 of the key file, got None")
 
 
 def test_missing_and_unknown_fields_are_told(path):
@@ -380,3 +384,7 @@ def test_nothing_secret_is_shown_or_logged(path, caplog):
     with pytest.raises(KeyFileError) as caught:
         load_key(broken(path, secret=npy(np.frombuffer(SECRET[1:], np.uint8))))
     assert SECRET[1:9].hex() not in str(caught.value)
+
+
+def test_a_name_of_several_lines_is_told_in_one(path):
+    refused(broken(path, **{"a\nb": npy(np.zeros(1))}), r"got a\\nb.npy, payload")

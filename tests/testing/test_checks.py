@@ -224,7 +224,7 @@ def test_options_that_json_loses_are_found():
 
 
 def test_something_else_is_refused():
-    with pytest.raises(PluginError, match="expected a class with inject or modify_weights, got 3"):
+    with pytest.raises(PluginError, match="modify_weights, inject or what a training adds, got 3"):
         check_plugin(3)
 
 

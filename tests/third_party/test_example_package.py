@@ -110,8 +110,9 @@ def _pytest(installed: Path, *arguments: str) -> subprocess.CompletedProcess[str
 def test_its_own_two_line_test_runs_the_common_checks(installed, source):
     done = _pytest(installed, str(source / "tests"), "--rootdir", str(source), "-v")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
-    passed = re.findall(r"test_contract\[(mantissa|clipping): .*PASSED", done.stdout)
+    passed = re.findall(r"test_contract\[(mantissa|class-mean|clipping): .*PASSED", done.stdout)
     assert passed.count("mantissa") > 15
+    assert passed.count("class-mean") > 8
     assert passed.count("clipping") > 8
 
 

@@ -248,6 +248,8 @@ class TrialRecord(RecordModel):
         facts: what a Modification that trains says of itself.
         quality_of: name of the data set that `quality` was measured on, where it is not the
             evaluation's own (after a transfer).
+        group: the technology that the Modification itself depends on (an overwriting by the same
+            method), or None.
     """
 
     identity: Identity
@@ -269,6 +271,7 @@ class TrialRecord(RecordModel):
     new_marks: tuple[NewMark, ...] = ()
     facts: dict[str, Number | Words] = {}
     quality_of: Words | None = None
+    group: Count | None = None
 
 
 class CostRecord(RecordModel):

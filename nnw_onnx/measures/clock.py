@@ -31,6 +31,20 @@ def time_of(function: Callable[[], Any]) -> float:
     return seconds() - start
 
 
+class Stopwatch:
+    """Wall times in seconds between one call of `lap` and the next, the first from its making."""
+
+    def __init__(self) -> None:
+        self.laps: list[float] = []
+        self._last = seconds()
+
+    def lap(self) -> None:
+        """Note the time since the last lap."""
+        now = seconds()
+        self.laps.append(now - self._last)
+        self._last = now
+
+
 def resident_bytes() -> int:
     """Resident memory of this process now, in bytes."""
     import psutil

@@ -72,6 +72,32 @@ def measure_operation(operation: Callable[[], Any], repetitions: int = 30) -> Op
     return OperationCost(statistics.median(times), min(times), len(times), peak, baseline)
 
 
+Lap = Callable[[], None]
+TRAINING_ROUNDS = 4
+
+
+def measure_training(
+    train_watermarked: Callable[[Lap], Any], train_original: Callable[[Lap], Any]
+) -> InferenceCost:
+    """Times of a batch with and without the watermark, and memory of the training with it.
+
+    Each function trains the same few batches and calls what it is given after each of them. The
+    first training loads what is needed and is not counted; memory comes from the second; then both
+    train in turn. The first batch of a training is not counted, because it includes the start.
+    """
+    train_watermarked(lambda: None)
+    clock.give_back_memory()
+    peak, baseline = clock.peak_of(lambda: train_watermarked(lambda: None))
+    times: tuple[list[float], list[float]] = ([], [])
+    runners = (train_watermarked, train_original)
+    for round_ in range(TRAINING_ROUNDS):
+        for which in _order(round_):
+            stopwatch = clock.Stopwatch()
+            runners[which](stopwatch.lap)
+            times[which].extend(stopwatch.laps[1:] or stopwatch.laps)
+    return InferenceCost(tuple(times[0]), tuple(times[1]), peak, baseline)
+
+
 def measure_inference(
     load_watermarked: Callable[[], Callable[[], Any]],
     load_original: Callable[[], Callable[[], Any]],

@@ -1,4 +1,4 @@
-"""Numbers with their limits, the costs of a technology, and the rule on data-set size.
+"""Numbers with their limits, and the rule on data-set size.
 
 Everything measured carries its status: what could not be measured is `NotMeasured` with a reason,
 never NaN and never zero.
@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import ConfigDict, Field
 
 from nnw_onnx.arrays import statistics
-from nnw_onnx.records import CostRecord, Plan, RecordModel, Status
+from nnw_onnx.records import Plan, RecordModel, Status
 
-Operation = Literal["injection", "detection", "decoding", "inference"]
 FEW_NETWORKS = 5
 ENTRIES_PER_WEIGHT = 10
 SHARE: statistics.Limits = (0.0, 1.0)
 """Where a share lies."""
-_POSITIVE: statistics.Limits = (0.0, math.inf)
+POSITIVE: statistics.Limits = (0.0, math.inf)
+"""Where a time or a size lies."""
 
 
 class ResultModel(RecordModel):
@@ -129,41 +129,6 @@ class DatasetSize(ResultModel):
     enough_by_scalars: bool | None
 
 
-class OperationCosts(ResultModel):
-    """Computational Cost of one operation of one technology over its M x D watermarked networks."""
-
-    operation: Operation
-    seconds: Measured
-    """Wall time; of one epoch of one batch for a training-free injection."""
-    fastest_seconds: MeasuredValue
-    """The fastest repetition of all cells."""
-    peak_bytes: Measured
-    """Peak resident memory above the loaded baseline."""
-    baseline_seconds: Measured
-    """Inference only: wall time of the unwatermarked network."""
-    ratio: Measured
-    """Inference only: time of the watermarked / the unwatermarked network, paired rounds."""
-    ratio_of_medians: MeasuredValue
-    """Inference only: ratio of the medians over the cells."""
-    ratio_of_medians_limits: Interval | None = None
-    """95 % percentile limits of a bootstrap over the cells."""
-    repetitions: tuple[int, ...]
-    """Different numbers of timed repetitions that occur in the cells."""
-    batch: tuple[int, ...]
-    """Inference only: different batch sizes that occur in the cells."""
-    failures: tuple[Failure, ...]
-
-
-class GroupCost(ResultModel):
-    """Computational Cost of one technology; clause "Computational cost" of NNW-NNT."""
-
-    group: int
-    label: str
-    epochs: NotMeasured
-    """Epochs needed to inject: the method does not train."""
-    operations: tuple[OperationCosts, ...]
-
-
 def estimate(
     values: Sequence[float],
     unit: str,
@@ -254,72 +219,6 @@ def failures(outcomes: Sequence[tuple[Status, str | None]]) -> tuple[Failure, ..
     counted = Counter((s, r or "no reason was recorded") for s, r in outcomes if s != "done")
     ordered = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
     return tuple(Failure(status=s, reason=r, count=n) for (s, r), n in ordered)
-
-
-def costs_of_groups(
-    plan: Plan, costs: Sequence[CostRecord], rng: np.random.Generator
-) -> tuple[GroupCost, ...]:
-    """Mean cost with 95 % limits over the M x D cells of each technology and operation."""
-    return tuple(
-        GroupCost(
-            group=group.index,
-            label=group.label,
-            epochs=NotMeasured(reason="not applicable: the method injects without training"),
-            operations=tuple(
-                _operation_cost(operation, _cells(costs, group.index, operation), rng)
-                for operation in get_args(Operation)
-            ),
-        )
-        for group in plan.groups
-    )
-
-
-def _cells(costs: Sequence[CostRecord], group: int, operation: str) -> list[CostRecord]:
-    chosen = [c for c in costs if c.group == group and c.operation == operation]
-    return sorted(chosen, key=lambda c: (c.network, c.payload_index))
-
-
-def _operation_cost(
-    operation: Operation, cells: Sequence[CostRecord], rng: np.random.Generator
-) -> OperationCosts:
-    done = [c for c in cells if c.status == "done"]
-    reason = "no cost of this operation was measured" if not cells else "no measurement succeeded"
-
-    def mean(field: Callable[[CostRecord], float | None]) -> Estimate | NotMeasured:
-        values = [float(v) for c in done if (v := field(c)) is not None]
-        other = "does not apply to this operation" if done else reason
-        return estimate(values, "cells", other, rng, _POSITIVE)
-
-    ratio, ratio_limits = _ratio_of_medians(operation, done, reason, rng)
-    fastest = [c.minimum for c in done if c.minimum is not None]
-    return OperationCosts(
-        operation=operation,
-        seconds=mean(lambda c: c.seconds),
-        fastest_seconds=Value(value=min(fastest)) if fastest else NotMeasured(reason=reason),
-        peak_bytes=mean(lambda c: c.peak_bytes),
-        baseline_seconds=mean(lambda c: c.baseline_seconds),
-        ratio=mean(lambda c: c.ratio),
-        ratio_of_medians=ratio,
-        ratio_of_medians_limits=ratio_limits,
-        repetitions=tuple(sorted({c.repetitions for c in done if c.repetitions is not None})),
-        batch=tuple(sorted({c.batch for c in done if c.batch is not None})),
-        failures=failures([(c.status, c.reason) for c in cells]),
-    )
-
-
-def _ratio_of_medians(
-    operation: str, done: Sequence[CostRecord], reason: str, rng: np.random.Generator
-) -> tuple[Value | NotMeasured, Interval | None]:
-    pairs = [
-        (c.seconds, c.baseline_seconds)
-        for c in done
-        if c.seconds is not None and c.baseline_seconds is not None
-    ]
-    if operation != "inference" or not pairs:
-        return NotMeasured(reason="does not apply to this operation" if done else reason), None
-    marked, original = zip(*pairs, strict=True)
-    value, limits = statistics.median_ratio_limits(marked, original, rng)
-    return Value(value=value), Interval.of(limits) if len(pairs) > 1 else None
 
 
 def dataset_sizes(plan: Plan) -> tuple[DatasetSize, ...]:

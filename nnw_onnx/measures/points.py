@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from nnw_onnx.measures.limits import (
     Failure,
     Measured,
     MeasuredProportion,
     MeasuredValue,
+    NotMeasured,
     ResultModel,
 )
 
@@ -21,9 +22,15 @@ class Counts(ResultModel):
     failed: int
     skipped: int
     not_applicable: int
-    """Networks in which there was nothing to decode."""
+    """Networks in which the carrier does not exist: the Detector answers No, and there is no
+    Symbol Error Rate."""
     absent: int
     """Networks of which there is no record: injection failed, or the run is incomplete."""
+
+    @property
+    def answered(self) -> int:
+        """Networks whose Detector answered."""
+        return self.done + self.not_applicable
 
 
 class NetworkResult(ResultModel):
@@ -35,6 +42,9 @@ class NetworkResult(ResultModel):
     repetition: int
     status: str
     reason: str | None
+    carrier_exists: bool | None = None
+    """Whether the carrier (for an unwatermarked network: that of any key) is in the network; where
+    it is not, the Detector answers No. None where nothing was decoded."""
     symbol_error_rate: float | None
     """For an unwatermarked network the mean over the keys."""
     log10_p: float | None
@@ -42,7 +52,7 @@ class NetworkResult(ResultModel):
     detected: bool | None
     """For an unwatermarked network any of its keys, after the Sidak correction."""
     keys: int
-    """Number of keys tested."""
+    """Number of keys whose carrier could be read."""
     quality: float | None
     loss: float | None
     """Quality of the same network before the Modification minus quality after it."""
@@ -76,17 +86,27 @@ class RobustnessPoint(ResultModel):
     """Symbol Error Rate over the M x D pairs of an unwatermarked network and a Payload."""
     ser_all: MeasuredValue
     """The standard's mean over M (D + 1) networks: (D watermarked + unwatermarked) / (D + 1)."""
+    ser_new_marks: Measured
+    """Of an overwriting, the Symbol Error Rate of the further watermarks: mean over watermarked
+    networks of the mean over their further watermarks."""
+    void: NotMeasured | None
+    """Why this point tells nothing of survival: an overwriting that is not in is none."""
     quality_watermarked: Measured
     quality_unwatermarked: Measured
+    quality_of: str | None
+    """The data set that quality was measured on, where it is not the evaluation's own."""
     quality_loss: Measured
     """Loss of the watermarked networks against themselves before the Modification."""
     usable: bool | None
     """Whether that loss is at most 5 points; None where it was not measured."""
     survived: bool | None
     """Whether at least 95 % of the watermarks were detected, in every repetition; None where too
-    few could be tested to tell."""
+    few could be tested to tell, or where the point is void."""
     change: Measured
     """RMS change of the modified layers of the watermarked networks / their standard deviation."""
+    facts: dict[str, float | str]
+    """What a Modification that trains says of itself: means over networks, words where all say the
+    same."""
     networks: tuple[NetworkResult, ...]
     failures: tuple[Failure, ...]
 
@@ -128,6 +148,10 @@ class GroupRobustness(ResultModel):
 
     group: int
     label: str
+    workflow: Literal["NNW-NIR", "NNW-WIR"]
+    """No Inference or With Inference Robustness."""
+    not_asked: NotMeasured | None = None
+    """Why there are no numbers, where the plan leaves out the workflow."""
     headline: str | None
     rate: bool
     """Whether quality is a rate of right answers, in 0 ... 1."""

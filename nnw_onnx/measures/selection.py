@@ -7,13 +7,44 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from nnw_onnx.measures.limits import NotMeasured
 from nnw_onnx.records import (
     DecodingRecord,
+    Group,
     InjectionRecord,
     Plan,
     PluginSpec,
     TrialRecord,
+    Workflow,
 )
+
+
+def not_asked(plan: Plan, workflow: Workflow) -> NotMeasured | None:
+    """Why a workflow has no numbers, where the plan leaves it out."""
+    if workflow in plan.workflows:
+        return None
+    return NotMeasured(reason=f"not asked for: the evaluation leaves out the workflow {workflow}")
+
+
+def twins_of(
+    plan: Plan, group: Group, injections: Sequence[InjectionRecord]
+) -> list[InjectionRecord]:
+    """The twins of a technology, by network; technologies of the same training share them."""
+    shared = {
+        g.index
+        for g in plan.groups
+        if g.index == group.index or (group.training is not None and g.training == group.training)
+    }
+    found = {i.network: i for i in injections if i.twin and i.group in shared}
+    return [found[network] for network in sorted(found)]
+
+
+def marks_of(group: Group, injections: Sequence[InjectionRecord]) -> list[InjectionRecord]:
+    """The watermarks of a technology, by network and payload; twins are none."""
+    return sorted(
+        (i for i in injections if i.group == group.index and not i.twin),
+        key=lambda i: (i.network, i.payload_index),
+    )
 
 
 @dataclass(frozen=True)
@@ -75,6 +106,18 @@ class Records:
     plan: Plan
     injections: tuple[InjectionRecord, ...]
     trials: tuple[TrialRecord, ...]
+
+    @classmethod
+    def without_twins(
+        cls, plan: Plan, injections: Sequence[InjectionRecord], trials: Sequence[TrialRecord]
+    ) -> Records:
+        """The records of a run but those of twins, which carry no watermark to be tested."""
+        twins = {i.identity for i in injections if i.twin}
+        return cls(
+            plan,
+            tuple(i for i in injections if not i.twin),
+            tuple(t for t in trials if t.injection not in twins),
+        )
 
     @cached_property
     def by_identity(self) -> Mapping[str, InjectionRecord]:
@@ -138,9 +181,12 @@ class Records:
     def _concerns(self, trial: TrialRecord, group: int) -> bool:
         """Whether an unwatermarked trial is one of a technology's.
 
-        A trial that was not done has no decodings: aimed at a carrier, it concerns the technologies
+        A Modification may depend on the technology, as an overwriting by the same method does. A
+        trial that was not done has no decodings: aimed at a carrier, it concerns the technologies
         with that carrier.
         """
+        if trial.group is not None:
+            return trial.group == group
         groups = {
             self.by_identity[d.injection].group
             for d in trial.decodings

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
-Section = Literal["imperceptibility", "robustness", "evidence", "cost"]
+Section = Literal["imperceptibility", "robustness", "evidence", "cost", "training"]
+PAPER = "#ffffff"
 INK, MUTED, GRID, BAND, CONTROL = "#1d2733", "#5c6b7a", "#dfe5ec", "#e9f1fa", "#77838f"
 # Okabe and Ito's palette without the colours that are weak on white, then its lighter ones.
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#b5558a", "#8a6d00", "#3c4fb0")
@@ -64,7 +65,8 @@ class Figure:
         title: short.
         caption: how to read it.
         svg: standalone SVG.
-        key: for a sweep the position of its sweep in every technology's `sweeps`, else None.
+        key: of a sweep its position in every technology's `sweeps`, of the curves of a training
+            the position of that training in the report, else None.
     """
 
     name: str
@@ -109,6 +111,11 @@ def short(label: str) -> str:
     # Both ends are kept: long labels mostly differ in their last words.
     half = LONGEST_LABEL // 2
     return f"{shown[: half - 1]}…{shown[-half:]}"
+
+
+def slug(text: str) -> str:
+    """Text as a part of a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40].strip("-") or "figure"
 
 
 def colour(index: int) -> str:

@@ -25,12 +25,11 @@ def completeness(
     """The plan's settings, trials and costs against those that have a record.
 
     A trial is one network, watermarked or not, at one setting and repetition: M (D + 1) of them for
-    one technology. Networks whose injection is recorded as not done need none.
+    one technology whose robustness is asked for. Twins are tested unmodified only. Networks whose
+    injection is recorded as not done need none.
     """
-    refused = sum(i.status != "done" for i in injections)
-    cells = len(plan.networks) * plan.payloads * len(plan.groups)
-    each = len(plan.networks) + cells - refused
-    planned = _settings(plan.evaluation)
+    each = _unmodified(plan, injections)
+    planned = _settings(plan.evaluation) if _asked(plan) else []
     present: dict[_Found, set[tuple[int, str | None, int]]] = {}
     for trial in trials:
         key = (Setting.of(trial), intensity_of(trial.modification))
@@ -44,11 +43,36 @@ def completeness(
         settings_planned=None if planned is None else len(planned),
         settings_found=len(present) if planned is None else len(planned) - len(missing),
         missing_settings=tuple(_name(p) for p in missing),
-        trials_planned=None if planned is None else each * (1 + len(planned) * plan.repetitions),
+        trials_planned=None
+        if planned is None
+        else each + _modified(plan, injections) * len(planned) * plan.repetitions,
         trials_found=found,
         costs_planned=_costs(plan, injections),
         costs_found=len(costs),
     )
+
+
+def _asked(plan: Plan) -> set[int]:
+    """Technologies whose robustness is asked for."""
+    return {g.index for g in plan.groups if g.robustness in plan.workflows}
+
+
+def _unmodified(plan: Plan, injections: Sequence[InjectionRecord]) -> int:
+    """Networks without Modification: without watermark, with one, and twins."""
+    recipes: list[object] = []
+    for group in plan.groups:
+        if group.training is not None and group.training not in recipes:
+            recipes.append(group.training)
+    marked = plan.payloads * len(plan.groups)
+    refused = sum(i.status != "done" for i in injections)
+    return len(plan.networks) * (1 + marked + len(recipes)) - refused
+
+
+def _modified(plan: Plan, injections: Sequence[InjectionRecord]) -> int:
+    """Networks of one setting and repetition, without and with a watermark."""
+    asked = _asked(plan)
+    refused = sum(i.status != "done" and not i.twin and i.group in asked for i in injections)
+    return len(plan.networks) * (1 + plan.payloads * len(asked)) - refused
 
 
 def _settings(evaluation: Mapping[str, Any]) -> list[_Planned] | None:
@@ -89,7 +113,7 @@ def _costs(plan: Plan, injections: Sequence[InjectionRecord]) -> int | None:
     if not isinstance(table, dict):
         return None
     refused = {
-        g.index: sum(i.status != "done" and i.group == g.index for i in injections)
+        g.index: sum(i.status != "done" and i.group == g.index and not i.twin for i in injections)
         for g in plan.groups
     }
     possible = [len(plan.networks) * plan.payloads - refused[g.index] for g in plan.groups]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nnw_onnx.measures.limits import Estimate, OperationCosts
+from nnw_onnx.measures.costs import OperationCosts
+from nnw_onnx.measures.limits import Estimate
 from nnw_onnx.reports import canvas
 from nnw_onnx.reports.canvas import Figure
 from nnw_onnx.reports.model import Report
@@ -41,6 +42,8 @@ def cost_figure(report: Report) -> Figure:
             "Mean over the M × D watermarked networks with 95 % limits. Memory is the peak above "
             "the loaded baseline. A ratio of 1 means that the watermark makes inference no slower."
         )
+        if any(group.trained for group in report.cost):
+            caption += " Of injection by training it is the time of a batch."
         svg = canvas.svg_of(figure, title, caption)
     return Figure("cost", "cost", title, caption, svg)
 

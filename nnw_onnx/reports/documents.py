@@ -10,7 +10,7 @@ from typing import Any
 
 from nnw_onnx.errors import ConfigurationError, RunError
 from nnw_onnx.plugins import closest
-from nnw_onnx.reports import tables
+from nnw_onnx.reports import forms, tables
 from nnw_onnx.reports.model import Report
 
 FORMATS = ("html", "json", "csv", "markdown", "latex")
@@ -61,7 +61,7 @@ def write_documents(report: Report, folder: Path) -> tuple[Path, ...]:
     contents |= {f"figures/{figure.name}.svg": figure.svg for figure in drawn}
     for table in tables.tables(report):
         for form, suffix in _SUFFIXES.items():
-            contents[f"tables/{table.name}.{suffix}"] = tables.write(table, form)
+            contents[f"tables/{table.name}.{suffix}"] = forms.write(table, form)
     return tuple(_write(folder / name, text) for name, text in contents.items())
 
 

@@ -11,8 +11,10 @@ from typing import Any, get_args
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from nnw_onnx.measures.trainings import GroupTraining
 from nnw_onnx.reports import canvas, tables, views, words
 from nnw_onnx.reports.canvas import Figure, Section
+from nnw_onnx.reports.forms import Table
 from nnw_onnx.reports.model import Report, Verdict
 from nnw_onnx.reports.plots import figures
 
@@ -22,6 +24,7 @@ QUESTIONS = (
     ("cost", "Computational Cost", "What does it take?"),
 )
 _VARIABLES = {
+    canvas.PAPER: "card",
     canvas.INK: "ink",
     canvas.MUTED: "muted",
     canvas.GRID: "grid",
@@ -37,7 +40,7 @@ class Shown:
 
     figure: Figure
     svg: Markup
-    numbers: tuple[tables.Table, ...]
+    numbers: tuple[Table, ...]
 
 
 def html(report: Report, drawn: Sequence[Figure] | None = None) -> str:
@@ -63,6 +66,9 @@ def html(report: Report, drawn: Sequence[Figure] | None = None) -> str:
         sections={s: [f for f in shown if f.figure.section == s] for s in get_args(Section)},
         overview=views.overview(report),
         networks=views.networks_table(report),
+        workflows=_workflows(report),
+        trainings=_trainings(report),
+        injection_costs=tables.turned(tables.injection_table(report).for_readers),
         facts=_facts(report),
         environment=_environment(report),
         configuration=json.dumps(report.configuration, indent=2, ensure_ascii=False),
@@ -81,21 +87,63 @@ def inline(figure: Figure, prefix: str) -> Markup:
 
 
 def _shown(report: Report, figure: Figure) -> Shown:
-    return Shown(figure, inline(figure, figure.name), tuple(_numbers(report, figure)))
+    numbers = tuple(table.for_readers for table in _numbers(report, figure))
+    return Shown(figure, inline(figure, figure.name), numbers)
 
 
-def _numbers(report: Report, figure: Figure) -> list[tables.Table]:
+def _numbers(report: Report, figure: Figure) -> list[Table]:
     """The tables behind a figure."""
-    if figure.key is not None:
-        single = views.results_table(report, figure.key)
-        return [views.sweep_table(report, figure.key), *([single] if single else [])]
-    if figure.section == "imperceptibility":
-        return [tables.imperceptibility_table(report), views.pairs_table(report)]
-    if figure.section == "evidence":
-        return [views.evidence_table(report)]
-    if figure.section == "cost":
-        return [tables.cost_table(report)]
-    return []
+    match figure.section:
+        case "imperceptibility":
+            return [tables.imperceptibility_table(report), views.pairs_table(report)]
+        case "robustness":
+            single = views.results_table(report, figure.key or 0)
+            return [views.sweep_table(report, figure.key or 0), *([single] if single else [])]
+        case "evidence":
+            return [views.evidence_table(report)]
+        case "cost":
+            return [tables.cost_table(report)]
+        case "training":
+            return [views.epochs_table(report, figure.key or 0)]
+
+
+def _trainings(report: Report) -> list[tuple[int, str, list[tuple[str, str]]]]:
+    """The trainings: position, technology, and the recipe in words with what it took."""
+    return [
+        (position, found.label, words.recipe(found.recipe) + _took(found))
+        for position, found in enumerate(report.trainings)
+    ]
+
+
+def _took(found: GroupTraining) -> list[tuple[str, str]]:
+    marked = [run for run in found.runs if not run.twin]
+    if not marked:
+        return [("Trainings", "none was recorded")]
+    batches = sorted({run.batches for run in marked})
+    steps = f"{batches[0]:,}" if len(batches) == 1 else f"{batches[0]:,} to {batches[-1]:,}"
+    twins = words.plural(len(found.runs) - len(marked), "twin")
+    return [
+        ("Trainings", f"{words.plural(len(marked), 'watermarked network')}, {twins}"),
+        ("Batches in all", steps),
+        ("Device", ", ".join(sorted({run.device for run in found.runs}))),
+    ]
+
+
+def _workflows(report: Report) -> dict[str, list[tuple[str, str]]]:
+    """Aspect -> each workflow in words, with the technologies that went through it."""
+    found: dict[str, dict[str, list[str]]] = {"imperceptibility": {}, "robustness": {}}
+    for group in report.groups:
+        found["imperceptibility"].setdefault(group.imperceptibility, []).append(group.label)
+        found["robustness"].setdefault(group.robustness, []).append(group.label)
+    return {
+        aspect: [(_workflow(report, name), "; ".join(labels)) for name, labels in groups.items()]
+        for aspect, groups in found.items()
+    }
+
+
+def _workflow(report: Report, name: str) -> str:
+    missing = "" if name in report.workflows else f" ({words.NOT_ASKED})"
+    return f"{words.workflow(name)}{missing}"
 
 
 def _by_aspect(verdicts: Sequence[Verdict]) -> dict[str, list[Verdict]]:
@@ -111,7 +159,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("Unwatermarked networks, M", str(len(report.networks))),
         ("Payloads each, D", str(report.payloads)),
         ("Watermarked networks", f"{len(report.networks) * report.payloads} for each technology"),
-        ("Technologies", ", ".join(g.label for g in report.groups)),
+        ("Technologies", "; ".join(g.label for g in report.groups)),
         (
             "Data set",
             f"{dataset.get('name', 'unknown')}, {dataset.get('split', 'unknown')} split, "
@@ -119,6 +167,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ),
         ("False-positive rate", f"{report.false_positive_rate:g}"),
         ("Profile", report.profile),
+        ("Workflows asked for", ", ".join(report.workflows)),
     ]
     if report.repetitions > 1:
         facts.insert(3, ("Repetitions of each Modification", str(report.repetitions)))

@@ -23,6 +23,20 @@ _NOTES = (
         "0 and 1.",
     ),
     (
+        "AI Workflows",
+        "NNW-NTI and NNW-WTI are No Training and With Training Imperceptibility: whether training "
+        "puts the watermark in. NNW-NIR and NNW-WIR are No Inference and With Inference "
+        "Robustness: whether the Payload is read from the weights, or from what the network says. "
+        "A workflow that the evaluation leaves out is shown as not asked for.",
+    ),
+    (
+        "Imperceptibility with training",
+        "What training puts in is compared with a twin, which is the same training of the same "
+        "network without a watermark. The comparison with the original network stands beside it; "
+        "it includes what further training does to quality. Twins are no watermarked networks and "
+        "count nowhere else.",
+    ),
+    (
         "Robustness",
         "Each Modification at each Intensity is applied to all M (D + 1) networks; Detector and "
         "Decoder run on each. FP and FN are given divided by M (D + 1), as the standard does, and "
@@ -36,6 +50,19 @@ _NOTES = (
         "Robustness, false alarms",
         "An unwatermarked network is tested with each of its D keys. It is a false alarm if any "
         "of them says Yes after the Šidák correction for D tests.",
+    ),
+    (
+        "Robustness, carriers that do not exist",
+        "Where the carrier does not exist in a network, as in a student of distillation, the "
+        "Detector answers No, which counts as a missed detection or a true negative. There is no "
+        "Symbol to read, so such networks are not in the Symbol Error Rate; they are counted.",
+    ),
+    (
+        "Robustness, overwriting and transfer",
+        "The new watermarks of an overwriting are read too: mean over networks of the mean over "
+        "their new watermarks. Above a Symbol Error Rate of 5 % the overwriting is void and counts "
+        "neither as survived nor as lost. After a transfer quality is that of the new data set, "
+        "so that no loss is given.",
     ),
     (
         "Robustness, Symbol Error Rate",
@@ -62,8 +89,10 @@ _NOTES = (
         "Every measurement runs in a fresh process: peak resident memory above the loaded "
         "baseline, and the median of repeated timings after warm-up. Mean over the M × D networks "
         "with Student-t 95 % limits, percentile bootstrap limits beside them. Injection without "
-        "training counts as one epoch of one batch. Inference of the watermarked and the "
-        "unwatermarked network is timed in alternation and given as a ratio.",
+        "training counts as one epoch of one batch; by training it is the time of an epoch "
+        "divided by its batches, beside the same training without a watermark. Epochs needed are "
+        "those after which every Symbol is read rightly to the end. Inference of the watermarked "
+        "and the unwatermarked network is timed in alternation and given as a ratio.",
     ),
     (
         "Data-set size",

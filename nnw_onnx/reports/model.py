@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from nnw_onnx.measures.costs import GroupCost
 from nnw_onnx.measures.imperceptibility import GroupImperceptibility
-from nnw_onnx.measures.limits import DatasetSize, Failure, GroupCost, ResultModel
+from nnw_onnx.measures.limits import DatasetSize, Failure, ResultModel
 from nnw_onnx.measures.points import GroupRobustness
-from nnw_onnx.records import DatasetFacts, Environment, Group, NetworkRecord
+from nnw_onnx.measures.trainings import GroupTraining
+from nnw_onnx.records import DatasetFacts, Environment, Group, NetworkRecord, Workflow
 
 Aspect = Literal["imperceptibility", "robustness", "cost"]
 Tone = Literal["good", "caution", "bad", "neutral"]
@@ -22,6 +24,8 @@ class Verdict(ResultModel):
     aspect: Aspect
     group: int
     label: str
+    workflow: Workflow | None = None
+    """The AI Workflow of MPAI-NNT that the technology went through; it has none for cost."""
     tone: Tone
     """The colour of the card, no pass or fail; "bad" where unwatermarked networks raise alarms."""
     figure: str
@@ -61,13 +65,19 @@ class InjectionSummary(ResultModel):
     commitments: tuple[str, ...]
     """Hashes that bind key, carriers and unmarked network, by network and payload."""
     failures: tuple[Failure, ...]
+    not_in: int
+    """Watermarks with Symbols that are read wrongly right after the injection."""
+    twins_expected: int
+    """Networks to be trained in the same way without a watermark; 0 without training."""
+    twins_done: int
 
 
 class Completeness(ResultModel):
     """What the plan asks for, and what there is a record of."""
 
     unmodified_planned: int
-    """M networks without and M x D with the watermark of each technology, not modified."""
+    """M networks without and M x D with the watermark of each technology, and the twins, not
+    modified."""
     unmodified_found: int
     settings_planned: int | None
     """Modifications at an Intensity; None where the plan does not tell them."""
@@ -125,7 +135,9 @@ class Report(ResultModel):
     payloads: int
     """D, the number of Payloads for each network."""
     groups: tuple[Group, ...]
-    """The technologies under test: method, options and payload size."""
+    """The technologies under test: method, options, payload size, workflows and recipe."""
+    workflows: tuple[Workflow, ...]
+    """The AI Workflows of MPAI-NNT that were asked for."""
     repetitions: int
     false_positive_rate: float
     margin: float
@@ -143,6 +155,8 @@ class Report(ResultModel):
     imperceptibility: tuple[GroupImperceptibility, ...]
     robustness: tuple[GroupRobustness, ...]
     cost: tuple[GroupCost, ...]
+    trainings: tuple[GroupTraining, ...]
+    """Of the technologies that are put in by training."""
     environment: Environment | None
     configuration: dict[str, Any]
     method: tuple[MethodNote, ...]

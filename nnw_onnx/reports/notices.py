@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from nnw_onnx.measures.imperceptibility import headline_of, samples_of
-from nnw_onnx.measures.limits import DatasetSize, failures
+from nnw_onnx.measures.comparison import headline_of, samples_of
+from nnw_onnx.measures.imperceptibility import GroupImperceptibility
+from nnw_onnx.measures.limits import DatasetSize, Estimate, Proportion, failures
 from nnw_onnx.measures.points import GroupRobustness, RobustnessPoint
 from nnw_onnx.measures.robustness import detectable
 from nnw_onnx.records import CostRecord, InjectionRecord, Plan, TrialRecord
@@ -28,6 +29,7 @@ class Material:
     robustness: Sequence[GroupRobustness]
     dataset_sizes: Sequence[DatasetSize]
     completeness: Completeness
+    imperceptibility: Sequence[GroupImperceptibility] = ()
 
 
 def notices(material: Material) -> tuple[Notice, ...]:
@@ -37,11 +39,15 @@ def notices(material: Material) -> tuple[Notice, ...]:
         _incomplete,
         _chance,
         _round_trip,
+        _void,
+        _no_twin,
         _short_payload,
         _failed,
         _absent,
         _few,
         _inverted,
+        _no_carrier,
+        _elsewhere,
         _ties,
         _outside,
         _dataset_size,
@@ -133,7 +139,8 @@ def _false_alarms(material: Material) -> Iterator[Notice]:
 
 def _failed(material: Material) -> Iterator[Notice]:
     groups: tuple[tuple[str, Sequence[InjectionRecord | TrialRecord | CostRecord]], ...] = (
-        ("Injections", material.injections),
+        ("Injections", [i for i in material.injections if not i.twin]),
+        ("Trainings without a watermark", [i for i in material.injections if i.twin]),
         ("Trials", material.trials),
         ("Cost measurements", material.costs),
     )
@@ -181,6 +188,77 @@ def _few(material: Material) -> Iterator[Notice]:
             "2 of each, 5 are better. What is said holds for what was measured."
         )
         yield Notice(code="few-networks", text=text)
+
+
+def _void(material: Material) -> Iterator[Notice]:
+    found = [
+        f"{where}: their Symbol Error Rate is {words.percent(p.ser_new_marks.mean)}; of the old "
+        f"watermarks {_detected(p)} are detected"
+        for where, p in _points(material.robustness)
+        if p.void is not None and isinstance(p.ser_new_marks, Estimate)
+    ]
+    if found:
+        text = (
+            "An overwriting is void, because the new watermarks are not in: an overwriting that is "
+            "not in is none. What the old watermark survived there counts for nothing."
+        )
+        yield Notice(code="void-overwriting", text=text, details=tuple(found))
+
+
+def _detected(point: RobustnessPoint) -> str:
+    missed = point.p_md
+    return f"{missed.n - missed.events} of {missed.n}" if isinstance(missed, Proportion) else "none"
+
+
+def _no_twin(material: Material) -> Iterator[Notice]:
+    networks = len(material.plan.networks)
+    found = [
+        f"{g.label}: {g.twins} of {networks} measured"
+        for g in material.imperceptibility
+        if g.twins is not None and g.twins < networks
+    ]
+    if found:
+        text = (
+            "A twin, which is the same training without a watermark, is missing: without it a loss "
+            "of quality cannot be told from what further training does."
+        )
+        yield Notice(code="no-twin", text=text, details=tuple(found))
+
+
+def _no_carrier(material: Material) -> Iterator[Notice]:
+    found = [
+        f"{where}: {p.watermarked.not_applicable} watermarked, "
+        f"{p.unwatermarked.not_applicable} unwatermarked: {_gone(p)}"
+        for where, p in _points(material.robustness)
+        if p.watermarked.not_applicable or p.unwatermarked.not_applicable
+    ]
+    if found:
+        text = (
+            "There are networks in which the carrier does not exist. A Detector answers No there, "
+            "which counts; they have no Symbol Error Rate."
+        )
+        yield Notice(code="no-carrier", text=text, details=tuple(found))
+
+
+def _gone(point: RobustnessPoint) -> str:
+    reasons = (f.reason for f in point.failures if f.status == "not-applicable")
+    return next(reasons, "no reason was recorded")
+
+
+def _elsewhere(material: Material) -> Iterator[Notice]:
+    found = dict.fromkeys(
+        f"{words.setting(sweep, p.intensity or 0.0)}: {p.quality_of}"
+        for group in material.robustness
+        for sweep in group.sweeps
+        for p in sweep.points
+        if p.quality_of is not None
+    )
+    if found:
+        text = (
+            "After a transfer, quality is that of the new data set: there is no loss to speak of, "
+            "and whether the network is still usable was not measured."
+        )
+        yield Notice(code="other-data-set", text=text, details=tuple(found))
 
 
 def _inverted(material: Material) -> Iterator[Notice]:

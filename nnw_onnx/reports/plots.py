@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nnw_onnx.measures.imperceptibility import Equivalence, GroupImperceptibility
 from nnw_onnx.measures.limits import (
     FEW_NETWORKS,
     Estimate,
@@ -16,13 +14,14 @@ from nnw_onnx.measures.points import GroupRobustness, NetworkResult, RobustnessP
 from nnw_onnx.reports import canvas, words
 from nnw_onnx.reports.canvas import Figure
 from nnw_onnx.reports.cost_plot import cost_figure
+from nnw_onnx.reports.loss_plot import imperceptibility_figure, is_compared
 from nnw_onnx.reports.model import Report
+from nnw_onnx.reports.training_plot import training_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _DODGE = 0.1
-_ROW = 0.28
 
 
 def figures(report: Report) -> tuple[Figure, ...]:
@@ -31,15 +30,27 @@ def figures(report: Report) -> tuple[Figure, ...]:
 
 
 def _figures(report: Report) -> Iterator[Figure]:
-    if any(isinstance(g.loss, Estimate) for g in report.imperceptibility):
+    if any(is_compared(g) for g in report.imperceptibility):
         yield imperceptibility_figure(report)
-    first = report.robustness[0].sweeps if report.robustness else ()
-    for position in range(len(first)):
+    for position in range(len(shared_sweeps(report))):
         yield sweep_figure(report, position)
     if any(p.log10_p is not None for p in _results(report.robustness)):
         yield evidence_figure(report)
     if any(isinstance(o.seconds, Estimate) for g in report.cost for o in g.operations):
         yield cost_figure(report)
+    for position, training in enumerate(report.trainings):
+        if training.mean:
+            yield training_figure(report, position)
+
+
+def shared_sweeps(report: Report) -> tuple[Sweep, ...]:
+    """The sweeps: the same for every technology whose robustness was asked for."""
+    return next((g.sweeps for g in report.robustness if g.sweeps), ())
+
+
+def _asked(report: Report) -> list[tuple[int, GroupRobustness]]:
+    """The technologies with sweeps, each with its position among all."""
+    return [(i, g) for i, g in enumerate(report.robustness) if g.not_asked is None]
 
 
 def _results(groups: Sequence[GroupRobustness]) -> Iterator[NetworkResult]:
@@ -53,20 +64,11 @@ def _all_points(group: GroupRobustness) -> list[RobustnessPoint]:
     return [group.unmodified, *modified] if group.unmodified else modified
 
 
-def _position(report: Report, group: int) -> int:
-    """Position of a technology among all, which decides its colour."""
-    return [g.index for g in report.groups].index(group)
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or "figure"
-
-
 def sweep_figure(report: Report, position: int) -> Figure:
     """Symbol Error Rate (above) and task quality (below) against the Intensity."""
-    sweep = report.robustness[0].sweeps[position]
-    name = words.modification_name(sweep.modification, sweep.options)
-    title = f"{name}, {words.aim_name(sweep.aim)}"
+    sweep = shared_sweeps(report)[position]
+    kind = words.modification_name(sweep.modification, sweep.options)
+    title = f"{kind}, {words.aim_name(sweep.aim)}"
     with canvas.drawing(5.4, 5.0) as figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.15, 1))
         for axes in (above, below):
@@ -75,7 +77,7 @@ def sweep_figure(report: Report, position: int) -> Figure:
         _quality_curves(below, report, position)
         _intensity_axis(below, sweep)
         canvas.heading(above, "Symbol Error Rate")
-        canvas.heading(below, words.measure_name(report.headline).capitalize())
+        canvas.heading(below, words.measure_name(report.headline).capitalize() + _on(sweep))
         handles, labels = above.get_legend_handles_labels()
         # matplotlib puts plain lines first; the reference belongs after the technologies.
         handles, labels = [*handles[1:], handles[0]], [*labels[1:], labels[0]]
@@ -84,11 +86,11 @@ def sweep_figure(report: Report, position: int) -> Figure:
             f"{title}: Symbol Error Rate and {words.measure_name(report.headline)} against the "
             f"Intensity, weak to strong (equally spaced). {_spread(report)} "
             f"{_shading(sweep)}The grey line is the unwatermarked network."
+            f"{_remarks(report, position)}"
         )
         svg = canvas.svg_of(figure, title, caption)
-    return Figure(
-        f"robustness-{position + 1}-{_slug(title)}", "robustness", title, caption, svg, position
-    )
+    name = f"robustness-{position + 1}-{canvas.slug(title)}"
+    return Figure(name, "robustness", title, caption, svg, position)
 
 
 def _spread(report: Report) -> str:
@@ -100,6 +102,26 @@ def _spread(report: Report) -> str:
 def _shading(sweep: Sweep) -> str:
     inside = any(not p.outside_standard_range for p in sweep.points)
     return "The shaded part is the standard's range. " if inside else ""
+
+
+def _on(sweep: Sweep) -> str:
+    """The data set that quality was measured on, where it is another one."""
+    names = dict.fromkeys(p.quality_of for p in sweep.points if p.quality_of is not None)
+    return f" on {words.listed(list(names))}" if names else ""
+
+
+def _remarks(report: Report, position: int) -> str:
+    """What the curves do not show."""
+    sweeps = [g.sweeps[position] for _, g in _asked(report) if position < len(g.sweeps)]
+    points = [p for sweep in sweeps for p in sweep.points]
+    parts = []
+    if any(p.watermarked.not_applicable for p in points):
+        parts.append(" Networks without the carrier have no Symbol Error Rate.")
+    if any(p.void is not None for p in points):
+        parts.append(" White markers: overwritings that are void, as their watermarks are not in.")
+    if on := _on(sweeps[0]):
+        parts.append(f" After the Modification, quality was measured{on}.")
+    return "".join(parts)
 
 
 def _long(labels: Sequence[str]) -> bool:
@@ -125,17 +147,18 @@ def _intensity_axis(axes: Axes, sweep: Sweep) -> None:
 
 
 def _error_curves(axes: Axes, report: Report, position: int) -> None:
-    count = len(report.robustness)
-    for i, group in enumerate(report.robustness):
+    asked = _asked(report)
+    for place, (i, group) in enumerate(asked):
         series = _series(group, position)
         _curve(
             axes,
             [p.ser_watermarked if p else None for p in series],
-            offset=(i - (count - 1) / 2) * _DODGE,
+            offset=(place - (len(asked) - 1) / 2) * _DODGE,
             index=i,
             label=canvas.short(group.label),
+            void=[p is not None and p.void is not None for p in series],
         )
-    control = [p.ser_unwatermarked if p else None for p in _series(report.robustness[0], position)]
+    control = [p.ser_unwatermarked if p else None for p in _series(asked[0][1], position)]
     _control(axes, control, "unwatermarked network")
     # Above one half lie inverted watermarks; the axis grows for them.
     axes.set_ylim(-0.03, max(0.62, axes.get_ylim()[1]))
@@ -143,21 +166,28 @@ def _error_curves(axes: Axes, report: Report, position: int) -> None:
 
 
 def _quality_curves(axes: Axes, report: Report, position: int) -> None:
-    count = len(report.robustness)
-    for i, group in enumerate(report.robustness):
-        series = _series(group, position)
+    asked = _asked(report)
+    for place, (i, group) in enumerate(asked):
+        series = _comparable(_series(group, position))
         _curve(
             axes,
             [p.quality_watermarked if p else None for p in series],
-            offset=(i - (count - 1) / 2) * _DODGE,
+            offset=(place - (len(asked) - 1) / 2) * _DODGE,
             index=i,
             label=canvas.short(group.label),
         )
-    first = _series(report.robustness[0], position)
+    first = _comparable(_series(asked[0][1], position))
     _control(axes, [p.quality_unwatermarked if p else None for p in first], "unwatermarked network")
     if report.rate:
         axes.set_ylim(-0.03, 1.05)
         canvas.percent_axis(axes)
+
+
+def _comparable(series: list[RobustnessPoint | None]) -> list[RobustnessPoint | None]:
+    """The points without the unmodified one, where the others are of another data set."""
+    if any(p is not None and p.quality_of is not None for p in series):
+        return [None, *series[1:]]
+    return series
 
 
 def _series(group: GroupRobustness, position: int) -> list[RobustnessPoint | None]:
@@ -169,7 +199,15 @@ def _series(group: GroupRobustness, position: int) -> list[RobustnessPoint | Non
 _Values = Sequence[Estimate | NotMeasured | None]
 
 
-def _curve(axes: Axes, values: _Values, *, offset: float, index: int, label: str) -> None:
+def _curve(
+    axes: Axes,
+    values: _Values,
+    *,
+    offset: float,
+    index: int,
+    label: str,
+    void: Sequence[bool] = (),
+) -> None:
     known = [(x, v) for x, v in enumerate(values) if isinstance(v, Estimate)]
     below, above = canvas.bars([v for _, v in known])
     single = [(x, y) for x, v in known for y in _single(v)]
@@ -195,6 +233,16 @@ def _curve(axes: Axes, values: _Values, *, offset: float, index: int, label: str
         label=label,
         zorder=3,
     )
+    hollow = [(x, v.mean) for x, v in known if void and void[x]]
+    axes.plot(
+        [x + offset for x, _ in hollow],
+        [y for _, y in hollow],
+        color=canvas.colour(index),
+        marker=canvas.marker(index),
+        linestyle="none",
+        markerfacecolor=canvas.PAPER,
+        zorder=3.5,
+    )
 
 
 def _single(value: Estimate) -> tuple[float, ...]:
@@ -215,76 +263,12 @@ def _control(axes: Axes, values: _Values, label: str) -> None:
     )
 
 
-def imperceptibility_figure(report: Report) -> Figure:
-    """Paired loss of the headline measure: each pair, and the mean over networks."""
-    groups = [g for g in report.imperceptibility if isinstance(g.loss, Estimate)]
-    unit = "percentage points" if report.rate else "its own unit"
-    title = f"Loss of {words.measure_name(report.headline)} through the watermark"
-    rows = sum(len(g.pairs) + 2 for g in groups)
-    row = min(_ROW, 7.0 / rows)
-    with canvas.drawing(6.4, 1.0 + row * rows) as figure:
-        axes = figure.subplots()
-        axes.axvspan(-report.margin, report.margin, color=canvas.BAND, linewidth=0, zorder=0)
-        axes.axvline(0, color=canvas.MUTED, linewidth=0.9, zorder=1)
-        top, labels = 0.0, []
-        for group in groups:
-            labels += _forest(axes, group, _position(report, group.group), top)
-            top -= len(group.pairs) + 2
-        axes.set_yticks([y for y, _ in labels], [text for _, text in labels])
-        axes.set_ylim(top + 0.5, 1)
-        axes.grid(axis="y", visible=False)
-        axes.grid(axis="x", visible=True)
-        axes.set_xlabel(f"loss in {unit}")
-        if report.rate:
-            canvas.points_axis(axes)
-        caption = (
-            f"{title}, in {unit}: to the right of zero the watermarked network is worse. Large "
-            "markers: mean over networks; thin lines: single pairs of a network and a Payload. "
-            "Bars are 95 % limits (of a mean the wider of those over networks and over test "
-            "samples); the shaded band is the margin of equivalence."
-        )
-        svg = canvas.svg_of(figure, title, caption)
-    return Figure("imperceptibility", "imperceptibility", title, caption, svg)
-
-
-def _forest(
-    axes: Axes, group: GroupImperceptibility, index: int, top: float
-) -> list[tuple[float, str]]:
-    """One technology: its mean on top, its pairs below; returns the tick labels."""
-    tint = canvas.colour(index)
-    assert isinstance(group.loss, Estimate)
-    bar = [[0.0], [0.0]]
-    if isinstance(group.stated, Equivalence):
-        mean, limits = group.loss.mean, group.stated.limits
-        bar = [[max(0.0, mean - limits.low)], [max(0.0, limits.high - mean)]]
-    style: dict[str, Any] = {
-        "color": tint,
-        "marker": canvas.marker(index),
-        "linestyle": "none",
-        "zorder": 3,
-    }
-    axes.errorbar(
-        [group.loss.mean], [top], xerr=bar, markersize=8, elinewidth=2.4, capsize=4, **style
-    )
-    labels = [(top, canvas.short(group.label))]
-    many = len(group.pairs) > 12
-    for i, pair in enumerate(group.pairs):
-        y = top - 1 - i
-        if pair.answers.status == "measured":
-            limits = pair.answers.equivalence.limits
-            axes.plot([limits.low, limits.high], [y, y], color=tint, linewidth=0.9, alpha=0.55)
-        axes.plot([pair.loss], [y], markersize=3.5, alpha=0.8, **style)
-        if not many:
-            labels.append((y, f"network {pair.network + 1}, Payload {pair.payload_index + 1}"))
-    return labels
-
-
 def evidence_figure(report: Report) -> Figure:
     """Evidence for the watermark against the loss of quality, one point a network."""
     title = "Evidence against loss of quality"
     with canvas.drawing(6.4, 4.0) as figure:
         axes = figure.subplots()
-        for i, group in enumerate(report.robustness):
+        for i, group in _asked(report):
             pairs = [
                 (r.loss, -r.log10_p)
                 for p in _all_points(group)

@@ -9,10 +9,13 @@ import numpy as np
 
 from nnw_onnx import plugins
 from nnw_onnx.errors import NnwError
+from nnw_onnx.measures.costs import GroupCost, costs_of_groups
 from nnw_onnx.measures.imperceptibility import GroupImperceptibility, imperceptibility
-from nnw_onnx.measures.limits import GroupCost, costs_of_groups, dataset_sizes, failures
+from nnw_onnx.measures.limits import dataset_sizes, failures
 from nnw_onnx.measures.points import GroupRobustness
 from nnw_onnx.measures.robustness import SURVIVAL, USABLE_LOSS, robustness
+from nnw_onnx.measures.selection import marks_of, twins_of
+from nnw_onnx.measures.trainings import trainings_of_groups
 from nnw_onnx.records import (
     CostRecord,
     Environment,
@@ -22,10 +25,11 @@ from nnw_onnx.records import (
     TrialRecord,
 )
 from nnw_onnx.reports.completeness import completeness
+from nnw_onnx.reports.cost_verdict import cost_verdict
 from nnw_onnx.reports.method import METHOD, STANDARD
 from nnw_onnx.reports.model import Completeness, InjectionSummary, Report, Reproducibility, Verdict
 from nnw_onnx.reports.notices import Material, notices
-from nnw_onnx.reports.verdicts import cost_verdict, imperceptibility_verdict, robustness_verdict
+from nnw_onnx.reports.verdicts import imperceptibility_verdict, robustness_verdict
 from nnw_onnx.vocabulary import Parameter
 
 
@@ -53,9 +57,10 @@ def build_report(
         parameters = parameters_of(trials)
     hidden = imperceptibility(plan, injections, trials)
     robust = robustness(plan, injections, trials, rng, parameters)
-    cost = costs_of_groups(plan, costs, rng)
+    cost = costs_of_groups(plan, costs, rng, injections)
     sizes = dataset_sizes(plan)
     complete = completeness(plan, injections, trials, costs)
+    material = Material(plan, injections, trials, costs, robust, sizes, complete, hidden)
     return Report(
         standard=STANDARD,
         title=plan.title,
@@ -65,6 +70,7 @@ def build_report(
         networks=plan.networks,
         payloads=plan.payloads,
         groups=plan.groups,
+        workflows=plan.workflows,
         repetitions=plan.repetitions,
         false_positive_rate=plan.false_positive_rate,
         margin=plan.margin,
@@ -74,11 +80,12 @@ def build_report(
         dataset_sizes=sizes,
         completeness=complete,
         verdicts=_verdicts(hidden, robust, cost, complete),
-        warnings=notices(Material(plan, injections, trials, costs, robust, sizes, complete)),
+        warnings=notices(material),
         injections=tuple(_injections(plan, g, injections) for g in plan.groups),
         imperceptibility=hidden,
         robustness=robust,
         cost=cost,
+        trainings=trainings_of_groups(plan, injections),
         environment=environment,
         configuration=plan.evaluation,
         method=METHOD,
@@ -134,10 +141,7 @@ def digest(records: Sequence[InjectionRecord | TrialRecord]) -> str:
 def _injections(
     plan: Plan, group: Group, injections: Sequence[InjectionRecord]
 ) -> InjectionSummary:
-    own = sorted(
-        (i for i in injections if i.group == group.index),
-        key=lambda i: (i.network, i.payload_index),
-    )
+    own, twins = marks_of(group, injections), twins_of(plan, group, injections)
     done = [i for i in own if i.status == "done"]
     return InjectionSummary(
         group=group.index,
@@ -147,5 +151,8 @@ def _injections(
         layers=tuple(dict.fromkeys(name for i in done for name in i.layers)),
         notes=tuple(dict.fromkeys(note for i in done for note in i.notes)),
         commitments=tuple(i.commitment for i in done if i.commitment),
-        failures=failures([(i.status, i.reason) for i in own]),
+        failures=failures([(i.status, i.reason) for i in (*own, *twins)]),
+        not_in=sum(bool(i.errors) for i in done),
+        twins_expected=0 if group.training is None else len(plan.networks),
+        twins_done=sum(i.status == "done" for i in twins),
     )

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nnw_onnx.measures.imperceptibility import Equivalence, GroupImperceptibility
-from nnw_onnx.measures.limits import Estimate, GroupCost, Interval, OperationCosts, Proportion
+from nnw_onnx.measures.comparison import Comparison, Equivalence
+from nnw_onnx.measures.imperceptibility import GroupImperceptibility
+from nnw_onnx.measures.limits import Estimate, Interval, NotMeasured, Proportion
 from nnw_onnx.measures.points import GroupRobustness, RobustnessPoint, Sweep
 from nnw_onnx.reports import words
 from nnw_onnx.reports.model import Completeness, Tone, Verdict
 
+_TWIN = "twin (the same training without a watermark)"
 _TONES: dict[str, Tone] = {"negligible": "good", "noticeable": "caution"}
 _BEYOND = "Beyond the range"
 _FEWER = "fewer than 95 % of the watermarks are detected at"
-_TIMING_NOISE = (0.95, 1.05)
 _Place = tuple[Sweep, RobustnessPoint]
 
 
@@ -24,14 +25,21 @@ def imperceptibility_verdict(group: GroupImperceptibility, complete: Completenes
     if complete.unmodified_found < complete.unmodified_planned:
         found = f"{complete.unmodified_found} of {complete.unmodified_planned}"
         lead = f"incomplete ({found} unmodified networks were tested): "
-    if test is None or group.verdict == "not-measured":
+    if group.not_asked is not None:
+        lead, text = "", f"{group.not_asked.reason}."
+    elif test is None or group.verdict == "not-measured":
         text = "the loss of task quality was not measured."
+        if isinstance(group.loss, NotMeasured) and group.reference == "twin":
+            text = f"{text[:-1]}: {group.loss.reason}."
     else:
-        text = f"{_change(group, test)}: {_conclusion(group)}."
+        against = f"beside its {_TWIN}, " if group.reference == "twin" else ""
+        text = f"{against}{_change(group, test)}: {_conclusion(group)}."
+    text += _beside_original(group)
     return Verdict(
         aspect="imperceptibility",
         group=group.group,
         label=group.label,
+        workflow=group.workflow,
         tone=_TONES.get(group.verdict, "neutral") if not lead else "neutral",
         figure=words.DASH if test is None else words.points(-test.loss, group.rate, signed=True),
         figure_caption=f"{words.points_unit(group.rate, group.headline)}, change",
@@ -39,7 +47,22 @@ def imperceptibility_verdict(group: GroupImperceptibility, complete: Completenes
     )
 
 
-def _change(group: GroupImperceptibility, test: Equivalence) -> str:
+def _beside_original(group: GroupImperceptibility) -> str:
+    """The other comparison of a watermark that training puts in."""
+    found = group.original
+    if found is None or not isinstance(found.stated, Equivalence):
+        return ""
+    test = found.stated
+    much = words.points(-test.loss, found.rate, signed=True)
+    unit = " points" if found.rate else ""
+    return (
+        f" Beside the original network it changes by {much}{unit} (95 % limits over "
+        f"{found.stated_over} {_limits_of_change(test.limits, found.rate)}), which includes what "
+        "further training does."
+    )
+
+
+def _change(group: Comparison, test: Equivalence) -> str:
     much = words.points(-test.loss, group.rate, signed=True)
     unit = " points" if group.rate else ""
     return (
@@ -102,6 +125,8 @@ def _why_not(group: GroupImperceptibility) -> str:
 
 def robustness_verdict(group: GroupRobustness, complete: Completeness) -> Verdict:
     """What the watermark survives: settings that leave no usable network are counted apart."""
+    if group.not_asked is not None:
+        return _robustness(group, "neutral", words.DASH, f"{group.not_asked.reason}.")
     settings = [(s, p) for s in group.sweeps for p in s.points]
     inside = [(s, p) for s, p in settings if not p.outside_standard_range]
     outside = [(s, p) for s, p in settings if p.outside_standard_range]
@@ -118,21 +143,43 @@ def robustness_verdict(group: GroupRobustness, complete: Completeness) -> Verdic
             "With so few Symbols a Detector can never answer Yes at this false-positive rate: "
             "only the Symbol Error Rate tells what survives."
         )
+    void = [p for _, p in settings if p.void is not None]
     unknown = sum(_unknown(p) for _, p in settings)
     if unknown:
         verb = "is" if unknown == 1 else "are"
         parts.append(f"{words.plural(unknown, 'setting')} {verb} not fully measured.")
+    parts.append(_void(void))
     text = " ".join(p for p in (*parts, "" if alarmed else alarms) if p)
     text = text or "no Modification was tested."
+    tone = _tone(settings, alarmed, bool(lead or unknown or void))
+    figure = _survived(inside) if group.detectable else words.DASH
+    return _robustness(group, tone, figure, text[0].lower() + text[1:])
+
+
+def _robustness(group: GroupRobustness, tone: Tone, figure: str, text: str) -> Verdict:
     return Verdict(
         aspect="robustness",
         group=group.group,
         label=group.label,
-        tone=_tone(settings, alarmed, bool(lead or unknown)),
-        figure=_survived(inside) if group.detectable else words.DASH,
+        workflow=group.workflow,
+        tone=tone,
+        figure=figure,
         figure_caption="settings survived, of those in the standard's range that leave the network "
         "usable",
-        text=f"{group.label}: {text[0].lower() + text[1:]}",
+        text=f"{group.label}: {text}",
+    )
+
+
+def _void(points: Sequence[RobustnessPoint]) -> str:
+    """Overwritings that are none, and that therefore count for nothing."""
+    rates = [p.ser_new_marks.mean for p in points if isinstance(p.ser_new_marks, Estimate)]
+    if not rates:
+        return ""
+    low, high = words.percent(min(rates)), words.percent(max(rates))
+    much = low if low == high else f"{low} to {high}"
+    return (
+        f"Not counted: {words.plural(len(rates), 'overwriting')} whose new watermarks are not in "
+        f"(their Symbol Error Rate is {much})."
     )
 
 
@@ -156,7 +203,7 @@ def _unfinished(complete: Completeness) -> str:
 
 
 def _unknown(point: RobustnessPoint) -> bool:
-    return not point.complete or point.survived is None
+    return point.void is None and (not point.complete or point.survived is None)
 
 
 def _survived(inside: Sequence[_Place]) -> str:
@@ -170,7 +217,10 @@ def _unmodified(group: GroupRobustness) -> str:
         return ""
     rate, n = point.ser_watermarked.mean, point.ser_watermarked.n
     if rate == 0:
-        return f"The Payload is read without error from all {n} unmodified watermarked networks."
+        networks = f"all {n} unmodified watermarked networks"
+        if n == 1:
+            networks = "the one unmodified watermarked network"
+        return f"The Payload is read without error from {networks}."
     return f"The Payload is read with a Symbol Error Rate of {words.percent(rate)} unmodified."
 
 
@@ -234,10 +284,14 @@ def _place(sweep: Sweep, point: RobustnessPoint, group: GroupRobustness) -> str:
     parts = []
     if isinstance(point.p_md, Proportion):
         parts.append(f"{point.p_md.n - point.p_md.events} of {point.p_md.n} detected{there}")
+    gone = point.watermarked.not_applicable
+    if gone:
+        parts.append(f"no carrier in {gone} of them" if point.watermarked.done else "no carrier")
     left = point.quality_watermarked
     if isinstance(left, Estimate):
         name = words.measure_name(group.headline)
-        parts.append(f"{name} {words.quality(left.mean, group.rate)}")
+        data = f" on {point.quality_of}" if point.quality_of else ""
+        parts.append(f"{name} {words.quality(left.mean, group.rate)}{data}")
     return f"{where[:-1]}: {', '.join(parts)})" if parts else where
 
 
@@ -271,60 +325,3 @@ def _false_alarms(settings: Sequence[_Place], unmodified: RobustnessPoint | None
         f"False alarm: a watermark is found in {len(alarms)} of "
         f"{words.plural(len(tested), 'unwatermarked network')} ({where})."
     )
-
-
-def cost_verdict(group: GroupCost, complete: Completeness) -> Verdict:
-    """What injecting, detecting and decoding take."""
-    by_name = {o.operation: o for o in group.operations}
-    parts = [
-        _operation(by_name[name], verb)
-        for name, verb in (
-            ("injection", "injecting"),
-            ("detection", "detecting"),
-            ("decoding", "decoding"),
-        )
-        if name in by_name
-    ]
-    known = [p for p in parts if p]
-    ratio = by_name["inference"].ratio
-    sentences = [words.listed(known) + "."] if known else []
-    if isinstance(ratio, Estimate):
-        limits = words.limits(ratio.limits, _ratio)
-        inside = f" (95 % limits {limits})" if isinstance(ratio.limits, Interval) else ""
-        sentences.append(
-            f"Inference takes {_ratio(ratio.mean)} times as long as without the watermark{inside}"
-            f"{_within_noise(ratio)}."
-        )
-    text = " ".join(sentences) or "the Computational Cost was not measured."
-    if complete.costs_missing:
-        planned = complete.costs_planned or 0
-        text = f"incomplete ({complete.costs_found} of {planned} measurements): {text}"
-    return Verdict(
-        aspect="cost",
-        group=group.group,
-        label=group.label,
-        tone="neutral",
-        figure=f"{_ratio(ratio.mean)} ×" if isinstance(ratio, Estimate) else words.DASH,
-        figure_caption="inference time of the unwatermarked network",
-        text=f"{group.label}: {text}",
-    )
-
-
-def _within_noise(ratio: Estimate) -> str:
-    low, high = _TIMING_NOISE
-    limits = ratio.limits
-    if isinstance(limits, Interval) and low <= limits.low and limits.high <= high:
-        return ": no difference beyond timing noise"
-    return ""
-
-
-def _ratio(value: float) -> str:
-    return f"{value:.2f}"
-
-
-def _operation(cost: OperationCosts, verb: str) -> str:
-    if not isinstance(cost.seconds, Estimate):
-        return ""
-    memory = cost.peak_bytes
-    space = f" and {words.size(memory.mean)}" if isinstance(memory, Estimate) else ""
-    return f"{verb} takes {words.seconds(cost.seconds.mean)}{space}"

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from nnw_onnx.measures.limits import FEW_NETWORKS, Proportion
+from nnw_onnx.measures.comparison import QualityPair
+from nnw_onnx.measures.limits import FEW_NETWORKS, Estimate, Proportion
 from nnw_onnx.measures.points import GroupRobustness, NetworkResult, RobustnessPoint, Sweep
 from nnw_onnx.reports import words
+from nnw_onnx.reports.forms import Cell, Table, count, measured, plain, text, yes_no
 from nnw_onnx.reports.model import Report
-from nnw_onnx.reports.tables import Cell, Table, measured, plain, point_cells, text, yes_no
+from nnw_onnx.reports.tables import OPTIONAL, POINT_COLUMNS, compared_with, point_cells
 
 MOST_ROWS = 1000
 
@@ -24,19 +26,22 @@ class Spot:
         detected: share of detected watermarks as words.
         state: "survived", "lost", "ruined" (lost, and the network is unusable) or "unknown".
         outside: whether it is outside the standard's range.
+        notes: what else is to be said of it, in a few words each.
     """
 
     intensity: str
     detected: str
     state: str
     outside: bool
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class OverviewRow:
-    """One Modification and aim of a technology, from weak to strong."""
+    """One Modification and aim of a technology, from weak to strong; or why there is none."""
 
     label: str
+    workflow: str
     modification: str
     aim: str
     spots: tuple[Spot, ...]
@@ -44,16 +49,20 @@ class OverviewRow:
 
 def overview(report: Report) -> tuple[OverviewRow, ...]:
     """What was detected after each Modification, technology by technology."""
-    return tuple(
-        OverviewRow(
+    return tuple(row for group in report.robustness for row in _overview_of(group))
+
+
+def _overview_of(group: GroupRobustness) -> Iterator[OverviewRow]:
+    if group.not_asked is not None:
+        yield OverviewRow(group.label, group.workflow, words.NOT_ASKED, "", ())
+    for sweep in group.sweeps:
+        yield OverviewRow(
             label=group.label,
+            workflow=group.workflow,
             modification=words.modification_name(sweep.modification, sweep.options),
             aim=words.aim_name(sweep.aim),
             spots=tuple(_spot(sweep, p, group.detectable) for p in sweep.points),
         )
-        for group in report.robustness
-        for sweep in group.sweeps
-    )
 
 
 def _spot(sweep: Sweep, point: RobustnessPoint, detectable: bool) -> Spot:
@@ -71,26 +80,25 @@ def _spot(sweep: Sweep, point: RobustnessPoint, detectable: bool) -> Spot:
         else words.DASH,
         state=state,
         outside=point.outside_standard_range,
+        notes=tuple(_spot_notes(point)),
     )
+
+
+def _spot_notes(point: RobustnessPoint) -> Iterator[str]:
+    gone = point.watermarked.not_applicable
+    if gone:
+        yield f"no carrier in {gone} of {point.watermarked.expected}"
+    if isinstance(point.ser_new_marks, Estimate):
+        void = "void: " if point.void is not None else ""
+        yield f"{void}new SER {words.percent(point.ser_new_marks.mean)}"
+    if point.quality_of is not None:
+        yield f"on {point.quality_of}"
 
 
 SWEEP_COLUMNS = (
     ("technology", "Technology"),
     ("intensity", "Intensity"),
-    ("in_range", "In range"),
-    ("networks", "Networks"),
-    ("fp", "FP"),
-    ("fn", "FN"),
-    ("fp_ratio", "FP / M(D+1)"),
-    ("fn_ratio", "FN / M(D+1)"),
-    ("p_fa", "False alarm p_fa"),
-    ("p_md", "Missed detection p_md"),
-    ("ser_watermarked", "SER, watermarked"),
-    ("ser_unwatermarked", "SER, unwatermarked"),
-    ("ser_all", "SER, all M(D+1)"),
-    ("quality", "Quality, watermarked"),
-    ("loss", "Loss"),
-    ("usable", "Usable"),
+    *POINT_COLUMNS,
     ("quality_unwatermarked", "Quality, unwatermarked"),
     ("change", "Relative change"),
 )
@@ -118,9 +126,38 @@ def sweep_table(report: Report, position: int) -> Table:
                     measured(point.change, words.number),
                 )
 
-    return Table(
-        "sweep", "Numbers behind the figure, with 95 % limits", SWEEP_COLUMNS, tuple(rows())
+    caption = "Numbers behind the figure, with 95 % limits"
+    return Table("sweep", caption, SWEEP_COLUMNS, tuple(rows()), optional=OPTIONAL)
+
+
+def epochs_table(report: Report, position: int) -> Table:
+    """The numbers behind the curves of a training."""
+    columns = (
+        ("networks", "Networks"),
+        ("epoch", "Epoch"),
+        ("loss", "Loss"),
+        ("penalty", "Added by the watermark"),
+        ("quality", "Training quality"),
+        ("ser", "Symbol Error Rate"),
     )
+    found = report.trainings[position]
+    curves = [("mean of the watermarked", found.mean)]
+    if len(found.networks) > 1:
+        curves += [(f"network {n.network + 1}", n.epochs) for n in found.networks]
+    curves.append(("mean of the twins", found.twins))
+    rows = tuple(
+        (
+            text(name),
+            count(epoch.number),
+            plain(epoch.loss),
+            plain(epoch.penalty),
+            plain(epoch.quality, words.percent),
+            plain(epoch.symbol_error_rate, words.percent),
+        )
+        for name, epochs in curves
+        for epoch in epochs
+    )
+    return Table("epochs", "Numbers behind the figure, epoch by epoch", columns, rows)
 
 
 RESULT_COLUMNS = (
@@ -220,7 +257,8 @@ def pairs_table(report: Report) -> Table:
         ("technology", "Technology"),
         ("network", "Network"),
         ("payload", "Payload"),
-        ("before", "Unwatermarked"),
+        ("reference", "Compared with"),
+        ("before", "Without watermark"),
         ("after", "Watermarked"),
         ("loss", "Loss"),
         ("limits", "95 % limits"),
@@ -233,27 +271,29 @@ def pairs_table(report: Report) -> Table:
 
     def rows() -> Iterator[tuple[Cell, ...]]:
         for group in report.imperceptibility:
-            quality = partial(words.quality, rate=group.rate)
-            points = partial(words.points, rate=group.rate)
-            for pair in group.pairs:
-                answers = pair.answers if pair.answers.status == "measured" else None
-                test = answers.equivalence if answers else None
-                yield (
-                    text(group.label),
-                    text(pair.network + 1),
-                    text(pair.payload_index + 1),
-                    plain(pair.before, quality),
-                    plain(pair.after, quality),
-                    plain(pair.loss, points),
-                    text(words.limits(test.limits if test else None, points)),
-                    plain(answers.lost if answers else None, lambda x: f"{x:.0f}"),
-                    plain(answers.gained if answers else None, lambda x: f"{x:.0f}"),
-                    plain(answers.mcnemar_p if answers else None, words.number),
-                    yes_no(test.equivalent if test else None),
-                    plain(pair.carrier_change, words.number),
-                )
+            for reference, found in compared_with(group):
+                for pair in found.pairs:
+                    where = (text(pair.network + 1), text(pair.payload_index + 1))
+                    yield (text(group.label), *where, text(reference), *_pair(pair, found.rate))
 
     return Table("pairs", "Each network without and with each watermark", columns, tuple(rows()))
+
+
+def _pair(pair: QualityPair, rate: bool) -> tuple[Cell, ...]:
+    quality, points = partial(words.quality, rate=rate), partial(words.points, rate=rate)
+    answers = pair.answers if pair.answers.status == "measured" else None
+    test = answers.equivalence if answers else None
+    return (
+        plain(pair.before, quality),
+        plain(pair.after, quality),
+        plain(pair.loss, points),
+        text(words.limits(test.limits if test else None, points)),
+        count(answers.lost if answers else None),
+        count(answers.gained if answers else None),
+        plain(answers.mcnemar_p if answers else None, words.number),
+        yes_no(test.equivalent if test else None),
+        plain(pair.carrier_change, words.number),
+    )
 
 
 def networks_table(report: Report) -> Table:
@@ -272,8 +312,8 @@ def networks_table(report: Report) -> Table:
         (
             text(n.index + 1),
             text(n.name),
-            plain(n.weights, lambda x: f"{x:,.0f}"),
-            plain(n.parameters, lambda x: f"{x:,.0f}"),
+            count(n.weights),
+            count(n.parameters),
             measured(sizes[n.index].samples_per_weight, words.number),
             measured(sizes[n.index].scalars_per_weight, words.number),
             text(n.sha256[:16] + "…"),

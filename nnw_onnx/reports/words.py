@@ -8,11 +8,21 @@ from typing import Any
 
 from nnw_onnx.measures.limits import Estimate, Interval, NotMeasured, Proportion, Value
 from nnw_onnx.measures.points import Sweep
+from nnw_onnx.records import printable
 
 DASH = "–"
 _ROUNDING = 1e-12
 _MODIFICATIONS = {"l1-pruning": "L1 pruning"}
 _SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+WORKFLOWS = {
+    "NNW-NTI": "No Training Imperceptibility",
+    "NNW-WTI": "With Training Imperceptibility",
+    "NNW-NIR": "No Inference Robustness",
+    "NNW-WIR": "With Inference Robustness",
+}
+NOT_ASKED = "not asked for"
+ORIGINAL = "original network"
+TWIN = "twin"
 _BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
@@ -91,8 +101,53 @@ def modification_name(name: str, options: Mapping[str, Any] | None = None) -> st
     """A Modification's name as words, with the options that are not the Intensity."""
     words = _MODIFICATIONS.get(name, name.replace("-", " "))
     words = words[:1].upper() + words[1:]
-    inside = ", ".join(f"{k} {v}" for k, v in sorted((options or {}).items()))
+    inside = ", ".join(named(k, v) for k, v in sorted((options or {}).items()))
     return f"{words} ({inside})" if inside else words
+
+
+def named(name: str, value: Any) -> str:
+    """An option, a key of a recipe or a fact with its value: "learning rate 0.01"."""
+    said = name.replace("_", " ")
+    if isinstance(value, bool):
+        return said if value else f"no {said}"
+    return f"{said} {plain_value(value)}"
+
+
+def plain_value(value: Any) -> str:
+    """A value of a configuration as words."""
+    if value is None:
+        return "default"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return number(value, 4)
+    if isinstance(value, Mapping):
+        return ", ".join(named(k, v) for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return " ".join(plain_value(v) for v in value) or "none"
+    return printable(str(value))
+
+
+def facts(values: Mapping[str, float | str]) -> str:
+    """What a Modification says of itself, on one line; a dash where it says nothing."""
+    return ", ".join(named(name, value) for name, value in values.items()) or DASH
+
+
+def recipe(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A recipe as (name, value) in words."""
+    known = {"trained": "the networks as they are", "scratch": "fresh weights"}
+    return [
+        (
+            (name[:1].upper() + name[1:]).replace("_", " "),
+            known.get(str(value), plain_value(value)) if name == "start" else plain_value(value),
+        )
+        for name, value in values.items()
+    ]
+
+
+def workflow(name: str) -> str:
+    """A workflow by its acronym and its name."""
+    return f"{name}, {WORKFLOWS.get(name, 'a workflow of MPAI-NNT')}"
 
 
 def aim_name(aim: str) -> str:

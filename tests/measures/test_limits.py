@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nnw_onnx.arrays import statistics
-from nnw_onnx.measures import limits
+from nnw_onnx.measures import costs, limits
 from nnw_onnx.measures.limits import Estimate, Interval, NotMeasured, Value
 from nnw_onnx.records import CostRecord
 
@@ -106,7 +106,7 @@ def test_costs_by_operation():
         for d, s, b in [(0, 1.0, 2.0), (1, 3.0, 2.5), (2, 5.0, 4.0)]
     ]
     records.append(cost("decoding", 0, None, status="failed", reason="killed"))
-    found = limits.costs_of_groups(plan, records, generator())[0]
+    found = costs.costs_of_groups(plan, records, generator())[0]
     by_name = {o.operation: o for o in found.operations}
     injection, inference = by_name["injection"], by_name["inference"]
     assert injection.seconds.mean == pytest.approx(3.0)
@@ -131,6 +131,29 @@ def test_costs_by_operation():
         reason="no cost of this operation was measured"
     )
     assert found.epochs.reason.startswith("not applicable")
+
+
+def test_costs_of_injection_by_training():
+    records = [
+        cost(
+            "injection",
+            d,
+            s,
+            baseline_seconds=b,
+            ratio=s / b,
+            batch=128,
+            device="a GPU",
+            device_peak_bytes=1000 + d,
+        )
+        for d, s, b in [(0, 2.0, 1.0), (1, 3.0, 2.0), (2, 4.0, 4.0)]
+    ]
+    found = costs.costs_of_groups(make_plan(1, 3), records, generator())[0].operations[0]
+    assert found.operation == "injection"
+    assert found.baseline_seconds.mean == pytest.approx(7 / 3)
+    assert found.ratio.mean == pytest.approx((2.0 + 1.5 + 1.0) / 3)
+    assert found.ratio_of_medians == Value(value=1.5)
+    assert found.device_peak_bytes.mean == 1001
+    assert (found.devices, found.batch) == (("a GPU",), (128,))
 
 
 def test_data_set_size_both_ways():

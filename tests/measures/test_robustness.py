@@ -110,8 +110,9 @@ def test_failed_and_not_applicable_are_counted_apart():
     marked = point.watermarked
     assert (marked.expected, marked.done, marked.failed) == (4, 1, 1)
     assert (marked.not_applicable, marked.absent, marked.skipped) == (1, 1, 0)
-    assert point.fn_ratio.n == 1 + 2
-    assert point.p_md.n == 1
+    # The Detector that has nothing to look at answers No: a missed detection.
+    assert point.fn_ratio.n == 2 + 2
+    assert (point.missed_detections, point.p_md.n) == (1, 2)
     assert point.ser_watermarked.n == 1
     assert {(f.status, f.reason) for f in point.failures} == {
         ("failed", "hung"),
@@ -120,7 +121,9 @@ def test_failed_and_not_applicable_are_counted_apart():
     by_payload = {r.payload_index: r for r in point.networks if r.network == 0}
     assert by_payload[1].status == "not-applicable"
     assert by_payload[1].symbol_error_rate is None
-    assert by_payload[1].detected is None
+    assert by_payload[1].detected is False
+    assert by_payload[1].carrier_exists is False
+    assert by_payload[0].detected is None
 
 
 def test_nothing_decoded_is_not_measured():

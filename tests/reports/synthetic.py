@@ -79,7 +79,7 @@ def make_run(
         )
         for i, (method, size) in enumerate(zip(WRONG, sizes, strict=True))
     )
-    plan = _plan(networks, payloads, repetitions, samples, groups, name, title)
+    plan = plan_of(networks, payloads, repetitions, samples, groups, name, title)
     plan = plan.model_copy(update={"evaluation": plan.evaluation | (evaluation or {})})
     injections = tuple(
         InjectionRecord(
@@ -116,11 +116,11 @@ def make_run(
                     )
     if troubles:
         trials = _troubled(trials)
-    costs = tuple(c for i in injections for c in _costs(i, rng))
-    return Run(plan, injections, tuple(trials), costs, _environment())
+    costs = tuple(c for i in injections for c in costs_of(i, rng))
+    return Run(plan, injections, tuple(trials), costs, environment())
 
 
-def _plan(networks, payloads, repetitions, samples, groups, name, title) -> Plan:
+def plan_of(networks, payloads, repetitions, samples, groups, name, title) -> Plan:
     return Plan(
         package_version="0.1.0",
         evaluation={"title": title, "payloads": payloads, "dataset": {"name": "digits"}},
@@ -151,7 +151,7 @@ def _plan(networks, payloads, repetitions, samples, groups, name, title) -> Plan
     )
 
 
-def _quality(right: np.ndarray | float) -> dict[str, float]:
+def quality_of(right: np.ndarray | float) -> dict[str, float]:
     top1 = float(np.mean(right))
     return {
         "top1_accuracy": top1,
@@ -204,7 +204,7 @@ def _unmodified(m, injections, groups, samples, rng) -> list[TrialRecord]:
                 status="done",
                 network=m,
                 injection=injection.identity if injection else None,
-                quality=_quality(answers),
+                quality=quality_of(answers),
                 headline="top1_accuracy",
                 chance=0.1,
                 correct=base64.b64encode(np.packbits(answers).tobytes()).decode(),
@@ -241,7 +241,7 @@ def _modified(
                 outside_standard_range=PARAMETERS[modification].outside_standard_range(
                     intensity, single_layer=aim == "carrier"
                 ),
-                quality=_quality(quality),
+                quality=quality_of(quality),
                 headline="top1_accuracy",
                 chance=0.1,
                 change=0.05 * (position + 1) + 0.001 * m,
@@ -283,7 +283,7 @@ def _troubled(trials: list[TrialRecord]) -> list[TrialRecord]:
     return trials
 
 
-def _costs(injection: InjectionRecord, rng: np.random.Generator) -> list[CostRecord]:
+def costs_of(injection: InjectionRecord, rng: np.random.Generator) -> list[CostRecord]:
     base = {
         "network": injection.network,
         "group": injection.group,
@@ -323,7 +323,7 @@ def _costs(injection: InjectionRecord, rng: np.random.Generator) -> list[CostRec
     return found
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
     return Environment(
         environment_class="other",
         system="Linux",

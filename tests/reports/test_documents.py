@@ -15,7 +15,7 @@ import pytest
 from pydantic import ValidationError
 
 from nnw_onnx.errors import ConfigurationError
-from nnw_onnx.reports import canvas, documents, plots, tables
+from nnw_onnx.reports import canvas, documents, forms, plots, tables
 from nnw_onnx.reports.html import html
 from nnw_onnx.reports.model import Report
 
@@ -110,7 +110,7 @@ def test_write_documents(report, tmp_path):
     assert written[0] == tmp_path / "report.html"
     assert "report.json" in names
     assert "figures/robustness-2-l1-pruning-carrier-layer.svg" in names
-    for table in ("imperceptibility", "robustness", "cost"):
+    for table in ("imperceptibility", "robustness", "cost", "injection-cost"):
         for suffix in ("csv", "md", "tex"):
             assert f"tables/{table}.{suffix}" in names
     assert (tmp_path / "report.json").read_text("utf-8") == documents.render(report, "json")
@@ -136,7 +136,7 @@ def test_nothing_is_left_behind_when_writing_fails(report, tmp_path):
 
 
 def rows_of(table):
-    return list(csv.DictReader(io.StringIO(tables.write(table, "csv"))))
+    return list(csv.DictReader(io.StringIO(forms.write(table, "csv"))))
 
 
 def test_csv_holds_the_plain_numbers(report):
@@ -181,12 +181,12 @@ def test_csv_of_what_was_not_measured_is_empty(reported):
     ],
 )
 def test_csv_safe(value, expected):
-    assert tables.csv_safe(value) == expected
+    assert forms.csv_safe(value) == expected
 
 
 def test_no_csv_field_is_a_formula(hostile):
     for table in tables.tables(hostile):
-        for row in csv.reader(io.StringIO(tables.write(table, "csv"))):
+        for row in csv.reader(io.StringIO(forms.write(table, "csv"))):
             for field in row:
                 numeric = re.fullmatch(r"-?[0-9.]+(e[-+]?\d+)?", field)
                 assert numeric or not field.startswith(("=", "+", "-", "@", "\t", "\r"))
@@ -194,20 +194,20 @@ def test_no_csv_field_is_a_formula(hostile):
 
 def test_markdown_has_one_cell_for_each_column(hostile):
     for table in tables.tables(hostile):
-        lines = tables.write(table, "markdown").splitlines()
+        lines = forms.write(table, "markdown").splitlines()
         body = [line for line in lines if line.startswith("|")]
         assert len(body) == len(table.rows) + 2
         for line in body:
-            assert len(re.findall(r"(?<!\\)\|", line)) == len(table.columns) + 1
+            assert len(re.findall(r"(?<!\\)\|", line)) == len(table.for_readers.columns) + 1
             assert not re.search(r"(?<!\\)<", line)
 
 
 def test_markdown_escapes():
-    assert tables.markdown_escaped("a|b\n<i> `c` $d$") == r"a\|b \<i\> \`c\` \$d\$"
+    assert forms.markdown_escaped("a|b\n<i> `c` $d$") == r"a\|b \<i\> \`c\` \$d\$"
 
 
 def test_latex_escapes():
-    assert tables.latex_escaped("50 % & $x_1$ \\input{a}") == (
+    assert forms.latex_escaped("50 % & $x_1$ \\input{a}") == (
         r"50 \% \& \$x\_1\$ \textbackslash{}input\{a\}"
     )
 
@@ -215,7 +215,7 @@ def test_latex_escapes():
 def test_latex_is_well_formed(report, hostile):
     for made in (report, hostile):
         for table in tables.tables(made):
-            text = tables.write(table, "latex")
+            text = forms.write(table, "latex")
             bare = re.sub(r"\\[\\&%$#_{}]", "", text)
             assert bare.count("{") == bare.count("}")
             assert "%" not in bare
@@ -228,10 +228,10 @@ def test_latex_is_well_formed(report, hostile):
 
 def test_whole_documents(report):
     markdown = documents.render(report, "markdown")
-    assert markdown.startswith("# Synthetic run\n\n- block\\-spread, 64 bits: the watermark")
+    assert markdown.startswith("# Synthetic run\n\n- NNW\\-NTI: block\\-spread, 64 bits: the")
     assert "## Warnings" in markdown
-    assert documents.render(report, "latex").count(r"\begin{table}") == 3
-    assert documents.render(report, "csv").count("group,") == 3
+    assert documents.render(report, "latex").count(r"\begin{table}") == 4
+    assert documents.render(report, "csv").count("group,") == 4
 
 
 # Figures

@@ -48,8 +48,10 @@ def cells(report):
 
 def brute_force(run, group, modification, aim, intensity):
     marked, plain, own = records_at(run, group, modification, aim, intensity)
-    tested = [d for t in marked for d in t.decodings if d.status == "done"]
-    fn = sum(1 for d in tested if not d.detected)
+    answered = [d for t in marked for d in t.decodings]
+    tested = [d for d in answered if d.status == "done"]
+    # A Detector whose carrier is gone answers No.
+    fn = sum(1 for d in answered if not d.detected)
     fp = controls = 0
     for m in range(len(run.plan.networks)):
         keys = [d for t in plain if t.network == m for d in t.decodings if d.injection in own]
@@ -62,7 +64,7 @@ def brute_force(run, group, modification, aim, intensity):
     return {
         "fp": fp,
         "fn": fn,
-        "marked": len(tested),
+        "marked": len(answered),
         "controls": controls,
         "ser_w": sum(ser_w) / len(ser_w),
         "ser_u": sum(ser_u) / len(ser_u),

@@ -1,0 +1,83 @@
+"""Global state of torch that a training sets, and leaves as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import torch
+
+from nnw_onnx.errors import TrainingError
+
+_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+
+
+def device_named(name: str) -> torch.device:
+    """The device of "cpu", "cuda" or "auto" (the accelerator where there is one).
+
+    Raises:
+        TrainingError: there is no such device.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise TrainingError(
+            "device: expected a CUDA device, got none that torch can use; install a torch for "
+            "your driver, or choose device 'cpu'"
+        )
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def label(device: torch.device) -> str:
+    """The word cpu, or the name of the accelerator."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def finished(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def reseed(device: torch.device, seed: int) -> None:
+    """Seed the generators that dropout uses."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def set_for_training(device: torch.device, threads: int, *, deterministic: bool) -> Iterator[None]:
+    """Threads, determinism and random state for the time of a training."""
+    threads_before = torch.get_num_threads()
+    strict, warn = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    workspace = os.environ.get(_WORKSPACE)
+    cuda = [torch.cuda.current_device()] if device.type == "cuda" else []
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=cuda))
+        stack.enter_context(torch.enable_grad())
+        if cuda:
+            stack.enter_context(
+                torch.backends.cudnn.flags(
+                    benchmark=False,
+                    deterministic=deterministic,
+                    allow_tf32=torch.backends.cudnn.allow_tf32,
+                )
+            )
+        try:
+            torch.set_num_threads(threads)
+            os.environ.setdefault(_WORKSPACE, ":4096:8")
+            torch.use_deterministic_algorithms(deterministic)
+            # It would write every new tensor twice, and nothing here reads one before writing it.
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+            yield
+        finally:
+            torch.set_num_threads(threads_before)
+            torch.use_deterministic_algorithms(strict, warn_only=warn)
+            torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
+            if workspace is None:
+                os.environ.pop(_WORKSPACE, None)

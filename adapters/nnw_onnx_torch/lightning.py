@@ -1,0 +1,90 @@
+"""A watermark in a Lightning training, without a change of the LightningModule.
+
+Example:
+    >>> mark = Watermark(module, Payload.from_text("mine"))
+    >>> Trainer(callbacks=[WatermarkCallback(mark)]).fit(module, loader)
+    >>> mark.save_key("key.npz")
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from nnw_onnx.errors import TrainingError
+from nnw_onnx_torch.watermark import Watermark
+
+_PACKAGES = ("lightning.pytorch", "pytorch_lightning")
+
+
+def _base() -> Any:
+    """Lightning's Callback, under the name by which it has been imported already, if any."""
+    loaded = [name for name in _PACKAGES if name in sys.modules]
+    for name in loaded or _PACKAGES:
+        try:
+            return importlib.import_module(name).Callback
+        except ImportError:
+            continue
+    raise TrainingError(
+        "WatermarkCallback: expected Lightning, got none of lightning and pytorch_lightning; "
+        "pip install 'nnw-onnx[lightning]'"
+    )
+
+
+class WatermarkCallback(_base()):  # type: ignore[misc]
+    """Puts a watermark in while Lightning trains, and logs how far it is in.
+
+    The gradient of the penalty is added once a step, when gradients are accumulated and unscaled
+    and not yet clipped; with several optimizers, by the one that has the carrier. Triggers are
+    appended to each batch that is a list or a mapping; for another one extend the data set with
+    `Watermark.extend_dataset`, or call `Watermark.extend` in your training_step, and set
+    `extend_batches` to False. A method that looks at activations needs `Watermark.penalty` in your
+    training_step.
+
+    It logs `watermark/penalty` each step and `watermark/symbol_error_rate` each epoch.
+    """
+
+    def __init__(
+        self,
+        mark: Watermark,
+        *,
+        batch_keys: Sequence[int | str] = (0, 1),
+        extend_batches: bool = True,
+    ) -> None:
+        """Take a watermark that was made on the LightningModule or on a model in it.
+
+        Args:
+            mark: the watermark; one with triggers calls forward of what it was made on.
+            batch_keys: where inputs and labels are in a batch.
+            extend_batches: whether to append triggers to batches.
+        """
+        super().__init__()
+        self.mark = mark
+        self._inputs, self._labels = batch_keys
+        self._extend = extend_batches and mark.has_triggers
+
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Append triggers to the batch; raises `TrainingError` where it cannot be changed."""
+        if not self._extend:
+            return
+        if not isinstance(batch, list | dict):
+            raise TrainingError(
+                f"batch: expected a list or a mapping, got a {type(batch).__name__}; extend the "
+                "data set with Watermark.extend_dataset and set extend_batches=False"
+            )
+        found: Any = batch
+        extended = self.mark.extend(found[self._inputs], found[self._labels])
+        found[self._inputs], found[self._labels] = extended
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        """Add the gradient of the penalty."""
+        if not self.mark.has_triggers and self.mark.learns_by(optimizer):
+            pl_module.log("watermark/penalty", self.mark.add_gradient())
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Log how much of the watermark is read wrongly."""
+        pl_module.log("watermark/symbol_error_rate", self.mark.symbol_error_rate())

@@ -1,0 +1,340 @@
+"""The trainer: against numpy and native loops; repeatability, checkpoints, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from nnw_onnx import plugins
+from nnw_onnx.errors import TrainingError
+from nnw_onnx.graph import OnnxNetwork
+from nnw_onnx.inference import Session
+from nnw_onnx.vocabulary import Epoch, Job, Recipe, Spec, Trained, TrainingData
+
+from .small_networks import convolutional, images, linear, normal
+
+torch = pytest.importorskip("torch")
+
+from nnw_onnx_torch.trainer import TorchTrainer  # noqa: E402 - needs torch
+
+FULL_BATCH = Recipe(epochs=6, batch_size=1000, learning_rate=0.1, schedule="constant")
+
+
+@dataclass
+class Kept:
+    """A checkpoint in memory."""
+
+    arrays: Mapping[str, NDArray[Any]] | None = None
+    saved: int = field(default=0)
+
+    def load(self) -> Mapping[str, NDArray[Any]] | None:
+        return self.arrays
+
+    def save(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self.arrays, self.saved = arrays, self.saved + 1
+
+
+def vectors(n: int = 12, classes: int = 3) -> TrainingData:
+    return TrainingData(normal(n, 5, seed=5), np.arange(n, dtype=np.int64) % classes, classes)
+
+
+def train(network: OnnxNetwork, job: Job, **how: Any) -> Trained[OnnxNetwork]:
+    return TorchTrainer().train(network, job, **how)
+
+
+def same(one: OnnxNetwork, other: OnnxNetwork) -> bool:
+    return all(one.weights[x.name].tobytes() == other.weights[x.name].tobytes() for x in one.layers)
+
+
+def softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    raised = np.exp(scores - scores.max(1, keepdims=True))
+    return raised / raised.sum(1, keepdims=True)
+
+
+def descend(
+    network: OnnxNetwork, data: TrainingData, recipe: Recipe, targets: NDArray[Any], heat: float = 1
+) -> tuple[dict[str, NDArray[np.float64]], list[float]]:
+    """Full-batch training of x W + b written with its gradients, in float64; and its losses."""
+    kernel = next(x.name for x in network.layers if x.role == "kernel")
+    bias = next(x.name for x in network.layers if x.role != "kernel")
+    w = {n: network.weights[n].astype(np.float64) for n in (kernel, bias)}
+    first = {n: np.zeros_like(v) for n, v in w.items()}
+    second = {n: np.zeros_like(v) for n, v in w.items()}
+    x, losses = data.inputs.astype(np.float64), []
+    for step in range(int(recipe.epochs)):
+        p = softmax((x @ w[kernel].T + w[bias]) / heat)
+        losses.append(-(heat**2) * float(np.mean(np.sum(targets * np.log(p), 1))))
+        delta = heat * (p - targets) / len(x)
+        gradient = {kernel: delta.T @ x + recipe.weight_decay * w[kernel], bias: delta.sum(0)}
+        for n, g in gradient.items():
+            if recipe.optimizer == "sgd":
+                first[n] = recipe.momentum * first[n] + g
+                change = g + recipe.momentum * first[n] if recipe.nesterov else first[n]
+            else:
+                first[n] = 0.9 * first[n] + 0.1 * g
+                second[n] = 0.999 * second[n] + 0.001 * g**2
+                root = np.sqrt(second[n] / (1 - 0.999 ** (step + 1))) + 1e-8
+                change = first[n] / (1 - 0.9 ** (step + 1)) / root
+            w[n] = w[n] - recipe.learning_rate * change
+    return w, losses
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        FULL_BATCH,
+        replace(FULL_BATCH, nesterov=False, weight_decay=0.1),
+        replace(FULL_BATCH, momentum=0.0),
+        replace(FULL_BATCH, optimizer="adam", weight_decay=0.1),
+        replace(FULL_BATCH, label_smoothing=0.2),
+    ],
+)
+@pytest.mark.parametrize("ends", [False, True])
+def test_steps_are_those_of_the_closed_form(tmp_path: Path, recipe: Recipe, ends: bool) -> None:
+    network, data = linear(tmp_path / "m.onnx", softmax=ends), vectors()
+    smooth = recipe.label_smoothing
+    targets = (1 - smooth) * np.eye(3)[data.labels] + smooth / 3
+    expected, losses = descend(network, data, recipe, targets)
+    trained = train(network, Job(data, recipe, seed=0))
+    for name, values in expected.items():
+        np.testing.assert_allclose(trained.network.weights[name], values, rtol=2e-5, atol=2e-6)
+    assert [e.loss for e in trained.epochs] == pytest.approx(losses, rel=1e-5)
+    assert [e.number for e in trained.epochs] == [1, 2, 3, 4, 5, 6]
+    assert trained.batches == 6
+    assert trained.device == "cpu"
+    assert trained.device_peak_bytes is None
+
+
+@pytest.mark.parametrize("heat", [1.0, 3.0])
+def test_soft_targets_are_learned_at_their_temperature(tmp_path: Path, heat: float) -> None:
+    network, data = linear(tmp_path / "m.onnx"), vectors()
+    targets = softmax(normal(12, 3, seed=8).astype(np.float64))
+    expected, losses = descend(network, data, FULL_BATCH, targets, heat)
+    job = Job(data, FULL_BATCH, 0, targets=targets.astype(np.float32), temperature=heat)
+    trained = train(network, job)
+    for name, values in expected.items():
+        np.testing.assert_allclose(trained.network.weights[name], values, rtol=2e-5, atol=2e-6)
+    assert [e.loss for e in trained.epochs] == pytest.approx(losses, rel=1e-5)
+
+
+def test_quality_is_the_share_of_samples_answered_rightly(tmp_path: Path) -> None:
+    network, data = linear(tmp_path / "m.onnx"), vectors(50)
+    recipe = Recipe(epochs=1, batch_size=50, learning_rate=1e-9)
+    trained = train(network, Job(data, recipe, 0))
+    (scores,) = Session(network.runnable()).predict(data.inputs)
+    assert trained.epochs[0].quality == np.mean(scores.argmax(1) == data.labels)
+
+
+class Native(torch.nn.Module):
+    """`convolutional`, written in torch."""
+
+    def __init__(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.norm = torch.nn.BatchNorm2d(16)
+        self.fc = torch.nn.Linear(16, 4)
+        given = {"conv.weight": "conv.w", "norm.weight": "bn.s", "norm.bias": "bn.b",
+                 "norm.running_mean": "bn.m", "norm.running_var": "bn.v",
+                 "fc.weight": "fc.w", "fc.bias": "fc.b"}  # fmt: skip
+        state = {k: torch.tensor(weights[v]) for k, v in given.items()}
+        self.load_state_dict(state, strict=False)
+        self.names = {v: k for k, v in given.items()}
+
+    def forward(self, x: Any) -> Any:
+        return self.fc(torch.relu(self.norm(self.conv(x))).mean((2, 3)))
+
+
+def test_batch_statistics_are_those_of_a_native_module(tmp_path: Path) -> None:
+    network, data = convolutional(tmp_path / "m.onnx"), images()
+    recipe = replace(FULL_BATCH, epochs=4, weight_decay=0.01)
+    native = Native(network.weights).train()
+    decayed = [p for p in native.parameters() if p.ndim > 1]
+    rest = [p for p in native.parameters() if p.ndim == 1]
+    groups = [{"params": decayed, "weight_decay": 0.01}, {"params": rest}]
+    optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True)
+    for _ in range(4):
+        scores = native(torch.from_numpy(data.inputs))
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(scores, torch.from_numpy(data.labels)).backward()
+        optimizer.step()
+    trained = train(network, Job(data, recipe, 0)).network
+    state = native.state_dict()
+    for name, theirs in native.names.items():
+        np.testing.assert_allclose(
+            trained.weights[name], state[theirs].numpy(), rtol=1e-4, atol=1e-6, err_msg=name
+        )
+
+
+LONG = Recipe(epochs=2.5, batch_size=16, augmentation="crop-flip", schedule="triangular")
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_seed_is_a_training(tmp_path: Path, optimizer: Any) -> None:
+    network = convolutional(tmp_path / "m.onnx", dropout=0.3)
+    job = Job(images(), replace(LONG, optimizer=optimizer), seed=5)
+    torch.manual_seed(1)
+    first = train(network, job)
+    torch.manual_seed(2)
+    second = train(network, job)
+    assert same(first.network, second.network)
+    assert first.epochs == second.epochs
+    assert not same(first.network, train(network, replace(job, seed=6)).network)
+    # 60 samples make 4 batches, 2.5 epochs 10 steps
+    assert (first.batches, len(first.epochs)) == (10, 3)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("after", [1, 2])
+def test_an_interrupted_training_ends_the_same(tmp_path: Path, optimizer: Any, after: int) -> None:
+    network = convolutional(tmp_path / "m.onnx", dropout=0.3)
+    job = Job(images(), replace(LONG, optimizer=optimizer), seed=5)
+    whole, kept, told = train(network, job), Kept(), []
+
+    def stop(epoch: Epoch) -> None:
+        if epoch.number == after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(network, job, checkpoint=kept, on_epoch=stop)
+    resumed = train(network, job, checkpoint=kept, on_epoch=told.append)
+    assert same(whole.network, resumed.network)
+    assert resumed.epochs == whole.epochs
+    assert [e.number for e in told] == list(range(after + 1, 4))
+    assert resumed.batches == whole.batches
+    again = train(network, job, checkpoint=kept)
+    assert same(whole.network, again.network)
+    assert kept.saved == 3
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
+    network, kept = convolutional(tmp_path / "m.onnx"), Kept()
+    job = Job(images(), replace(LONG, epochs=1), seed=5)
+    trained = train(network, job, checkpoint=kept)
+    others = {
+        "seed": (network, replace(job, seed=6)),
+        "recipe": (network, replace(job, recipe=replace(job.recipe, momentum=0.8))),
+        "samples": (network, replace(job, data=images(64))),
+        "layers that learn": (network, replace(job, trainable=("fc.w",))),
+        "network": (trained.network, job),
+    }
+    for what, (start, other) in others.items():
+        with pytest.raises(TrainingError) as caught:
+            train(start, other, checkpoint=kept)
+        assert str(caught.value) == (
+            f"checkpoint: expected one of this training, got one with another {what}; remove the "
+            "checkpoint or repeat the training it is of"
+        )
+
+
+def test_a_broken_checkpoint_is_refused(tmp_path: Path) -> None:
+    network, kept = convolutional(tmp_path / "m.onnx"), Kept()
+    job = Job(images(), replace(LONG, epochs=1), seed=5)
+    train(network, job, checkpoint=kept)
+    whole = dict(kept.arrays or {})
+    start = "; remove the checkpoint and train from the start"
+    for change, message in (
+        ({"job": np.zeros(3, np.uint8)}, "got arrays without its description" + start),
+        ({"weights:fc.w": np.zeros((2, 2), np.float32)}, "with another shape (2, 2)" + start),
+        ({"momentum_buffer:fc.w": np.zeros((4, 16), "U1")}, start),
+        ({"epochs": np.zeros(3)}, start),
+    ):
+        with pytest.raises(TrainingError) as caught:
+            train(network, job, checkpoint=Kept({**whole, **change}))
+        assert message in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_nothing_global_is_left_behind(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    torch.manual_seed(4)
+    before = torch.get_rng_state()
+    job = Job(images(), LONG, seed=5)
+    TorchTrainer(threads=2).train(convolutional(tmp_path / "m.onnx", dropout=0.2), job)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.get_num_threads() == threads
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory
+
+
+def test_each_step_is_told(tmp_path: Path) -> None:
+    steps = []
+    job = Job(images(49), Recipe(epochs=2, batch_size=16), seed=5)
+    trained = train(convolutional(tmp_path / "m.onnx"), job, on_batch=lambda: steps.append(1))
+    # the 49th sample alone has no batch statistics
+    assert len(steps) == trained.batches == 6
+
+
+def test_only_the_layers_asked_for_learn(tmp_path: Path) -> None:
+    network = convolutional(tmp_path / "m.onnx")
+    trained = train(network, Job(images(), LONG, 5, trainable=("fc.w",))).network
+    changed = [
+        x.name for x in network.layers
+        if trained.weights[x.name].tobytes() != network.weights[x.name].tobytes()
+    ]  # fmt: skip
+    assert changed == ["fc.w"]
+    frozen = replace(LONG, batch_norm="freeze")
+    trained = train(network, Job(images(), frozen, 5)).network
+    for name in ("bn.m", "bn.v"):
+        assert np.array_equal(trained.weights[name], network.weights[name])
+    assert not np.array_equal(trained.weights["bn.s"], network.weights["bn.s"])
+
+
+def test_bfloat16_and_memory_order_train_alike(tmp_path: Path) -> None:
+    network, data = convolutional(tmp_path / "m.onnx"), images()
+    job = Job(data, Recipe(epochs=3, batch_size=16, learning_rate=0.1), 5)
+    usual = train(network, job)
+    half = train(network, replace(job, recipe=replace(job.recipe, precision="bfloat16")))
+    flat = TorchTrainer(memory_format="contiguous").train(network, job)
+    assert not same(usual.network, half.network)
+    for other, tolerance in ((half, 0.05), (flat, 1e-4)):
+        assert other.epochs[-1].loss == pytest.approx(usual.epochs[-1].loss, rel=tolerance)
+    assert usual.epochs[-1].quality > usual.epochs[0].quality
+
+
+def test_the_plug_in_is_found_and_checked(tmp_path: Path) -> None:
+    made = plugins.create("trainers", Spec("torch", {"threads": 1}))
+    assert isinstance(made, TorchTrainer)
+    made.check()
+    assert [o.name for o in plugins.options(TorchTrainer)] == [
+        "device", "threads", "memory_format", "deterministic",
+    ]  # fmt: skip
+    if not torch.cuda.is_available():
+        with pytest.raises(TrainingError, match="expected a CUDA device, got none that torch"):
+            TorchTrainer(device="cuda").check()
+
+
+def refusals(path: Path) -> list[tuple[OnnxNetwork, Job, str]]:
+    network, data = linear(path), vectors()
+    job = Job(data, FULL_BATCH, 0)
+    wrong = replace(data, labels=data.labels + 1)
+    return [
+        (network, replace(job, data=wrong), "labels: expected classes from 0 to 2, got 1 to 3"),
+        (network, replace(job, data=data.first(0)), "expected samples with a label each"),
+        (network, replace(job, output=1), "output: expected an index below 1, got 1; choose the"),
+        (network, replace(job, trainable=("W",)), "got 'W'"),
+        (network, replace(job, trainable=()), "expected at least one layer of floating-point"),
+        (network, replace(job, targets=np.ones((2, 3), np.float32)), "probabilities (12,"),
+        (network, replace(job, targets=np.ones((12, 4), np.float32)), "of the 3 classes of"),
+        (network, replace(job, recipe=replace(FULL_BATCH, learning_rate=100.0, epochs=500)),
+         "choose a smaller learning rate"),
+        (network, replace(job, data=replace(data, inputs=normal(12, 6))),
+         "got an error of torch (mat1 and mat2 shapes"),
+        (network, replace(job, recipe=replace(FULL_BATCH, augmentation="crop")), "(n, c, h, w)"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_what_cannot_be_trained(tmp_path: Path, number: int) -> None:
+    network, job, message = refusals(tmp_path / "m.onnx")[number]
+    if "learning rate" in message:
+        job = replace(job, data=replace(job.data, inputs=job.data.inputs * np.float32(1e30)))
+    with pytest.raises(TrainingError) as caught:
+        train(network, job)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)

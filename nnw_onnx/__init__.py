@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "open": "api",
     "inject": "api",
+    "make_mark": "api",
     "decode": "api",
     "detect": "api",
     "modify": "api",
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from nnw_onnx.api import detect as detect
     from nnw_onnx.api import evaluate as evaluate
     from nnw_onnx.api import inject as inject
+    from nnw_onnx.api import make_mark as make_mark
     from nnw_onnx.api import modify as modify
     from nnw_onnx.api import open as open
     from nnw_onnx.api import report as report

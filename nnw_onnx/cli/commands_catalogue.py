@@ -20,7 +20,7 @@ def list_plugins(
         str | None,
         typer.Argument(
             metavar="[GROUP]",
-            help="methods, modifications, datasets, tasks, engines or evaluations; by default all.",
+            help="methods, modifications, datasets, tasks, engines, trainers or evaluations.",
         ),
     ] = None,
     output_format: OutputFormat = Format.TEXT,

@@ -10,19 +10,23 @@ import typer
 
 from nnw_onnx.cli import output
 from nnw_onnx.cli.options import (
+    Data,
     Force,
     Model,
     Out,
     OutputFormat,
     Settings,
+    Training,
+    WorkFolder,
     check_outputs,
     parse_payload,
     parse_settings,
 )
 from nnw_onnx.cli.output import Format
+from nnw_onnx.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from nnw_onnx.api import Injection
+    from nnw_onnx.api import Injection, Modified
     from nnw_onnx.graph import OnnxNetwork
     from nnw_onnx.vocabulary import Layer
 
@@ -76,6 +80,9 @@ def inject(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Repeatable key; only as secret as the seed itself.")
     ] = None,
+    training: Training = None,
+    data: Data = None,
+    work_folder: WorkFolder = None,
     force: Force = False,
     output_format: OutputFormat = Format.TEXT,
 ) -> None:
@@ -85,6 +92,7 @@ def inject(
     """
     import nnw_onnx as nnw
 
+    _check_training(training, data, work_folder)
     check_outputs([model], {"--out": out, "--key-out": key_out}, force=force)
     symbols = parse_payload(payload, payload_hex, payload_bits, seed)
     warn(_too_short(len(symbols)))
@@ -92,20 +100,19 @@ def inject(
     network = nnw.open(model)
     warn(network.warnings)
     injection = nnw.inject(
-        network, symbols, method=method, options=settings, layer=layer, seed=seed
+        network,
+        symbols,
+        method=method,
+        options=settings,
+        layer=layer,
+        seed=seed,
+        training=training,
+        data=data,
+        work_folder=work_folder,
+        tell=output.note,
     )
     _save_both(injection, out, key_out)
-    for line in injection.notes:
-        output.note(line)
-    if output_format is Format.JSON:
-        output.as_json(_injected(injection, out, key_out))
-        return
-    output.text(
-        f"{out}: {len(injection.payload)} symbols in {', '.join(injection.key.layers)}, "
-        f"weights changed by {injection.change:.2%} of their standard deviation",
-        f"{key_out}: the key; whoever has it can find and remove the watermark",
-        f"commitment to publish with a date: {injection.key.commitment}",
-    )
+    _tell_injection(injection, out, key_out, output_format)
 
 
 def modify(
@@ -119,6 +126,9 @@ def modify(
     ] = None,
     option: Settings = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of random Modifications.")] = 0,
+    training: Training = None,
+    data: Data = None,
+    work_folder: WorkFolder = None,
     force: Force = False,
     output_format: OutputFormat = Format.TEXT,
 ) -> None:
@@ -128,15 +138,68 @@ def modify(
     """
     import nnw_onnx as nnw
 
+    _check_training(training, data, work_folder)
     check_outputs([model], {"--out": out}, force=force)
     settings = parse_settings(option)
     network = nnw.open(model)
     warn(network.warnings)
     modified = nnw.modify(
-        network, modification, intensity, layers=layer or "all", options=settings, seed=seed
+        network,
+        modification,
+        intensity,
+        layers=layer or "all",
+        options=settings,
+        seed=seed,
+        training=training,
+        data=data,
+        work_folder=work_folder,
+        tell=output.note,
     )
     warn(modified.warnings)
     modified.network.save(out)
+    _tell_modified(modified, modification, intensity, out, output_format)
+
+
+def _check_training(training: str | None, data: Path | None, work_folder: Path | None) -> None:
+    """Refuse options that say how to train where nothing is trained."""
+    given = {"--data": data, "--work-folder": work_folder}
+    for option, value in given.items():
+        if value is not None and training is None:
+            raise ConfigurationError(
+                f"{option}: expected --training beside it, got none; name the evaluation that says "
+                "how to train"
+            )
+
+
+def _carrier(injection: Injection) -> str:
+    """Where a watermark lies, in words."""
+    layers = injection.key.layers
+    return ", ".join(layers) if layers else "what the network answers to its triggers"
+
+
+def warn(warnings: tuple[str, ...]) -> None:
+    """Pass warnings on to the person."""
+    for line in warnings:
+        output.warning(line)
+
+
+def _tell_injection(injection: Injection, out: Path, key_out: Path, output_format: Format) -> None:
+    for line in injection.notes:
+        output.note(line)
+    if output_format is Format.JSON:
+        output.as_json(_injected(injection, out, key_out))
+        return
+    output.text(
+        f"{out}: {len(injection.payload)} symbols in {_carrier(injection)}, "
+        f"weights changed by {injection.change:.2%} of their standard deviation",
+        f"{key_out}: the key; whoever has it can find and remove the watermark",
+        f"commitment to publish with a date: {injection.key.commitment}",
+    )
+
+
+def _tell_modified(
+    modified: Modified, modification: str, intensity: float, out: Path, output_format: Format
+) -> None:
     if output_format is Format.JSON:
         output.as_json(
             {
@@ -145,20 +208,23 @@ def modify(
                 "intensity": intensity,
                 "layers": list(modified.layers),
                 "change": modified.change,
+                "facts": dict(modified.facts),
                 "warnings": list(modified.warnings),
             }
         )
         return
-    output.text(
-        f"{out}: {modification} at {intensity:g} on {len(modified.layers)} layers, weights changed "
-        f"by {modified.change:.2%} of their standard deviation"
+    change = (
+        "a network of another architecture"
+        if modified.change is None
+        else f"weights changed by {modified.change:.2%} of their standard deviation"
     )
-
-
-def warn(warnings: tuple[str, ...]) -> None:
-    """Pass warnings on to the person."""
-    for line in warnings:
-        output.warning(line)
+    facts = [
+        f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in modified.facts.items()
+    ]
+    output.text(
+        f"{out}: {modification} at {intensity:g} on {len(modified.layers)} layers, {change}",
+        *([", ".join(facts)] if facts else []),
+    )
 
 
 def _injected(injection: Injection, out: Path, key_out: Path) -> dict[str, Any]:

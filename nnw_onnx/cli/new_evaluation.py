@@ -86,6 +86,34 @@ intensities = [1, 5, 10, 25, 50]
 name = "quantizing"       # B bits, the standard: 32 to 2
 intensities = [16, 8, 4, 3, 2]
 
+# Modifications 4 to 6, and watermarks put in by training, need a trainer: PyTorch.
+# 'pip install nnw-onnx[torch]', then take the marks of the comments away.
+#
+# [training]                # what a training here and in [methods.training] has in common
+# initial_epochs = 24       # of the networks' own training; fine-tuning relates to it
+# batch_size = 128
+# learning_rate = 0.01      # the largest one of the schedule; it decides what survives
+# schedule = "linear"       # "constant", "linear", "cosine" or "triangular"
+# augmentation = "crop-flip"
+#
+# [[methods]]               # triggers, verified from what the network answers
+# name = "adi"
+# payload_sizes = [100]
+# [methods.training]
+# epochs = 4
+#
+# [[modifications]]
+# name = "fine-tuning"      # E / epochs of the initial training, the standard: up to 0.5
+# intensities = [0.1, 0.5]
+#
+# [[modifications]]
+# name = "distillation"     # E epochs of a fresh student, the standard: 1 to 100
+# intensities = [10]
+#
+# [[modifications]]
+# name = "overwriting"      # W further watermarks, the standard: 2 to 4
+# intensities = [2, 4]
+
 [session]
 providers = ["CPUExecutionProvider"]
 threads = 1

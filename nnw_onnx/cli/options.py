@@ -26,6 +26,22 @@ Settings = Annotated[
     typer.Option("--option", metavar="NAME=VALUE", help="Option of the plug-in; repeatable."),
 ]
 
+Training = Annotated[
+    str | None,
+    typer.Option(
+        metavar="EVALUATION",
+        help="Train: with [dataset], [training] and [methods.training] of this evaluation.",
+    ),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Data set to train on, instead of the evaluation's own."),
+]
+WorkFolder = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Keep the state of the training here; run again to go on."),
+]
+
 DEFAULT_PAYLOAD_SIZE = 64
 MAX_PAYLOAD = 1 << 20
 

@@ -5,7 +5,6 @@ Every mistake is one line with the dotted path of the key and, where a name is c
 
 from __future__ import annotations
 
-import fnmatch
 import tomllib
 import typing
 from importlib.resources import files
@@ -17,15 +16,26 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from nnw_onnx import plugins
 from nnw_onnx.arrays.preprocessing import Preprocessing
 from nnw_onnx.errors import ConfigurationError, PluginError
-from nnw_onnx.vocabulary import Spec
+from nnw_onnx.records import Workflow
+from nnw_onnx.runs.checks import check_training
+from nnw_onnx.runs.places import SHIPPED_PREFIX
+from nnw_onnx.runs.recipes import MethodTraining, TrainingTable, TransferTable
+from nnw_onnx.vocabulary import Recipe, Spec
 
-SHIPPED_PREFIX = "nnw:"
 MAX_BYTES = 1 << 20
+PayloadSizes = Annotated[tuple[Annotated[int, Field(ge=1, le=1 << 20)], ...], Field(min_length=1)]
+WORKFLOWS: tuple[Workflow, ...] = ("NNW-NTI", "NNW-WTI", "NNW-NIR", "NNW-WIR")
 Profile = Literal["nnw-1.0", "ieee-3304", "nnt-1.1"]
 
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _different(sizes: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    if sizes and len(set(sizes)) != len(sizes):
+        raise ValueError("expected different sizes, got one twice; remove it")
+    return sizes
 
 
 class PluginTable(BaseModel):
@@ -50,6 +60,23 @@ class DatasetTable(PluginTable):
 
     split: Literal["test", "train"] = "test"
     preprocessing: Preprocessing = Preprocessing()
+
+
+class MethodTable(PluginTable):
+    """`[[methods]]`: a method under test.
+
+    Attributes:
+        payload_sizes: Symbols of a Payload, where they differ from those of the evaluation.
+        training: how it is put in by training; without it, it is put in without.
+        trigger_images: folder (or tar, zip) of images that serve as trigger inputs, for a method
+            that has any; by default they are generated.
+    """
+
+    payload_sizes: PayloadSizes | None = None
+    training: MethodTraining | None = None
+    trigger_images: str | None = None
+
+    _distinct = field_validator("payload_sizes")(_different)
 
 
 class ModificationTable(PluginTable):
@@ -95,12 +122,15 @@ class CostTable(_Table):
         repetitions: timed runs of an inference (the standard leaves it open; at least 5).
         warmups: runs before them.
         batch: samples per timed inference.
+        training_batches: batches of a training that are timed with and without the watermark in
+            turn; None for a whole epoch.
     """
 
     cells: Annotated[int, Field(ge=0)] | None = None
     repetitions: Annotated[int, Field(ge=5)] = 30
     warmups: Annotated[int, Field(ge=1)] = 5
     batch: Annotated[int, Field(ge=1)] = 1
+    training_batches: Annotated[int, Field(ge=10)] | None = 50
 
 
 class Evaluation(_Table):
@@ -116,6 +146,9 @@ class Evaluation(_Table):
         repetitions: how often each Modification is drawn anew.
         false_positive_rate: level of detection.
         margin: largest loss of the headline quality measure that counts as negligible.
+        workflows: AI Workflows of MPAI-NNT to carry out: imperceptibility without and with training
+            (NNW-NTI, NNW-WTI), robustness without and with inference (NNW-NIR, NNW-WIR).
+        training: how networks are trained, where a method or Modification trains.
     """
 
     title: str = "Evaluation"
@@ -126,26 +159,26 @@ class Evaluation(_Table):
         tuple[Annotated[str, Field(min_length=1, max_length=4096)], ...], Field(min_length=1)
     ]
     payloads: Annotated[int, Field(ge=1, le=1000)] = 5
-    payload_sizes: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=1 << 20)], ...], Field(min_length=1)
-    ] = (64,)
+    payload_sizes: PayloadSizes = (64,)
     repetitions: Annotated[int, Field(ge=1, le=1000)] = 1
     false_positive_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-6
     margin: Annotated[float, Field(gt=0)] = 0.005
     dataset: DatasetTable
     task: PluginTable = PluginTable(name="image-classification")
-    methods: Annotated[tuple[PluginTable, ...], Field(min_length=1)]
+    methods: Annotated[tuple[MethodTable, ...], Field(min_length=1)]
     modifications: tuple[ModificationTable, ...] = ()
     session: SessionTable = SessionTable()
     cost: CostTable = CostTable()
+    workflows: Annotated[tuple[Workflow, ...], Field(min_length=1)] = WORKFLOWS
+    training: TrainingTable | None = None
     engine: PluginTable = PluginTable(name="serial")
 
-    @field_validator("payload_sizes")
-    @classmethod
-    def _distinct(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(sizes)) != len(sizes):
-            raise ValueError("expected different sizes, got one twice; remove it")
-        return sizes
+    _distinct = field_validator("payload_sizes")(_different)
+
+    @property
+    def base_recipe(self) -> Recipe:
+        """The recipe of `[training]`, or the default one."""
+        return self.training.recipe if self.training else Recipe()
 
     def check_plugins(self) -> None:
         """Make every plug-in once, so that a mistake shows before anything runs."""
@@ -164,6 +197,7 @@ class Evaluation(_Table):
                 plugins.create(group, table.spec)
             except (ConfigurationError, PluginError) as error:
                 raise ConfigurationError(f"{where}: {error}") from error
+        check_training(self)
 
     def _plugin_tables(self) -> list[tuple[str, str, PluginTable]]:
         first = [
@@ -272,42 +306,6 @@ def find_evaluation(name: str | Path) -> Path:
     return path
 
 
-def models_folder() -> Path:
-    """The folder of the shipped networks: in the package, or beside it in a source tree."""
-    package = Path(str(files("nnw_onnx")))
-    installed = package / "models"
-    return installed if installed.is_dir() else package.parent / "models"
-
-
-def network_paths(evaluation: Evaluation) -> list[Path]:
-    """The M network files, wildcards expanded, each part sorted.
-
-    Raises:
-        ConfigurationError: a name or pattern matches nothing, or a file is named twice.
-    """
-    found: list[Path] = []
-    for name in evaluation.networks:
-        base = Path(name)
-        if name.startswith(SHIPPED_PREFIX):
-            base = models_folder() / name.removeprefix(SHIPPED_PREFIX)
-        matches = _matching(base) if any(c in base.name for c in "*?[") else [base]
-        if not matches or not all(m.is_file() for m in matches):
-            raise ConfigurationError(
-                f"networks: expected an ONNX file for {name!r}, got none; correct the path"
-            )
-        found += matches
-    if len(set(found)) != len(found):
-        raise ConfigurationError("networks: expected each file once, got one twice; remove it")
-    return found
-
-
-def _matching(pattern: Path) -> list[Path]:
-    """Files of one folder whose name fits; a wildcard never reaches into other folders."""
-    if not pattern.parent.is_dir():
-        return []
-    return sorted(p for p in pattern.parent.iterdir() if fnmatch.fnmatchcase(p.name, pattern.name))
-
-
 def _anchored(evaluation: Evaluation, folder: Path) -> Evaluation:
     """Relative paths made relative to the configuration's folder."""
     networks = tuple(
@@ -316,7 +314,22 @@ def _anchored(evaluation: Evaluation, folder: Path) -> Evaluation:
     dataset = evaluation.dataset
     if isinstance(path := dataset.spec.options.get("path"), str):
         dataset = with_dataset_path(dataset, folder / path)
-    return evaluation.model_copy(update={"networks": networks, "dataset": dataset})
+    changed: dict[str, Any] = {"networks": networks, "dataset": dataset}
+    changed["methods"] = tuple(
+        m.model_copy(update={"trigger_images": str(folder / m.trigger_images)})
+        if m.trigger_images
+        else m
+        for m in evaluation.methods
+    )
+    training = evaluation.training
+    if training and training.transfer:
+        given = dict(training.transfer.spec.options)
+        if isinstance(given.get("path"), str):
+            moved = TransferTable(
+                name=training.transfer.name, **{**given, "path": str(folder / given["path"])}
+            )
+            changed["training"] = training.model_copy(update={"transfer": moved})
+    return evaluation.model_copy(update=changed)
 
 
 def with_dataset_path(dataset: DatasetTable, path: Path) -> DatasetTable:

@@ -1,7 +1,7 @@
 """The run folder: the only place where a run reads and writes its records.
 
     plan.json  injections.jsonl  records.jsonl  costs.jsonl  environment.json
-    keys/<identity>.npz  networks/<identity>.npz
+    keys/<identity>.npz  networks/<identity>.npz  checkpoints/<name>.npz  progress/<name>
 
 Records are appended in the order of the plan, one JSON line each, and forced to the disk, so a
 run that is cut off at any moment can be resumed; a last line that was cut off is dropped.
@@ -9,11 +9,13 @@ run that is cut off at any moment can be resumed; a last line that was cut off i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +35,8 @@ RECORDS: dict[type[BaseModel], str] = {
     CostRecord: "costs.jsonl",
 }
 MAX_BYTES = 1 << 30
+TASK_NOTE = "task.txt"
+"""Says in a work folder which training it belongs to."""
 SINGLE: dict[type[BaseModel], str] = {Plan: "plan.json", Environment: "environment.json"}
 
 
@@ -140,27 +144,104 @@ class Store:
 
     def save_weights(self, identity: str, weights: dict[str, NDArray[Any]]) -> None:
         """Keep the weights that an injection replaced, as float32 or float64, atomically."""
-        names = sorted(weights)
-        arrays = {f"w{i}": _exact(weights[name]) for i, name in enumerate(names)}
-        text = np.frombuffer(json.dumps(names).encode(), np.uint8)
-        path = self.folder / "networks" / f"{identity}.npz"
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            np.savez(file, names=text, **arrays)  # type: ignore[arg-type]  # numpy types **kwargs as bool
-        temporary.replace(path)
+        exact = {name: _exact(array) for name, array in weights.items()}
+        write_arrays(self.folder / "networks" / f"{identity}.npz", exact)
 
     def load_weights(self, identity: str) -> dict[str, NDArray[Any]]:
         """The replaced weights by layer name; raises `RunError` where the file is not whole."""
-        path = self.folder / "networks" / f"{identity}.npz"
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                names = json.loads(archive["names"].tobytes())
-                return {name: archive[f"w{i}"] for i, name in enumerate(names)}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise RunError(
-                f"{path.name}: expected the replaced weights of an injection, got: {error}; "
-                "start the run again in a new folder"
-            ) from error
+        return read_arrays(self.folder / "networks" / f"{identity}.npz")
+
+    def checkpoint(self, name: str) -> StoredCheckpoint:
+        """Where a training keeps its state."""
+        return StoredCheckpoint(self.folder / "checkpoints" / f"{name}.npz")
+
+    def tell_progress(self, name: str, words: str) -> None:
+        """Say how far a training is, for `progress` to find."""
+        folder = self.folder / "progress"
+        folder.mkdir(exist_ok=True)
+        write_atomically(folder / name, words.encode())
+
+    def forget_progress(self, name: str) -> None:
+        """Say no more of a training that is over."""
+        (self.folder / "progress" / name).unlink(missing_ok=True)
+
+    def progress(self) -> list[str]:
+        """How far each training under way is, one line each."""
+        folder = self.folder / "progress"
+        found = []
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            with contextlib.suppress(OSError):
+                found.append(path.read_text(encoding="utf-8", errors="replace"))
+        return found
+
+
+class StoredCheckpoint:
+    """A `vocabulary.Checkpoint` in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def load(self) -> Mapping[str, NDArray[Any]] | None:
+        """The arrays kept last, or None; raises `RunError` where the file is not whole."""
+        return read_arrays(self.path) if self.path.exists() else None
+
+    def save(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Keep these arrays instead."""
+        self.path.parent.mkdir(exist_ok=True)
+        write_arrays(self.path, arrays)
+
+    def discard(self) -> None:
+        """Keep nothing any more."""
+        self.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def work_folder(wanted: Path | None, task: str) -> Iterator[Path]:
+    """Where the state of a task is kept; it is removed when the task is done."""
+    if wanted is None:
+        with tempfile.TemporaryDirectory(prefix="nnw-") as folder:
+            yield Path(folder)
+        return
+    note = wanted / TASK_NOTE
+    if wanted.exists() and not (note.is_file() and note.read_text(encoding="utf-8") == task):
+        raise RunError(
+            f"{wanted}: expected a new work folder or that of this very training, got another; "
+            "give another --work-folder"
+        )
+    try:
+        wanted.mkdir(mode=0o700, parents=True, exist_ok=True)
+        note.write_text(task, encoding="utf-8")
+    except OSError as error:
+        raise RunError(
+            f"{wanted}: expected a folder that can be written, got: {error.strerror}; give "
+            "another --work-folder"
+        ) from error
+    yield wanted
+    shutil.rmtree(wanted)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write named arrays so that the file is either there as a whole or not at all."""
+    names = sorted(arrays)
+    members = {f"w{i}": arrays[name] for i, name in enumerate(names)}
+    text = np.frombuffer(json.dumps(names).encode(), np.uint8)
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        np.savez(file, names=text, **members)  # type: ignore[arg-type]  # numpy types **kwargs as bool
+    temporary.replace(path)
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Named arrays of a file; raises `RunError` where it is not whole."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = json.loads(archive["names"].tobytes())
+            return {name: archive[f"w{i}"] for i, name in enumerate(names)}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise RunError(
+            f"{path.name}: expected the arrays that a run keeps, got: {error}; "
+            "start the run again in a new folder"
+        ) from error
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:

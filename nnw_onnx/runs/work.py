@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,43 +17,28 @@ from numpy.typing import NDArray
 
 from nnw_onnx import plugins
 from nnw_onnx.arrays.commitments import bind_payload
-from nnw_onnx.arrays.preprocessing import Preprocessing
 from nnw_onnx.errors import CarrierNotFoundError, NnwError, RunError
-from nnw_onnx.graph import OnnxNetwork, open_network
-from nnw_onnx.inference import Session, SessionSettings
-from nnw_onnx.records import DecodingRecord, InjectionRecord, PluginSpec, TrialRecord
+from nnw_onnx.graph import OnnxNetwork
+from nnw_onnx.inference import Session
+from nnw_onnx.records import (
+    DecodingRecord,
+    InjectionRecord,
+    NewMark,
+    PluginSpec,
+    TrainingRecord,
+    TrialRecord,
+)
+from nnw_onnx.runs import context as contexts
+from nnw_onnx.runs import training
+from nnw_onnx.runs.context import Context
 from nnw_onnx.runs.keys import load_key, save_key
 from nnw_onnx.runs.plan import InjectionTask, Trial
 from nnw_onnx.runs.seeds import generator, secret
 from nnw_onnx.runs.store import Store
-from nnw_onnx.vocabulary import Payload, Quality, Samples, Spec, Weights
+from nnw_onnx.runs.workshop import RunWorkshop
+from nnw_onnx.vocabulary import Key, Payload, Quality, Samples, TrainingOutcome, Weights
 
-CACHED_BYTES = 1 << 30
-"""A data set whose inputs are not larger is kept by each worker from trial to trial."""
-
-
-@dataclass(frozen=True)
-class Context:
-    """What every task of a run has in common.
-
-    Attributes:
-        folder: the run folder.
-        networks: files of the unwatermarked networks.
-        sha256: their digests, checked when a worker opens them.
-        fingerprint: of the data set, checked likewise.
-    """
-
-    folder: Path
-    networks: tuple[Path, ...]
-    sha256: tuple[str, ...]
-    dataset: Spec
-    split: str
-    preprocessing: Preprocessing
-    task: Spec
-    fingerprint: str
-    batch_size: int
-    false_positive_rate: float
-    settings: SessionSettings = field(default_factory=SessionSettings)
+NO_CARRIER = "the watermark lies in no layer of its own, so none can be aimed at"
 
 
 def inject(context: Context, task: InjectionTask) -> InjectionRecord:
@@ -65,29 +48,66 @@ def inject(context: Context, task: InjectionTask) -> InjectionRecord:
         "network": task.network,
         "group": task.group,
         "payload_index": task.payload_index,
+        "twin": task.twin,
     }
     try:
-        network = _network(context, task.network)
+        network = contexts.network_of(context, task.network)
+        made = _injected(context, task, network)
+    except NnwError as error:
+        return InjectionRecord(**base, status="failed", reason=str(error))
+    store = Store(context.folder)
+    new = {name: made.network.weights[name] for name in sorted(made.network.replaced)}
+    old = {name: network.weights[name] for name in new}
+    store.save_weights(task.identity, new)
+    if made.key is not None:
+        save_key(made.key, store.key_path(task.identity))
+    store.checkpoint(task.identity).discard()
+    return InjectionRecord(
+        **base,
+        status="done",
+        layers=made.key.layers if made.key else (),
+        notes=made.key.notes if made.key else (),
+        change=_change_of(made, network, old, new),
+        changed_weights=sum(int(np.count_nonzero(old[n] != new[n])) for n in new),
+        commitment=made.key.commitment if made.key else None,
+        errors=made.errors,
+        training=made.training,
+    )
+
+
+@dataclass(frozen=True)
+class _Injected:
+    """What became of an injection task: a network, and its key unless it is a twin."""
+
+    network: OnnxNetwork
+    key: Key | None
+    errors: int | None
+    training: TrainingRecord | None = None
+
+
+def _injected(context: Context, task: InjectionTask, network: OnnxNetwork) -> _Injected:
+    technology = context.technologies[task.group] if context.technologies else None
+    if technology is None or technology.recipe is None:
         method = plugins.create("methods", task.method)
         payload = payload_of(task)
         key = method.make_key(network, len(payload), secret(task.seed, injection=task.identity))
         marked = method.inject(network, payload, key)
-        key = bind_payload(key, payload)
-    except NnwError as error:
-        return InjectionRecord(**base, status="failed", reason=str(error))
-    store = Store(context.folder)
-    new = {name: marked.weights[name] for name in sorted(marked.replaced)}
-    old = {name: network.weights[name] for name in new}
-    store.save_weights(task.identity, new)
-    save_key(key, store.key_path(task.identity))
-    return InjectionRecord(
-        **base,
-        status="done",
-        layers=key.layers,
-        notes=key.notes,
-        change=relative_change(old, new),
-        changed_weights=sum(int(np.count_nonzero(old[n] != new[n])) for n in new),
-        commitment=key.commitment,
+        return _Injected(marked, bind_payload(key, payload), 0)
+    if task.twin:
+        twin = training.train_twin(context, technology, network, task.identity, task.seed)
+        return _Injected(twin.network, None, None, training.recorded(twin))
+    fresh = secret(task.seed, injection=task.identity)
+    mark = training.make_mark(context, technology, network, payload_of(task), fresh)
+    trained, errors = training.put_in(context, technology, network, mark, task.identity, task.seed)
+    return _Injected(trained.network, mark.key, errors, training.recorded(trained))
+
+
+def _change_of(made: _Injected, network: OnnxNetwork, old: Weights, new: Weights) -> float:
+    """Relative change of the carriers, or of all kernels where there is no carrier."""
+    names = set(made.key.layers if made.key else ())
+    names = names or {layer.name for layer in network.layers if layer.role == "kernel"}
+    return relative_change(
+        {n: w for n, w in old.items() if n in names}, {n: w for n, w in new.items() if n in names}
     )
 
 
@@ -102,12 +122,16 @@ def payload_of(task: InjectionTask) -> Payload:
 def run_trial(context: Context, trial: Trial) -> TrialRecord:
     """Modify the network, measure its quality, decode and detect with each key."""
     base = trial_fields(trial)
+    if trial.aim == "carrier" and not trial.layers:
+        return TrialRecord(**base, status="skipped", reason=NO_CARRIER)
     try:
-        network, change = _modified(context, trial)
-        quality = _quality(context, network)
-        decodings = tuple(_decode(context, network, key) for key in trial.keys)
+        modified = _modified(context, trial)
+        quality = _quality(context, modified)
+        decodings = tuple(_decode(context, modified.network, key) for key in trial.keys)
     except NnwError as error:
         return TrialRecord(**base, status="failed", reason=str(error))
+    for name in modified.checkpoints:
+        Store(context.folder).checkpoint(name).discard()
     return TrialRecord(
         **base,
         status="done",
@@ -115,8 +139,11 @@ def run_trial(context: Context, trial: Trial) -> TrialRecord:
         headline=quality.headline,
         chance=quality.chance,
         correct=None if trial.modification else _packed(quality.correct),
-        change=change,
+        change=modified.change,
         decodings=decodings,
+        new_marks=tuple(NewMark(symbols=n, errors=e) for n, e in modified.new_marks),
+        facts=dict(modified.facts),
+        quality_of=modified.classes_of,
     )
 
 
@@ -133,6 +160,7 @@ def trial_fields(trial: Trial) -> dict[str, Any]:
         "layers": trial.layers,
         "repetition": trial.repetition,
         "outside_standard_range": outside_standard_range(trial),
+        "group": trial.group,
     }
 
 
@@ -167,41 +195,73 @@ def modify(
 def load_injected(context: Context, index: int, injection: str) -> OnnxNetwork:
     """A watermarked network of the run."""
     replaced = Store(context.folder).load_weights(injection)
-    return _network(context, index).with_weights(replaced)
+    return contexts.network_of(context, index).with_weights(replaced)
 
 
-def _modified(context: Context, trial: Trial) -> tuple[OnnxNetwork, float | None]:
+@dataclass(frozen=True)
+class _Modified:
+    """A network after the Modification of a trial, and what that said of itself."""
+
+    network: OnnxNetwork
+    change: float | None = None
+    new_marks: tuple[tuple[int, int], ...] = ()
+    facts: Mapping[str, float | str] = field(default_factory=dict)
+    classes_of: str | None = None
+    checkpoints: tuple[str, ...] = ()
+
+
+def _modified(context: Context, trial: Trial) -> _Modified:
     if trial.injection is None:
-        network = _network(context, trial.network)
+        network = contexts.network_of(context, trial.network)
     else:
         network = load_injected(context, trial.network, trial.injection)
     if trial.modification is None:
-        return network, None
+        return _Modified(network)
     made = plugins.create("modifications", trial.modification)
     rng = generator(purpose="modification", trial=trial.identity)
-    return modify(network, made, trial.layers, rng)
+    if not hasattr(made, "modify_by_training"):
+        return _Modified(*modify(network, made, trial.layers, rng))
+    technology = None if trial.group is None else context.technologies[trial.group]
+    title = f"{made.name} {made.intensity:g} of {network.path.name}"
+    workshop = RunWorkshop(context, network, trial.identity, title, technology)
+    outcome: TrainingOutcome = made.modify_by_training(network, workshop, rng)
+    return _Modified(
+        outcome.network,
+        change_by_training(network, outcome.network, trial.layers),
+        outcome.new_marks,
+        outcome.facts,
+        outcome.classes_of,
+        tuple(workshop.checkpoints),
+    )
 
 
-def _quality(context: Context, network: OnnxNetwork) -> Quality:
-    samples = _samples(context)
+def change_by_training(
+    before: OnnxNetwork, after: OnnxNetwork, layers: tuple[str, ...]
+) -> float | None:
+    """Relative change of the kernels, or None where the network is of another architecture."""
+    old = {name: before.weights[name] for name in layers}
+    new = {name: after.weights[name] for name in layers if name in after.weights}
+    if any(name not in new or new[name].shape != w.shape for name, w in old.items()):
+        return None
+    return relative_change(old, new)
+
+
+def _quality(context: Context, modified: _Modified) -> Quality:
+    samples = contexts.samples_of(context)
+    if modified.classes_of is not None:
+        _, samples = contexts.transfer_samples(context, context.split)
+    return quality_on(context, modified.network, samples)
+
+
+def quality_on(context: Context, network: OnnxNetwork, samples: Samples) -> Quality:
+    """Quality of a network on some samples."""
     session = Session(network.runnable(), context.settings)
-    parts = [session.predict(x, context.batch_size) for x in _portions(context, network)]
+    pieces = contexts.portions(context, samples, network)
+    parts = [session.predict(x, context.batch_size) for x in pieces]
     outputs = [np.concatenate(part) for part in zip(*parts, strict=True)]
     task = plugins.create("tasks", context.task)
     quality: Quality = task.quality(outputs, samples.labels, len(samples.classes))
     return quality
-
-
-def _portions(context: Context, network: OnnxNetwork) -> Iterator[NDArray[np.float32]]:
-    """The data set as inputs of a network: at once where that is small, else in portions."""
-    samples, shape = _samples(context), input_shape(network)
-    first = context.preprocessing.apply(samples.inputs[:1], shape)
-    if first.nbytes * len(samples) <= CACHED_BYTES:
-        yield _inputs(context, shape)
-        return
-    step = max(context.batch_size, CACHED_BYTES // first.nbytes // 16)
-    for start in range(0, len(samples), step):
-        yield context.preprocessing.apply(samples.inputs[start : start + step], shape)
 
 
 def _decode(context: Context, network: OnnxNetwork, injection: str) -> DecodingRecord:
@@ -209,10 +269,11 @@ def _decode(context: Context, network: OnnxNetwork, injection: str) -> DecodingR
     if key.payload is None:
         raise RunError(f"key {injection[:12]}: expected its payload, got none; start a new run")
     base: dict[str, Any] = {"injection": injection, "symbols": len(key.payload)}
-    method = plugins.create("methods", Spec(key.method, dict(key.options)))
+    method = plugins.method_of(key)
     try:
-        decoding = method.decode(network, key)
-        detection = method.detect(network, key.payload, key, context.false_positive_rate)
+        subject = contexts.subject_of(context, network, method)
+        decoding = method.decode(subject, key)
+        detection = method.detect(subject, key.payload, key, context.false_positive_rate)
     except CarrierNotFoundError as error:
         return DecodingRecord(**base, status="not-applicable", reason=str(error))
     return DecodingRecord(
@@ -227,39 +288,6 @@ def _decode(context: Context, network: OnnxNetwork, injection: str) -> DecodingR
         min_confidence=float(min(decoding.confidence)),
         mean_confidence=float(np.mean(decoding.confidence)),
     )
-
-
-@lru_cache(maxsize=8)
-def _network(context: Context, index: int) -> OnnxNetwork:
-    path = context.networks[index]
-    network = open_network(path)
-    if network.sha256 != context.sha256[index]:
-        raise RunError(
-            f"{path.name}: expected the network that the plan was made for, got another; "
-            "start a new run"
-        )
-    return network
-
-
-@lru_cache(maxsize=1)
-def _samples(context: Context) -> Samples:
-    samples: Samples = plugins.create("datasets", context.dataset).load(context.split)
-    if samples.fingerprint != context.fingerprint:
-        raise RunError(
-            f"{context.dataset.name}: expected the data that the plan was made for, got other "
-            "data; start a new run"
-        )
-    return samples
-
-
-@lru_cache(maxsize=2)
-def _inputs(context: Context, shape: tuple[int | str | None, ...]) -> NDArray[np.float32]:
-    return context.preprocessing.apply(_samples(context).inputs, shape)
-
-
-def input_shape(network: OnnxNetwork) -> tuple[int | str | None, ...]:
-    """Shape of the network's first input as the graph gives it."""
-    return tuple(network.inputs[0].shape) if network.inputs else ()
 
 
 def _f64(array: NDArray[Any]) -> NDArray[np.float64]:

@@ -12,7 +12,8 @@ import pytest
 
 import nnw_onnx
 from nnw_onnx import plugins
-from nnw_onnx.runs.evaluation import network_paths, read_evaluation, shipped
+from nnw_onnx.runs.evaluation import read_evaluation, shipped
+from nnw_onnx.runs.places import network_paths
 
 Nnw = Callable[..., Any]
 
@@ -59,7 +60,7 @@ def test_a_new_evaluation_is_valid(
     assert (answer.status, answer.out) == (0, "")
     assert answer.err == f"nnw: wrote {out}; read it, then: nnw evaluate {out}\n"
     evaluation = read_evaluation(out)
-    assert [p.resolve() for p in network_paths(evaluation)] == [model, other_model]
+    assert [p.resolve() for p in network_paths(evaluation.networks)] == [model, other_model]
     assert evaluation.dataset.name == "image-folder"
     assert Path(evaluation.dataset.spec.options["path"]).resolve() == tmp_path / "photos"
     assert evaluation.dataset.spec.options["size"] == [8, 8]
@@ -80,17 +81,20 @@ def test_a_new_evaluation_is_valid_for_every_dataset(
 
 
 def test_every_commented_setting_is_a_valid_one(nnw: Nnw, model: Path, tmp_path: Path) -> None:
-    """Taking away the "# " before `name = value` gives a valid evaluation too."""
+    """Taking away the "# " before `name = value` and tables gives a valid evaluation too."""
     text = nnw("new-evaluation", model).out
     lines = []
     for line in text.splitlines():
         bare = line.removeprefix("# ")
         name, equals, _ = bare.partition(" = ")
-        lines.append(bare if equals and name.isidentifier() else line)
+        is_table = bare.startswith("[") and line != bare
+        lines.append(bare if is_table or (equals and name.isidentifier()) else line)
     assert lines != text.splitlines()
     (tmp_path / "x.toml").write_text("\n".join(lines), encoding="utf-8")
     evaluation = read_evaluation(tmp_path / "x.toml")
     assert evaluation.dataset.preprocessing.channels == "BGR"
+    assert evaluation.methods[-1].training is not None
+    assert evaluation.modifications[-1].name == "overwriting"
 
 
 def test_hostile_names_stay_inside_their_comment(

@@ -69,7 +69,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(folder: Path) -> dict[str, str]:
     """An environment in which `nnw` is this source tree."""
     path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    source = f"{ROOT}{os.pathsep}{ROOT / 'adapters'}"
+    # Of the backends of Keras, torch is there wherever the tests run.
+    return {"KERAS_BACKEND": "torch", **os.environ, "PATH": path, "PYTHONPATH": source}
 
 
 def similar(shown: str, printed: str) -> bool:

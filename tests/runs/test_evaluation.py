@@ -8,6 +8,7 @@ import pytest
 
 from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.runs import evaluation as ev
+from nnw_onnx.runs import places
 
 MINIMAL = """
 networks = ["net.onnx"]
@@ -99,10 +100,10 @@ def test_a_wildcard_stays_in_its_folder(tmp_path):
     for name in ("deep/a.onnx", "b.onnx"):
         (tmp_path / name).touch()
     made = ev.read_evaluation(written(tmp_path, MINIMAL.replace("net.onnx", "**.onnx")))
-    assert [p.name for p in ev.network_paths(made)] == ["b.onnx"]
+    assert [p.name for p in places.network_paths(made.networks)] == ["b.onnx"]
     made = ev.read_evaluation(written(tmp_path, MINIMAL.replace("net.onnx", "absent/*.onnx")))
     with pytest.raises(ConfigurationError, match="expected an ONNX file for"):
-        ev.network_paths(made)
+        places.network_paths(made.networks)
 
 
 def test_missing_file_names_the_shipped_ones(tmp_path):
@@ -116,7 +117,7 @@ def test_shipped_evaluations_are_valid_and_described(tmp_path):
     shipped = ev.shipped()
     assert set(shipped) >= {"digits", "reference"}
     for name, path in shipped.items():
-        assert ev.read_evaluation(path, None if name == "digits" else tmp_path).summary
+        assert ev.read_evaluation(path, None if name.startswith("digits") else tmp_path).summary
 
 
 def test_a_bundled_data_set_takes_no_folder(tmp_path):
@@ -145,7 +146,7 @@ def test_network_paths_expand_wildcards_in_order(tmp_path):
     for name in ("b.onnx", "a.onnx"):
         (tmp_path / name).touch()
     made = ev.read_evaluation(written(tmp_path, MINIMAL.replace("net.onnx", "*.onnx")))
-    assert [p.name for p in ev.network_paths(made)] == ["a.onnx", "b.onnx"]
+    assert [p.name for p in places.network_paths(made.networks)] == ["a.onnx", "b.onnx"]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ def test_network_paths_refuse(tmp_path, names, message):
     (tmp_path / "a.onnx").touch()
     made = ev.read_evaluation(written(tmp_path, MINIMAL.replace('"net.onnx"', names)))
     with pytest.raises(ConfigurationError, match=message):
-        ev.network_paths(made)
+        places.network_paths(made.networks)
 
 
 def test_dataset_path_is_relative_to_the_file(tmp_path):

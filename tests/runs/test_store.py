@@ -128,7 +128,7 @@ def test_weights_are_kept_exactly(tmp_path, dtype):
 def test_broken_weights_are_one_line(tmp_path):
     store = opened(tmp_path)
     (store.folder / "networks" / "x.npz").write_bytes(b"PK\x03\x04 not a zip")
-    with pytest.raises(RunError, match="expected the replaced weights of an injection") as caught:
+    with pytest.raises(RunError, match="expected the arrays that a run keeps") as caught:
         store.load_weights("x")
     assert "\n" not in str(caught.value)
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.runs import context as context_module
 from nnw_onnx.runs import work
-from nnw_onnx.runs.evaluate import prepare
 from nnw_onnx.runs.evaluation import evaluation_from
 from nnw_onnx.runs.plan import Trial
+from nnw_onnx.runs.prepare import prepare
 
 MODELS = Path(__file__).resolve().parents[2] / "models" / "digits"
 
@@ -46,7 +47,7 @@ def test_small_and_large_data_sets_give_the_same_quality(tmp_path, monkeypatch):
     context = prepare(evaluation, tmp_path).context
     trial = Trial(identity="0" * 64, network=0, injection=None, keys=())
     at_once = work.run_trial(context, trial)
-    monkeypatch.setattr(work, "CACHED_BYTES", 16 * 64 * 4)
+    monkeypatch.setattr(context_module, "CACHED_BYTES", 16 * 64 * 4)
     in_portions = work.run_trial(context, trial)
     assert at_once == in_portions
     assert at_once.quality["top-1 accuracy"] > 0.95

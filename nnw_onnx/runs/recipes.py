@@ -1,0 +1,110 @@
+"""The tables of a configuration that concern training, and the recipes they come to."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from nnw_onnx import plugins
+from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.vocabulary import Recipe, Spec
+
+RECIPE = tuple(f.name for f in dataclasses.fields(Recipe))
+
+
+class _Recipe(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """Keys of a recipe that are given."""
+        return dict(self.model_extra or {})
+
+
+class TransferTable(BaseModel):
+    """`[training.transfer]`: the data set of a transfer; every other key is an option of it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    name: str
+
+    @property
+    def spec(self) -> Spec:
+        """Name and options."""
+        return Spec(self.name, dict(self.model_extra or {}))
+
+
+class TrainerTable(TransferTable):
+    """`[training.trainer]`: who trains; every other key is an option of it."""
+
+
+class TrainingTable(_Recipe):
+    """`[training]`: how networks are trained; every other key is one of the recipe.
+
+    Attributes:
+        trainer: who trains.
+        initial_epochs: epochs of the initial training of the networks, to which the standard
+            relates those of a fine tuning.
+        split: samples of the data set that are trained on.
+        limit: number of them, evenly spaced; None for all.
+        timeout: seconds that one injection or trial with training may take.
+        transfer: data set of a transfer, with the preprocessing of the other.
+    """
+
+    trainer: TrainerTable = TrainerTable(name="torch")
+    initial_epochs: Annotated[float, Field(gt=0, le=100_000)] | None = None
+    split: Literal["train", "test"] = "train"
+    limit: Annotated[int, Field(ge=1)] | None = None
+    timeout: Annotated[float, Field(gt=0)] = 86_400.0
+    transfer: TransferTable | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe; raises `ConfigurationError` for a key or value that is wrong."""
+        return recipe_from(Recipe(), self.changes, tuple(type(self).model_fields))
+
+
+class MethodTraining(_Recipe):
+    """`[methods.training]`: the method is put in by training.
+
+    Keys not given are as in `[training]`.
+
+    Attributes:
+        start: from the "trained" networks as they are, or from "scratch", fresh weights.
+    """
+
+    start: Literal["trained", "scratch"] = "trained"
+
+    def recipe(self, base: Recipe) -> Recipe:
+        """The recipe; raises `ConfigurationError` for a key or value that is wrong."""
+        return recipe_from(base, self.changes, tuple(type(self).model_fields))
+
+
+def recipe_from(base: Recipe, changes: dict[str, Any], others: tuple[str, ...] = ()) -> Recipe:
+    """The recipe with some keys changed.
+
+    Args:
+        base: what is not changed.
+        changes: keys of a recipe with their values.
+        others: further keys that the table knows, for the message.
+
+    Raises:
+        ConfigurationError: a key is unknown, or a value is wrong.
+    """
+    for key in changes:
+        if key not in RECIPE:
+            known = (*others, *RECIPE)
+            raise ConfigurationError(
+                f"{key}: expected one of the keys {', '.join(known)}; got an unknown key"
+                f"{plugins.closest(key, known)}"
+            )
+    given = {f.name: getattr(base, f.name) for f in dataclasses.fields(Recipe)} | changes
+    try:
+        return TypeAdapter(Recipe).validate_python(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ConfigurationError(
+            f"{where}: {first['msg']}; got {first['input']!r}; correct it"
+        ) from error

@@ -1,0 +1,95 @@
+"""decode and detect of a watermark in what a network answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import nnw_onnx
+from nnw_onnx.cli.commands_owner import _chance
+
+from ..runs import answering  # noqa: TID252 - shared by two rooms' tests
+from .conftest import Nnw
+
+PAYLOAD = nnw_onnx.Payload.from_text("mine!")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A network that answers 37 of 40 triggers as its key says, and the key file."""
+    folder = tmp_path_factory.mktemp("black-box")
+    key = answering.key_of(PAYLOAD)
+    nnw_onnx.save_key(key, folder / "key.npz")
+    return answering.write_classifier(folder / "m.onnx", key, wrong=3), folder / "key.npz"
+
+
+def test_yes_in_words(nnw: Nnw, files: tuple[Path, Path]) -> None:
+    answer = nnw("detect", files[0], "--key", files[1])
+    first, second = answer.out.splitlines()
+    assert (answer.status, answer.err) == (0, "")
+    assert first == "yes: 37 of 40 triggers answered as the key says"
+    # P(Bin(40, 1/10) >= 37) = 7.3e-34
+    assert second.startswith("a network made without this key matches as well with probability 7.")
+    assert "e-34; yes means 1e-06 or less" in second
+
+
+def test_no_in_words_and_too_few(nnw: Nnw, files: tuple[Path, Path], tmp_path: Path) -> None:
+    other = answering.write_classifier(tmp_path / "other.onnx", None)
+    answer = nnw("detect", other, "--key", files[1])
+    assert answer.status == 1
+    assert answer.out.startswith("no: ")
+    assert len(answer.out.splitlines()) == 2
+    few = answering.key_of(nnw_onnx.Payload.from_bits("01100"))
+    nnw_onnx.save_key(few, tmp_path / "few.npz")
+    marked = answering.write_classifier(tmp_path / "few.onnx", few)
+    answer = nnw("detect", marked, "--key", tmp_path / "few.npz")
+    assert answer.out.splitlines()[-1] == (
+        "5 triggers are too few to be detected at this rate even when all match"
+    )
+
+
+def test_decoding_tells_values_beyond_bits(nnw: Nnw, files: tuple[Path, Path]) -> None:
+    told = json.loads(nnw("decode", files[0], "--key", files[1]).out)
+    assert (told["symbols"], told["matching_symbols"], told["ties"]) == (40, 37, 0)
+    assert told["symbol_error_rate"] == pytest.approx(3 / 40)
+    assert told["payload"]["bits"] is None
+    assert tuple(told["payload"]["values"][3:]) == PAYLOAD.symbols[3:]
+    # each wrong answer is the next class
+    assert told["payload"]["values"][:3] == [s + 1 for s in PAYLOAD.symbols[:3]]
+    text = nnw("decode", files[0], "--key", files[1], "--format", "text").out
+    assert text.strip() == "".join(map(str, told["payload"]["values"]))
+
+
+def test_right_answers_are_bits_and_text_again(nnw: Nnw, tmp_path: Path) -> None:
+    key = answering.key_of(PAYLOAD)
+    nnw_onnx.save_key(key, tmp_path / "key.npz", keep_payload=False)
+    marked = answering.write_classifier(tmp_path / "m.onnx", key)
+    told = json.loads(nnw("decode", marked, "--key", tmp_path / "key.npz").out)
+    assert told["payload"]["text"] == "mine!"
+    assert told["payload"]["bits"] == PAYLOAD.bits
+    assert told["p_value"] is None
+
+
+def test_a_network_without_the_triggers_inputs_is_an_error(
+    nnw: Nnw, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    other = answering.write_classifier(tmp_path / "o.onnx", None, shape=("n", 3, 8, 8))
+    answer = nnw("detect", other, "--key", files[1])
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err.startswith("nnw: error: o.onnx: expected triggers of shape (n, 3, 8, 8), got")
+    assert answer.err.count("\n") == 1
+
+
+def test_the_time_limit_is_a_number_from_one(nnw: Nnw, files: tuple[Path, Path]) -> None:
+    answer = nnw("decode", files[0], "--key", files[1], "--timeout", "0")
+    assert answer.status == 2
+    assert "--timeout" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("null", "chance"), [("Bin(64, 1/2)", 0.5), ("Bin(100, 1/10)", 0.1), ("Bin(5, 2/3)", 2 / 3)]
+)
+def test_the_chance_of_a_null_distribution(null: str, chance: float) -> None:
+    assert _chance(null) == pytest.approx(chance)

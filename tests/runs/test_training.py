@@ -1,0 +1,302 @@
+"""Whole evaluations that train: injection, twins, Modifications 4 to 6, costs, interruption."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nnw_onnx as nnw
+from nnw_onnx.errors import ConfigurationError, InjectionError, RunError
+from nnw_onnx.records import CostRecord, InjectionRecord, TrialRecord
+from nnw_onnx.runs import plan, training, work
+from nnw_onnx.runs.evaluation import read_evaluation
+from nnw_onnx.runs.prepare import prepare
+from nnw_onnx.runs.store import Store
+from nnw_onnx.vocabulary import Epoch
+
+torch = pytest.importorskip("torch")
+
+MODEL = Path(__file__).resolve().parents[2] / "models" / "digits" / "cnn-0.onnx"
+TRAINED = """
+title = "Trained"
+networks = ["nnw:digits/cnn-0.onnx"]
+payloads = 1
+payload_sizes = [24]
+[dataset]
+name = "digits"
+limit = 300
+preprocessing = { scale = 0.0625 }
+[training]
+initial_epochs = 40
+batch_size = 32
+learning_rate = 0.05
+[[methods]]
+name = "uchida"
+strength = 0.1
+[methods.training]
+epochs = 6
+[[methods]]
+name = "adi"
+[methods.training]
+epochs = 6
+[[modifications]]
+name = "l1-pruning"
+layers = "carrier"
+intensities = [50]
+[[modifications]]
+name = "fine-tuning"
+intensities = [0.05]
+[[modifications]]
+name = "distillation"
+intensities = [2]
+student = "nnw:cifar10/fast-0.onnx"
+[[modifications]]
+name = "overwriting"
+intensities = [2]
+[cost]
+cells = 1
+repetitions = 5
+warmups = 1
+training_batches = 10
+"""
+RECORDS = ("plan.json", "injections.jsonl", "records.jsonl")
+
+
+def configuration(folder: Path, text: str = TRAINED) -> Path:
+    path = folder / "trained.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    nnw.evaluate(configuration(folder), run_folder=folder / "run", progress=False)
+    return folder / "run"
+
+
+def injections(run: Path) -> list[InjectionRecord]:
+    return Store(run).records(InjectionRecord)
+
+
+def trials(run: Path, modification: str | None) -> list[TrialRecord]:
+    found = Store(run).records(TrialRecord)
+    return [t for t in found if (t.modification.name if t.modification else None) == modification]
+
+
+def test_both_methods_are_put_in_and_have_one_twin(finished):
+    twin, uchida, adi = injections(finished)
+    assert (twin.twin, uchida.twin, adi.twin) == (True, False, False)
+    assert (uchida.errors, adi.errors) == (0, 0)
+    assert len(uchida.training.epochs) == 6
+    assert uchida.training.epochs_to_inject <= 6
+    assert uchida.layers == ("conv3.weight",)
+    assert adi.layers == ()
+    assert twin.training.epochs[-1].symbol_error_rate is None
+    assert not Store(finished).key_path(twin.identity).exists()
+
+
+def test_a_training_that_puts_nothing_in_is_the_twin(finished):
+    """The watermarked networks differ from the twin, which differs from the original."""
+    store = Store(finished)
+    weights = [store.load_weights(i.identity)["conv3.weight"] for i in injections(finished)]
+    original = nnw.open(MODEL).weights["conv3.weight"]
+    assert all(not np.array_equal(w, original) for w in weights)
+    assert all(not np.array_equal(w, weights[0]) for w in weights[1:])
+
+
+def test_every_network_is_read_with_its_own_key(finished):
+    unmarked, twin, uchida, adi = trials(finished, None)
+    assert [len(t.decodings) for t in (unmarked, twin, uchida, adi)] == [2, 0, 1, 1]
+    assert [d.detected for d in unmarked.decodings] == [False, False]
+    assert uchida.decodings[0].errors == adi.decodings[0].errors == 0
+    assert uchida.decodings[0].detected
+    assert adi.decodings[0].detected
+    assert min(t.quality["top-1 accuracy"] for t in (twin, uchida, adi)) > 0.95
+
+
+def test_a_black_box_watermark_has_no_carrier_to_aim_at(finished):
+    by_status = {t.status: t for t in trials(finished, "l1-pruning") if t.injection}
+    assert by_status["done"].layers == ("conv3.weight",)
+    assert by_status["skipped"].reason == work.NO_CARRIER
+
+
+def test_fine_tuning_says_how_it_trained(finished):
+    found = trials(finished, "fine-tuning")
+    assert len(found) == 3
+    assert {t.facts["epochs"] for t in found} == {2.0}
+    assert all(t.change > 0 for t in found)
+
+
+def test_a_student_without_the_carrier_makes_decoding_not_applicable(finished):
+    found = trials(finished, "distillation")
+    # The student takes another input, so nothing of it can be measured, and the reason is told.
+    assert {t.status for t in found} == {"failed"}
+    assert all("channels" in t.reason for t in found)
+
+
+def test_overwriting_is_by_the_method_of_each_technology(finished):
+    found = trials(finished, "overwriting")
+    assert [(t.group, t.injection is None) for t in found] == [
+        (0, True), (1, True), (0, False), (1, False)
+    ]  # fmt: skip
+    assert [t.facts["method"] for t in found] == ["uchida", "adi", "uchida", "adi"]
+    assert all(len(t.new_marks) == 2 for t in found)
+    assert all(t.facts["by training"] == 2 for t in found)
+    # The last of them is read better than by chance, where half or 9 in 10 would be wrong.
+    assert all(t.new_marks[-1].errors < 24 / 2 for t in found)
+    assert [len(t.decodings) for t in found] == [1, 1, 1, 1]
+
+
+def test_cost_of_injection_is_of_a_batch_beside_the_same_without_watermark(finished):
+    costs = [c for c in Store(finished).records(CostRecord) if c.operation == "injection"]
+    assert len(costs) == 2
+    for cost in costs:
+        assert cost.status == "done"
+        assert cost.batch == 32
+        assert cost.repetitions == 4 * 9
+        assert 0 < cost.minimum <= cost.seconds
+        assert cost.ratio == pytest.approx(cost.seconds / cost.baseline_seconds)
+        assert cost.peak_bytes > 0
+        assert cost.device == "cpu"
+
+
+def test_nothing_of_a_finished_training_is_left(finished):
+    assert list((finished / "checkpoints").iterdir()) == []
+    assert list((finished / "progress").iterdir()) == []
+
+
+def test_records_are_the_same_on_several_processes(finished, tmp_path):
+    run = tmp_path / "run"
+    nnw.evaluate(configuration(tmp_path), run_folder=run, engine="processes", progress=False)
+    for name in RECORDS:
+        assert (run / name).read_bytes() == (finished / name).read_bytes()
+
+
+class SwitchedOffError(Exception):
+    """Stands for a machine that is switched off."""
+
+
+def test_an_interrupted_injection_goes_on_and_comes_to_the_same(finished, tmp_path, monkeypatch):
+    prepared = prepare(read_evaluation(configuration(tmp_path)), tmp_path / "run")
+    store = Store(tmp_path / "run")
+    store.create()
+    context = prepared.context
+    tasks = plan.plan_injections(
+        prepared.evaluation, prepared.plan.groups, context.sha256, context.training.fingerprint
+    )
+    told = []
+
+    def stop(self, name, words):
+        told.append(words)
+        if len(told) == 3:
+            raise SwitchedOffError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "tell_progress", stop)
+        with pytest.raises(SwitchedOffError):
+            work.inject(context, tasks[1])
+    kept = list((tmp_path / "run" / "checkpoints").iterdir())
+    assert len(kept) == 1
+    told.clear()
+    monkeypatch.setattr(Store, "tell_progress", lambda self, name, words: told.append(words))
+    record = work.inject(context, tasks[1])
+    assert len(told) < 6
+    assert record == injections(finished)[1]
+    again = store.load_weights(record.identity)
+    before = Store(finished).load_weights(record.identity)
+    assert all(np.array_equal(again[name], before[name]) for name in before)
+
+
+def test_progress_is_told_with_loss_quality_and_watermark_error():
+    epoch = Epoch(3, 0.25, 0.5, 0.875, 0.125)
+    assert training.in_words(epoch) == (
+        "loss 0.250, quality 87.5%, penalty 0.5, watermark error 12.5%"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [((0.5, 0.0, 0.0), 2), ((0.0, 0.1, 0.0), 3), ((0.5, 0.1), None), ((0.0, 0.1), None)],
+)
+def test_the_watermark_is_in_when_it_stays_in(rates, expected):
+    epochs = tuple(Epoch(i + 1, 1.0, None, 0.5, rate) for i, rate in enumerate(rates))
+    assert training.epochs_to_inject(epochs) == expected
+
+
+def test_one_network_is_trained_outside_an_evaluation(tmp_path):
+    told: list[str] = []
+    payload = nnw.Payload.from_text("own")
+    marked = nnw.inject(
+        MODEL, payload, method="uchida", options={"strength": 0.1}, seed=1,
+        training=configuration(tmp_path), tell=told.append,
+    )  # fmt: skip
+    assert nnw.decode(marked.network, marked.key).payload.text == "own"
+    assert [line.partition(":")[0] for line in told] == ["uchida in cnn-0.onnx"] * 6
+    assert marked.change > 0
+    tuned = nnw.modify(marked.network, "fine-tuning", 0.05, training=configuration(tmp_path))
+    assert tuned.facts["epochs"] == 2
+    assert nnw.detect(tuned.network, marked.key).detected
+
+
+def test_a_work_folder_is_of_one_training_only(tmp_path):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    with pytest.raises(RunError, match="expected a new work folder or that of this very training"):
+        nnw.inject(
+            MODEL, nnw.Payload.from_text("own"), method="uchida",
+            training=configuration(tmp_path), work_folder=folder,
+        )  # fmt: skip
+
+
+def test_a_training_that_does_not_bring_it_in_is_refused(tmp_path):
+    short = TRAINED.replace("epochs = 6", "epochs = 0.05").replace("strength = 0.1", "")
+    with pytest.raises(InjectionError, match="expected all 24 symbols to be read back after 1 ep"):
+        nnw.inject(
+            MODEL, nnw.Payload.from_text("own"), method="uchida",
+            training=configuration(tmp_path, short),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (
+            lambda path: nnw.inject(MODEL, nnw.Payload.from_text("own"), method="adi"),
+            "adi: expected a training, because this method is put in by training only, got none",
+        ),
+        (
+            lambda path: nnw.inject(MODEL, nnw.Payload.from_text("own"), training=path),
+            "training: expected a method that training can put in, got block-spread",
+        ),
+        (
+            lambda path: nnw.modify(MODEL, "fine-tuning", 0.1),
+            "fine-tuning: expected a training, because this Modification trains, got none",
+        ),
+        (
+            lambda path: nnw.modify(MODEL, "overwriting", 2, training=path),
+            "overwriting: expected the method of the new watermarks, got none",
+        ),
+    ],
+)
+def test_mistakes_are_one_line(act, message, tmp_path):
+    with pytest.raises(ConfigurationError) as caught:
+        act(configuration(tmp_path))
+    assert str(caught.value).startswith(message)
+
+
+def test_records_hold_no_secret(finished):
+    text = "".join((finished / name).read_text() for name in RECORDS)
+    for record in injections(finished):
+        path = Store(finished).key_path(record.identity)
+        if path.exists():
+            assert path.stat().st_mode & 0o077 == 0
+            assert nnw.load_key(path).secret.hex() not in text
+    assert "triggers" not in {k for line in text.splitlines() for k in _keys(line)}
+
+
+def _keys(line: str) -> set[str]:
+    return set(re.findall(r'"(\w+)":', line))

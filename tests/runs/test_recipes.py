@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+import nnw_onnx as nnw
 from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.records import InjectionRecord
 from nnw_onnx.runs import plan
 from nnw_onnx.runs.evaluation import evaluation_from
 from nnw_onnx.vocabulary import Recipe
 
+MODEL = Path(__file__).resolve().parents[2] / "models" / "digits" / "cnn-0.onnx"
 BASE = {
     "networks": ["nnw:digits/cnn-0.onnx"],
     "dataset": {"name": "digits"},
@@ -84,10 +87,44 @@ def test_static_injections_are_the_same_with_and_without_training_beside_them():
     assert one == other
 
 
-def test_workflows_that_are_not_asked_for_are_not_modified():
+def test_watermarks_of_a_workflow_that_is_not_asked_for_are_not_modified():
     methods = [{"name": "uchida"}, {"name": "adi", "training": {}}]
-    evaluation = made(methods=methods, workflows=["NNW-NTI", "NNW-WTI", "NNW-NIR"])
-    assert evaluation.workflows == ("NNW-NTI", "NNW-WTI", "NNW-NIR")
+    evaluation = made(methods=methods, workflows=["NNW-NTI", "NNW-WTI", "NNW-NIR"], payloads=1)
+    groups = plan.groups_of(evaluation)
+    networks = [nnw.open(MODEL)]
+    records = [
+        InjectionRecord(
+            identity=task.identity, status="done", network=0, group=task.group,
+            payload_index=0, twin=task.twin,
+        )
+        for task in plan.plan_injections(evaluation, groups, ["a"])
+    ]  # fmt: skip
+    trials = plan.plan_trials(evaluation, networks, records, "context", groups)
+    by_identity = {r.identity: r for r in records}
+    modified = [by_identity[t.injection] for t in trials if t.modification and t.injection]
+    assert [(r.group, r.twin) for r in modified] == [(0, False)]
+    unmodified = [by_identity[t.injection] for t in trials if not t.modification and t.injection]
+    assert sorted((r.group, r.twin) for r in unmodified) == [(0, False), (1, False), (1, True)]
+
+
+def test_an_overwriting_modifies_the_unwatermarked_network_once_for_each_method():
+    methods = [{"name": "uchida"}, {"name": "block-spread"}]
+    evaluation = made(
+        methods=methods, payloads=2, modifications=[{"name": "overwriting", "intensities": [2]}]
+    )
+    groups = plan.groups_of(evaluation)
+    records = [
+        InjectionRecord(
+            identity=task.identity, status="done", network=0, group=task.group,
+            payload_index=task.payload_index,
+        )
+        for task in plan.plan_injections(evaluation, groups, ["a"])
+    ]  # fmt: skip
+    trials = plan.plan_trials(evaluation, [nnw.open(MODEL)], records, "context", groups)
+    unmarked = [t for t in trials if t.modification and t.injection is None]
+    assert [t.group for t in unmarked] == [0, 1]
+    assert [len(t.keys) for t in unmarked] == [2, 2]
+    assert len({t.identity for t in trials}) == len(trials)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,9 @@ class RobustnessPoint(ResultModel):
     """The standard's mean over M (D + 1) networks: (D watermarked + unwatermarked) / (D + 1)."""
     ser_new_marks: Measured
     """Of an overwriting, the Symbol Error Rate of the further watermarks: mean over watermarked
-    networks of the mean over their further watermarks."""
+    networks of the mean over their further watermarks, all read in the end."""
+    ser_last_new_mark: Measured
+    """Likewise of the last one, which nothing was put on top of."""
     void: NotMeasured | None
     """Why this point tells nothing of survival: an overwriting that is not in is none."""
     quality_watermarked: Measured

@@ -60,8 +60,9 @@ _NOTES = (
     (
         "Robustness, overwriting and transfer",
         "The new watermarks of an overwriting are read too: mean over networks of the mean over "
-        "their new watermarks. Above a Symbol Error Rate of 5 % the overwriting is void and counts "
-        "neither as survived nor as lost. After a transfer quality is that of the new data set, "
+        "their new watermarks. Where the last, which nothing overwrites, has a Symbol Error Rate "
+        "above 5 %, the overwriting is void and counts neither as survived nor as lost. "
+        "After a transfer quality is that of the new data set, "
         "so that no loss is given.",
     ),
     (

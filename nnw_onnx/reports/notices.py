@@ -192,10 +192,11 @@ def _few(material: Material) -> Iterator[Notice]:
 
 def _void(material: Material) -> Iterator[Notice]:
     found = [
-        f"{where}: their Symbol Error Rate is {words.percent(p.ser_new_marks.mean)}; of the old "
-        f"watermarks {_detected(p)} are detected"
+        f"{where}: the Symbol Error Rate of the last is "
+        f"{words.percent(p.ser_last_new_mark.mean)}; of the old watermarks {_detected(p)} are "
+        "detected"
         for where, p in _points(material.robustness)
-        if p.void is not None and isinstance(p.ser_new_marks, Estimate)
+        if p.void is not None and isinstance(p.ser_last_new_mark, Estimate)
     ]
     if found:
         text = (

@@ -167,6 +167,7 @@ POINT_COLUMNS = (
     ("ser_unwatermarked", "SER, unwatermarked"),
     ("ser_all", "SER, all M(D+1)"),
     ("ser_new_marks", "SER, new watermarks"),
+    ("ser_last_new_mark", "SER, last new watermark"),
     ("quality", "Quality, watermarked"),
     ("quality_of", "Quality measured on"),
     ("quality_loss", "Loss"),
@@ -174,7 +175,7 @@ POINT_COLUMNS = (
     ("void", "Void"),
     ("facts", "Training"),
 )
-OPTIONAL = ("no_carrier", "ser_new_marks", "quality_of", "void", "facts")
+OPTIONAL = ("no_carrier", "ser_new_marks", "ser_last_new_mark", "quality_of", "void", "facts")
 
 
 def point_cells(point: RobustnessPoint, rate: bool) -> tuple[Cell, ...]:
@@ -195,6 +196,7 @@ def point_cells(point: RobustnessPoint, rate: bool) -> tuple[Cell, ...]:
         measured(point.ser_unwatermarked, ratio),
         measured(point.ser_all, ratio),
         measured(point.ser_new_marks, ratio),
+        measured(point.ser_last_new_mark, ratio),
         measured(point.quality_watermarked, lambda x: words.quality(x, rate)),
         maybe(point.quality_of),
         measured(point.quality_loss, lambda x: words.points(x, rate)),

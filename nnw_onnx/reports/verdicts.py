@@ -172,14 +172,15 @@ def _robustness(group: GroupRobustness, tone: Tone, figure: str, text: str) -> V
 
 def _void(points: Sequence[RobustnessPoint]) -> str:
     """Overwritings that are none, and that therefore count for nothing."""
-    rates = [p.ser_new_marks.mean for p in points if isinstance(p.ser_new_marks, Estimate)]
+    lasts = [p.ser_last_new_mark for p in points]
+    rates = [last.mean for last in lasts if isinstance(last, Estimate)]
     if not rates:
         return ""
     low, high = words.percent(min(rates)), words.percent(max(rates))
     much = low if low == high else f"{low} to {high}"
     return (
         f"Not counted: {words.plural(len(rates), 'overwriting')} whose new watermarks are not in "
-        f"(their Symbol Error Rate is {much})."
+        f"(the Symbol Error Rate of the last is {much})."
     )
 
 

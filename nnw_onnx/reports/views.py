@@ -90,7 +90,9 @@ def _spot_notes(point: RobustnessPoint) -> Iterator[str]:
         yield f"no carrier in {gone} of {point.watermarked.expected}"
     if isinstance(point.ser_new_marks, Estimate):
         void = "void: " if point.void is not None else ""
-        yield f"{void}new SER {words.percent(point.ser_new_marks.mean)}"
+        last = point.ser_last_new_mark
+        only = f", last {words.percent(last.mean)}" if isinstance(last, Estimate) else ""
+        yield f"{void}new SER {words.percent(point.ser_new_marks.mean)}{only}"
     if point.quality_of is not None:
         yield f"on {point.quality_of}"
 

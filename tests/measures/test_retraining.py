@@ -46,14 +46,22 @@ def test_new_marks_are_averaged_network_by_network():
     point = point_of(make_plan(2, 1), injections, trials)
     assert point.ser_new_marks.individual == (0.125, 1.0)
     assert point.ser_new_marks.mean == pytest.approx(0.5625)
+    assert point.ser_last_new_mark.individual == (0.25, 1.0)
+
+
+def test_new_marks_that_later_ones_overwrote_were_in():
+    point = point_of(*overwritten([(40, 64), (0, 64)], [(40, 64), (0, 64)]))
+    assert point.ser_new_marks.mean == pytest.approx(40 / 128)
+    assert point.ser_last_new_mark.mean == 0
+    assert point.void is None
 
 
 def test_an_overwriting_that_is_not_in_is_none():
     point = point_of(*overwritten([(4, 64)], [(4, 64)]))
     assert point.survived is None
     assert point.void == NotMeasured(
-        reason="the overwriting is void: its new watermarks are not in (their Symbol Error Rate is "
-        "0.0625, the most that counts is 0.05)"
+        reason="the overwriting is void: the last of its new watermarks is not in (its Symbol "
+        "Error Rate is 0.0625, the most that counts is 0.05)"
     )
     assert point.complete
     assert point.p_md.value == 0.0

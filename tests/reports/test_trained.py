@@ -187,10 +187,10 @@ def test_an_overwriting_that_is_void(trained_report, drawn):
     assert "an overwriting that is not in is none" in found.text
     assert found.details[0] == (
         "uchida, 64 bits, by training, Overwriting (learning rate 0.01) 3 watermarks (all layers): "
-        "their Symbol Error Rate is 23.44 %; of the old watermarks 6 of 6 are detected"
+        "the Symbol Error Rate of the last is 23.44 %; of the old watermarks 6 of 6 are detected"
     )
     text = verdict(trained_report, "robustness", 1).text
-    assert "Not counted: 2 overwritings whose new watermarks are not in (their Symbol" in text
+    assert "Not counted: 2 overwritings whose new watermarks are not in (the Symbol" in text
     assert "not fully measured" not in text
     # Of twelve settings two are void; fine tuning at a high rate and distillation are lost.
     assert verdict(trained_report, "robustness", 1).figure == "7 of 10"
@@ -200,9 +200,9 @@ def test_an_overwriting_that_is_void(trained_report, drawn):
         if r.label.startswith("uchida") and r.modification.startswith("Overwriting")
     )
     assert [s.notes for s in spots] == [
-        ("new SER 0 %",),
-        ("void: new SER 23.44 %",),
-        ("void: new SER 23.44 %",),
+        ("new SER 0 %, last 0 %",),
+        ("void: new SER 23.44 %, last 23.44 %",),
+        ("void: new SER 23.44 %, last 23.44 %",),
     ]
     assert [s.state for s in spots] == ["survived", "unknown", "unknown"]
     figure = next(f for f in drawn if "overwriting" in f.name)
@@ -214,7 +214,9 @@ def test_new_marks_are_in_the_table(trained_report):
     own = [r for r in rows if r["group"] == UCHIDA and "Overwriting" in r["modification"]]
     assert [float(r["ser_new_marks"]) for r in own] == pytest.approx([0, 15 / 64, 15 / 64])
     assert own[0]["void"] == ""
-    assert own[1]["void"].startswith("the overwriting is void: its new watermarks are not in")
+    assert own[1]["void"].startswith(
+        "the overwriting is void: the last of its new watermarks is not"
+    )
 
 
 def test_a_carrier_that_is_gone(trained_report):

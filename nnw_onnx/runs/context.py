@@ -17,6 +17,7 @@ from nnw_onnx.errors import ConfigurationError, RunError
 from nnw_onnx.graph import OnnxNetwork, open_network
 from nnw_onnx.inference import Session, SessionSettings
 from nnw_onnx.runs.black_box import BlackBox
+from nnw_onnx.runs.places import network_paths, place_of
 from nnw_onnx.vocabulary import Recipe, Samples, Spec, TrainingData, needs_inference
 
 CACHED_BYTES = 1 << 30
@@ -76,6 +77,7 @@ class Context:
         fingerprint: of the data set, checked likewise.
         technologies: by index of the plan's groups.
         training: for what trains, or None where nothing does.
+        base: folder of the configuration.
     """
 
     folder: Path
@@ -91,6 +93,15 @@ class Context:
     settings: SessionSettings = field(default_factory=SessionSettings)
     technologies: tuple[Technology, ...] = ()
     training: TrainingContext | None = None
+    base: Path = Path()
+
+    def named(self, name: str) -> OnnxNetwork:
+        """Another network: `nnw:` for a shipped one, or a file, seen from the configuration.
+
+        Raises:
+            ConfigurationError, ModelFileError: there is none, or it cannot be opened.
+        """
+        return open_network(network_paths([place_of(name, self.base)])[0])
 
 
 class Running:

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from nnw_onnx import plugins
 from nnw_onnx.arrays.preprocessing import Preprocessing
@@ -172,6 +172,12 @@ class Evaluation(_Table):
     workflows: Annotated[tuple[Workflow, ...], Field(min_length=1)] = WORKFLOWS
     training: TrainingTable | None = None
     engine: PluginTable = PluginTable(name="serial")
+    _folder: Path = PrivateAttr(default=Path())
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the configuration, from which names of files in options are taken."""
+        return self._folder
 
     _distinct = field_validator("payload_sizes")(_different)
 
@@ -329,7 +335,9 @@ def _anchored(evaluation: Evaluation, folder: Path) -> Evaluation:
                 name=training.transfer.name, **{**given, "path": str(folder / given["path"])}
             )
             changed["training"] = training.model_copy(update={"transfer": moved})
-    return evaluation.model_copy(update=changed)
+    anchored = evaluation.model_copy(update=changed)
+    anchored._folder = folder
+    return anchored
 
 
 def with_dataset_path(dataset: DatasetTable, path: Path) -> DatasetTable:

@@ -12,6 +12,11 @@ from nnw_onnx.errors import ConfigurationError
 SHIPPED_PREFIX = "nnw:"
 
 
+def place_of(name: str, folder: Path) -> str:
+    """The name of a network as seen from a folder; shipped ones are the same from everywhere."""
+    return name if name.startswith(SHIPPED_PREFIX) else str(folder / name)
+
+
 def models_folder() -> Path:
     """The folder of the shipped networks: in the package, or beside it in a source tree."""
     package = Path(str(files("nnw_onnx")))

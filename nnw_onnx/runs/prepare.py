@@ -71,7 +71,7 @@ def prepare(evaluation: Evaluation, folder: Path) -> Prepared:
     session = evaluation.session
     run_isolated(check_providers, session.providers, timeout=session.timeout).unwrap()
     context = _context(evaluation, folder, paths, networks, samples)
-    made = _plan(evaluation, networks, samples, context.training)
+    made = _plan(evaluation, networks, samples, context)
     return Prepared(evaluation, networks, made, context, samples)
 
 
@@ -96,6 +96,7 @@ def _context(
         false_positive_rate=evaluation.false_positive_rate,
         settings=_settings(evaluation),
         technologies=plan.technologies_of(evaluation),
+        base=evaluation.folder.resolve(),
         training=_training_context(evaluation) if trains(evaluation) else None,
     )
 
@@ -116,6 +117,7 @@ def single_context(evaluation: Evaluation, network: OnnxNetwork, folder: Path) -
         false_positive_rate=evaluation.false_positive_rate,
         settings=_settings(evaluation),
         training=_training_context(evaluation),
+        base=evaluation.folder.resolve(),
     )
 
 
@@ -155,7 +157,7 @@ def _plan(
     evaluation: Evaluation,
     networks: Sequence[OnnxNetwork],
     samples: Samples,
-    training: TrainingContext | None,
+    context: Context,
 ) -> Plan:
     """The plan; it names files without their folders and leaves out what changes no record."""
     described = _described(evaluation)
@@ -172,13 +174,17 @@ def _plan(
     depends_on["session"] = {
         k: v for k, v in described["session"].items() if k not in {"timeout", "memory_limit"}
     }
-    data_trained_on = {"training_data": training.fingerprint} if training else {}
+    trained_on: dict[str, Any] = {}
+    if context.training:
+        trained_on["training_data"] = context.training.fingerprint
+    if students := _students(evaluation, context):
+        trained_on["students"] = students
     return Plan(
         package_version=__version__,
         evaluation=described,
         evaluation_sha256=identity(
             **depends_on,
-            **data_trained_on,
+            **trained_on,
             digests=[n.sha256 for n in networks],
             data=samples.fingerprint,
         ),
@@ -195,6 +201,12 @@ def _plan(
         session=described["session"],
         workflows=evaluation.workflows,
     )
+
+
+def _students(evaluation: Evaluation, context: Context) -> list[str]:
+    """Digests of the networks that Modifications name, in their order; opens each of them."""
+    names = [m.spec.options.get("student", "same") for m in evaluation.modifications]
+    return [context.named(str(name)).sha256 for name in names if name != "same"]
 
 
 def _described(evaluation: Evaluation) -> dict[str, Any]:

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError
-from nnw_onnx.graph import OnnxNetwork, open_network
+from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.runs import context as contexts
 from nnw_onnx.runs import training
 from nnw_onnx.runs.context import Context, Technology
-from nnw_onnx.runs.places import network_paths
 from nnw_onnx.runs.seeds import generator, identity
 from nnw_onnx.vocabulary import (
     Job,
@@ -85,7 +84,7 @@ class RunWorkshop:
 
     def open(self, name: str) -> OnnxNetwork:
         """Another network: `nnw:` for a shipped one, or the path of an ONNX file."""
-        return open_network(network_paths([name])[0])
+        return self._context.named(name)
 
     def transfer(self, network: OnnxNetwork) -> tuple[str, TrainingData]:
         """Name and training samples of the data set of a transfer."""

@@ -96,7 +96,6 @@ def write_student(path: Path) -> None:
 def configuration(folder: Path, text: str = TRAINED) -> Path:
     path = folder / "trained.toml"
     write_student(folder / "student.onnx")
-    text = text.replace("student.onnx", str(folder / "student.onnx"))
     path.write_text(text, encoding="utf-8")
     return path
 
@@ -397,8 +396,10 @@ def test_triggers_may_be_the_owners_images(tmp_path):
     )
     triggers = marked.key.arrays["triggers"]
     assert triggers.shape == (24, 1, 8, 8)
-    known = {(p / np.float32(16)).tobytes() for p in pictures.astype(np.float32)}
-    assert {t[0].tobytes() for t in triggers} <= known
+    distances = np.abs(triggers - pictures[None, :] / 16).max((2, 3))
+    # Each is one of the pictures, up to the rounding of grey from red, green and blue.
+    assert (distances.min(1) < 1e-6).all()
+    assert len(set(distances.argmin(1))) == 24
     assert nnw.detect(marked.network, marked.key).detected
 
 

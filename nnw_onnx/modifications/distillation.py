@@ -31,7 +31,7 @@ class Distillation:
 
     intensity: Annotated[float, Gt(0), Le(10_000)] = option(help="E: epochs of the student")
     student: str = option(
-        "same", help='"same" architecture, nnw:NAME, or an ONNX file beside the configuration'
+        "same", help='"same" architecture, nnw:NAME, or an ONNX file (as seen from the evaluation)'
     )
     samples: Annotated[int, Ge(1)] = option(
         10_000, help="D: samples that are asked; the standard says 10,000 to 1,000,000"

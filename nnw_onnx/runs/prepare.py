@@ -102,7 +102,10 @@ def _context(
 
 
 def single_context(evaluation: Evaluation, network: OnnxNetwork, folder: Path) -> Context:
-    """The context of one training outside an evaluation: no test samples, no plan."""
+    """The context of one training outside an evaluation: no test samples, no plan.
+
+    Files named in options are seen from the current folder, because no configuration names them.
+    """
     session = evaluation.session
     return Context(
         folder=folder.resolve(),
@@ -117,7 +120,7 @@ def single_context(evaluation: Evaluation, network: OnnxNetwork, folder: Path) -
         false_positive_rate=evaluation.false_positive_rate,
         settings=_settings(evaluation),
         training=_training_context(evaluation),
-        base=evaluation.folder.resolve(),
+        base=Path.cwd(),
     )
 
 

@@ -291,6 +291,18 @@ def test_one_network_is_trained_outside_an_evaluation(tmp_path):
     assert nnw.detect(tuned.network, marked.key).detected
 
 
+def test_a_student_named_by_the_caller_is_seen_from_the_current_folder(tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    write_student(elsewhere / "mine.onnx")
+    monkeypatch.chdir(elsewhere)
+    student = nnw.modify(
+        MODEL, "distillation", 1, options={"student": "mine.onnx"}, training=configuration(tmp_path)
+    )
+    assert student.change is None
+    assert student.network.layers[0].name == "hidden"
+
+
 def test_a_work_folder_is_of_one_training_only(tmp_path):
     folder = tmp_path / "work"
     folder.mkdir()

@@ -288,7 +288,8 @@ class CostRecord(RecordModel):
         peak_bytes: peak resident memory above the loaded baseline, in a fresh process.
         baseline_bytes: resident memory of that process before the operation.
         baseline_seconds: inference and training only: median without the watermark, interleaved.
-        ratio: inference and training only: with / without watermark, median of the paired rounds.
+        ratio: with / without watermark; of inference the median of the paired rounds, of training
+            the ratio of the medians.
         batch: inference and training only: samples per run or per batch.
         device: "cpu" or the name of the accelerator.
         device_peak_bytes: largest memory on the accelerator; None on a CPU.

@@ -25,6 +25,7 @@ def term(compute: Compute, tensors: Sequence[Any]) -> Any:
         kind = dtype.as_numpy_dtype
         return [np.asarray(value, kind), *(np.asarray(g, kind) for g in gradients)]
 
+    # TensorFlow has no types, and may be absent where types are checked.
     @tf.custom_gradient  # type: ignore[untyped-decorator, unused-ignore]
     def penalty(*given: Any) -> tuple[Any, Callable[[Any], Any]]:
         value, *gradients = tf.numpy_function(run, given, [dtype] * (1 + len(given)))

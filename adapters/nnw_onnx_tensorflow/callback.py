@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nnw_onnx_tensorflow.watermark import Watermark
 
 
+# Keras has no types, and may be absent where types are checked.
 class WatermarkCallback(keras.callbacks.Callback):  # type: ignore[misc, unused-ignore]
     """Adds the penalty to the loss while `model.fit` runs, and logs the Symbol Error Rate.
 

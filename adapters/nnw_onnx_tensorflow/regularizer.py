@@ -16,6 +16,7 @@ from nnw_onnx_tensorflow.network import Entry
 _BACKENDS = ("tensorflow", "torch")
 
 
+# Keras has no types, and may be absent where types are checked.
 class WatermarkRegularizer(keras.regularizers.Regularizer):  # type: ignore[misc, unused-ignore]
     """What a watermark adds to the loss, with the method's own gradient.
 

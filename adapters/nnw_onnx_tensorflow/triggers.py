@@ -78,6 +78,7 @@ class Cycle:
         return *both, *(np.concatenate([w, np.ones(self.number, w.dtype)]) for w in weights)
 
 
+# Keras has no types, and may be absent where types are checked.
 class TriggeredBatches(keras.utils.PyDataset):  # type: ignore[misc, unused-ignore]
     """A `keras.utils.PyDataset` with some triggers in each of its batches."""
 

@@ -37,7 +37,7 @@ def given(value: float, gradients: Sequence[torch.Tensor], tensors: Sequence[tor
     Half precision would round a small penalty away: the scalar is float32, or float64 where the
     first tensor is.
     """
-    return _Given.apply(value, tuple(gradients), *tensors)  # type: ignore[no-untyped-call]
+    return _Given.apply(value, tuple(gradients), *tensors)  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
 
 def as_array(tensor: torch.Tensor) -> NDArray[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -54,7 +55,9 @@ def set_for_training(device: torch.device, threads: int, *, deterministic: bool)
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
-    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    # Not in the types of torch.
+    memory: Any = torch.utils.deterministic
+    fill = memory.fill_uninitialized_memory
     workspace = os.environ.get(_WORKSPACE)
     cuda = [torch.cuda.current_device()] if device.type == "cuda" else []
     with contextlib.ExitStack() as stack:
@@ -73,11 +76,11 @@ def set_for_training(device: torch.device, threads: int, *, deterministic: bool)
             os.environ.setdefault(_WORKSPACE, ":4096:8")
             torch.use_deterministic_algorithms(deterministic)
             # It would write every new tensor twice, and nothing here reads one before writing it.
-            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+            memory.fill_uninitialized_memory = False
             yield
         finally:
             torch.set_num_threads(threads_before)
             torch.use_deterministic_algorithms(strict, warn_only=warn)
-            torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
+            memory.fill_uninitialized_memory = fill
             if workspace is None:
                 os.environ.pop(_WORKSPACE, None)

@@ -92,7 +92,7 @@ class Training:
         self._job, self._place = job, place
         mode = statistics_mode(network, job)
         self._module = OnnxModule(network, batch_norm=mode).to(place.device)
-        self._module.to(memory_format=place.memory_format)  # type: ignore[call-overload]
+        self._module.to(memory_format=place.memory_format)  # type: ignore[call-overload]  # torch types it for tensors only
         self._tensors = dict(self._module.tensors)
         freeze(self._tensors, job)
         layers = {layer.name: layer for layer in self._module.layers}
@@ -182,7 +182,7 @@ class Training:
             penalty = self._addition.term(activation, labels)
             total = total if penalty is None else total + penalty
         self._optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(total)
         self._optimizer.step()
         sums.add(losses, penalty, len(batch))
 

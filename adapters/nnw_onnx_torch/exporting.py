@@ -8,7 +8,6 @@ belongs to the model is folded; a runtime does that when it loads the file.
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -170,4 +169,4 @@ def _removed(path: Path) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(OSError):
-            os.unlink(path)  # noqa: PTH108 - as quiet as possible
+            path.unlink()

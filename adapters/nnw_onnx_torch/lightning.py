@@ -33,7 +33,7 @@ def _base() -> Any:
     )
 
 
-class WatermarkCallback(_base()):  # type: ignore[misc]
+class WatermarkCallback(_base()):  # type: ignore[misc]  # a base known when imported
     """Puts a watermark in while Lightning trains, and logs how far it is in.
 
     The gradient of the penalty is added once a step, when gradients are accumulated and unscaled

@@ -27,7 +27,7 @@ def _base() -> Any:
     return TrainerCallback
 
 
-class HuggingFaceCallback(_base()):  # type: ignore[misc]
+class HuggingFaceCallback(_base()):  # type: ignore[misc]  # a base known when imported
     """Puts a watermark in while the Trainer trains, and notes how far it is in.
 
     The gradient of the penalty is added once a step, when gradients are accumulated, unscaled and

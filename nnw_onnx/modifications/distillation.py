@@ -47,6 +47,10 @@ class Distillation:
         None, help="schedule of the learning rate; by default that of the recipe"
     )
 
+    def networks(self) -> tuple[str, ...]:
+        """Names of the other networks that it opens."""
+        return () if self.student == "same" else (self.student,)
+
     def modify_by_training(
         self, network: Network, workshop: Workshop, rng: np.random.Generator
     ) -> TrainingOutcome:

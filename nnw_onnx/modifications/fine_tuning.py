@@ -50,6 +50,10 @@ class FineTuning:
         None, help="how many training samples the attacker has; by default all"
     )
 
+    def needs(self) -> tuple[str, ...]:
+        """Keys of `[training]` without which it cannot be carried out."""
+        return ("initial_epochs", "transfer") if self.transfer else ("initial_epochs",)
+
     def modify_by_training(
         self, network: Network, workshop: Workshop, rng: np.random.Generator
     ) -> TrainingOutcome:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError, PluginError
 from nnw_onnx.runs.recipes import TrainingTable
-from nnw_onnx.vocabulary import adds_to_training, needs_inference
+from nnw_onnx.vocabulary import Spec, adds_to_training, needs_inference
 
 if TYPE_CHECKING:
     from nnw_onnx.runs.evaluation import Evaluation, MethodTable
+
+_MEANING = {
+    "initial_epochs": "epochs of the initial training of the networks",
+    "transfer": "a data set",
+}
 
 
 def workflows_of(
@@ -56,17 +61,23 @@ def _check_modifications(evaluation: Evaluation, training: TrainingTable) -> Non
         plugins.create("trainers", training.trainer.spec)
     except (ConfigurationError, PluginError) as error:
         raise ConfigurationError(f"training: {error}") from error
-    for index, modification in enumerate(evaluation.modifications):
-        where = f"modifications.{index}"
-        if modification.name == "fine-tuning" and training.initial_epochs is None:
-            raise ConfigurationError(
-                f"{where}: expected training.initial_epochs, to which its Intensity relates, got "
-                "none; add the epochs of the networks' initial training"
-            )
-        if modification.spec.options.get("transfer") and training.transfer is None:
-            raise ConfigurationError(
-                f"{where}: expected a data set [training.transfer], got none; add it"
-            )
+    for index, made in enumerate(made_modifications(evaluation)):
+        for key in made.needs() if hasattr(made, "needs") else ():
+            if getattr(training, key) is None:
+                raise ConfigurationError(
+                    f"modifications.{index}: expected training.{key} ({_MEANING[key]}) for "
+                    f"{made.name}, got none; add it"
+                )
+
+
+def made_modifications(evaluation: Evaluation) -> list[Any]:
+    """Every Modification of the configuration, at the first of its Intensities."""
+    return [
+        plugins.create(
+            "modifications", Spec(m.name, {**m.spec.options, "intensity": m.intensities[0]})
+        )
+        for m in evaluation.modifications
+    ]
 
 
 def _check_method(where: str, table: MethodTable, evaluation: Evaluation) -> None:

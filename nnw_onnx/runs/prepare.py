@@ -21,7 +21,7 @@ from nnw_onnx.records import (
     Plan,
 )
 from nnw_onnx.runs import plan
-from nnw_onnx.runs.checks import trains
+from nnw_onnx.runs.checks import made_modifications, trains
 from nnw_onnx.runs.context import Context, TrainingContext
 from nnw_onnx.runs.evaluation import WORKFLOWS, Evaluation
 from nnw_onnx.runs.places import network_paths
@@ -208,8 +208,8 @@ def _plan(
 
 def _students(evaluation: Evaluation, context: Context) -> list[str]:
     """Digests of the networks that Modifications name, in their order; opens each of them."""
-    names = [m.spec.options.get("student", "same") for m in evaluation.modifications]
-    return [context.named(str(name)).sha256 for name in names if name != "same"]
+    made = [m for m in made_modifications(evaluation) if hasattr(m, "networks")]
+    return [context.named(name).sha256 for m in made for name in m.networks()]
 
 
 def _described(evaluation: Evaluation) -> dict[str, Any]:

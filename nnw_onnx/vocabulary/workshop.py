@@ -87,7 +87,9 @@ class Workshop(Protocol):
 class TrainedModification(Protocol):
     """A Modification that trains: a plug-in of `nnw_onnx.modifications`.
 
-    A frozen dataclass with at least the field `intensity`; pure given workshop and generator.
+    A frozen dataclass with at least the field `intensity`; pure given workshop and generator. So
+    that a mistake shows before a run, it may have `needs()`, the keys of `[training]` among
+    "initial_epochs" and "transfer" that must be given, and `networks()`, the names that it opens.
     """
 
     name: ClassVar[str]

@@ -169,12 +169,13 @@ def test_an_overwriting_modifies_the_unwatermarked_network_once_for_each_method(
         ),
         (
             {"training": {}},
-            "a.toml: modifications.0: expected training.initial_epochs, to which its Intensity "
-            "relates, got none; add the epochs of the networks' initial training",
+            "a.toml: modifications.0: expected training.initial_epochs (epochs of the initial "
+            "training of the networks) for fine-tuning, got none; add it",
         ),
         (
             {"modifications": [{"name": "fine-tuning", "intensities": [0.5], "transfer": True}]},
-            "a.toml: modifications.0: expected a data set [training.transfer], got none; add it",
+            "a.toml: modifications.0: expected training.transfer (a data set) for fine-tuning, got "
+            "none; add it",
         ),
         (
             {"training": {"initial_epochs": 1, "trainer": {"name": "tensorflw"}}},

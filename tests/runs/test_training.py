@@ -9,14 +9,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import onnx
 import pytest
-from onnx import helper, numpy_helper
-from PIL import Image
 from sklearn.datasets import load_digits
 
 import nnw_onnx as nnw
-from nnw_onnx.errors import ConfigurationError, InjectionError, RunError
 from nnw_onnx.records import CostRecord, InjectionRecord, TrialRecord
 from nnw_onnx.runs import plan, progress, training, work
 from nnw_onnx.runs.evaluation import read_evaluation
@@ -24,80 +20,11 @@ from nnw_onnx.runs.prepare import prepare
 from nnw_onnx.runs.store import Store
 from nnw_onnx.vocabulary import Epoch
 
+from .trained import MODEL, TRAINED, configuration
+
 torch = pytest.importorskip("torch")
 
-MODEL = Path(__file__).resolve().parents[2] / "models" / "digits" / "cnn-0.onnx"
-TRAINED = """
-title = "Trained"
-networks = ["nnw:digits/cnn-0.onnx"]
-payloads = 1
-payload_sizes = [24]
-[dataset]
-name = "digits"
-limit = 300
-preprocessing = { scale = 0.0625 }
-[training]
-initial_epochs = 40
-batch_size = 32
-learning_rate = 0.05
-[[methods]]
-name = "uchida"
-strength = 0.1
-[methods.training]
-epochs = 6
-[[methods]]
-name = "adi"
-[methods.training]
-epochs = 6
-[[modifications]]
-name = "l1-pruning"
-layers = "carrier"
-intensities = [50]
-[[modifications]]
-name = "fine-tuning"
-intensities = [0.05]
-[[modifications]]
-name = "distillation"
-intensities = [2]
-student = "student.onnx"
-[[modifications]]
-name = "overwriting"
-intensities = [2]
-[cost]
-cells = 1
-repetitions = 5
-warmups = 1
-training_batches = 10
-"""
 RECORDS = ("plan.json", "injections.jsonl", "records.jsonl")
-
-
-def write_student(path: Path) -> None:
-    """A network of one hidden layer for the same images."""
-    rng = np.random.Generator(np.random.Philox(0))
-    weights = {
-        "hidden": rng.normal(size=(32, 64)), "hidden_bias": np.zeros(32),
-        "last": rng.normal(size=(10, 32)), "last_bias": np.zeros(10),
-    }  # fmt: skip
-    nodes = [
-        helper.make_node("Flatten", ["image"], ["flat"]),
-        helper.make_node("Gemm", ["flat", "hidden", "hidden_bias"], ["sum"], transB=1),
-        helper.make_node("Relu", ["sum"], ["active"]),
-        helper.make_node("Gemm", ["active", "last", "last_bias"], ["scores"], transB=1),
-    ]
-    tensors = [numpy_helper.from_array(w.astype(np.float32), n) for n, w in weights.items()]
-    image = helper.make_tensor_value_info("image", 1, ["n", 1, 8, 8])
-    scores = helper.make_tensor_value_info("scores", 1, ["n", 10])
-    graph = helper.make_graph(nodes, "student", [image], [scores], tensors)
-    opset = [helper.make_opsetid("", 17)]
-    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
-
-
-def configuration(folder: Path, text: str = TRAINED) -> Path:
-    path = folder / "trained.toml"
-    write_student(folder / "student.onnx")
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -276,79 +203,6 @@ def test_the_watermark_is_in_when_it_stays_in(rates, expected):
     assert training.epochs_to_inject(epochs) == expected
 
 
-def test_one_network_is_trained_outside_an_evaluation(tmp_path):
-    told: list[str] = []
-    payload = nnw.Payload.from_text("own")
-    marked = nnw.inject(
-        MODEL, payload, method="uchida", options={"strength": 0.1}, seed=1,
-        training=configuration(tmp_path), tell=told.append,
-    )  # fmt: skip
-    assert nnw.decode(marked.network, marked.key).payload.text == "own"
-    assert [line.partition(":")[0] for line in told] == ["uchida in cnn-0.onnx"] * 6
-    assert marked.change > 0
-    tuned = nnw.modify(marked.network, "fine-tuning", 0.05, training=configuration(tmp_path))
-    assert tuned.facts["epochs"] == 2
-    assert nnw.detect(tuned.network, marked.key).detected
-
-
-def test_a_student_named_by_the_caller_is_seen_from_the_current_folder(tmp_path, monkeypatch):
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    write_student(elsewhere / "mine.onnx")
-    monkeypatch.chdir(elsewhere)
-    student = nnw.modify(
-        MODEL, "distillation", 1, options={"student": "mine.onnx"}, training=configuration(tmp_path)
-    )
-    assert student.change is None
-    assert student.network.layers[0].name == "hidden"
-
-
-def test_a_work_folder_is_of_one_training_only(tmp_path):
-    folder = tmp_path / "work"
-    folder.mkdir()
-    with pytest.raises(RunError, match="expected a new work folder or that of this very training"):
-        nnw.inject(
-            MODEL, nnw.Payload.from_text("own"), method="uchida",
-            training=configuration(tmp_path), work_folder=folder,
-        )  # fmt: skip
-
-
-def test_a_training_that_does_not_bring_it_in_is_refused(tmp_path):
-    short = TRAINED.replace("epochs = 6", "epochs = 0.05").replace("strength = 0.1", "")
-    with pytest.raises(InjectionError, match="expected all 24 symbols to be read back after 1 ep"):
-        nnw.inject(
-            MODEL, nnw.Payload.from_text("own"), method="uchida",
-            training=configuration(tmp_path, short),
-        )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("act", "message"),
-    [
-        (
-            lambda path: nnw.inject(MODEL, nnw.Payload.from_text("own"), method="adi"),
-            "adi: expected a training, because this method is put in by training only, got none",
-        ),
-        (
-            lambda path: nnw.inject(MODEL, nnw.Payload.from_text("own"), training=path),
-            "training: expected a method that training can put in, got block-spread",
-        ),
-        (
-            lambda path: nnw.modify(MODEL, "fine-tuning", 0.1),
-            "fine-tuning: expected a training, because this Modification trains, got none",
-        ),
-        (
-            lambda path: nnw.modify(MODEL, "overwriting", 2, training=path),
-            "overwriting: expected the method of the new watermarks, got none",
-        ),
-    ],
-)
-def test_mistakes_are_one_line(act, message, tmp_path):
-    with pytest.raises(ConfigurationError) as caught:
-        act(configuration(tmp_path))
-    assert str(caught.value).startswith(message)
-
-
 def test_a_transfer_is_measured_on_the_data_that_it_learns(tmp_path):
     digits = load_digits()
     other = tmp_path / "other.npz"
@@ -383,36 +237,6 @@ def test_a_transfer_is_measured_on_the_data_that_it_learns(tmp_path):
     assert marked.quality["top-1 accuracy"] > 0.9
     assert marked.decodings[0].errors == 0
     assert not unmarked.decodings[0].detected
-
-
-def test_triggers_may_be_the_owners_images(tmp_path):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    rng = np.random.Generator(np.random.Philox(1))
-    pictures = rng.integers(0, 17, (30, 8, 8), np.uint8)
-    for number, picture in enumerate(pictures):
-        Image.fromarray(picture).save(folder / f"{number:02}.png")
-    text = (
-        TRAINED.split("[[methods]]", maxsplit=1)[0]
-        + """
-    [[methods]]
-    name = "adi"
-    trigger_images = "images"
-    [methods.training]
-    epochs = 8
-    """
-    )
-    payload = nnw.Payload.from_text("own")
-    marked = nnw.inject(
-        MODEL, payload, method="adi", training=configuration(tmp_path, text), seed=2
-    )
-    triggers = marked.key.arrays["triggers"]
-    assert triggers.shape == (24, 1, 8, 8)
-    distances = np.abs(triggers - pictures[None, :] / 16).max((2, 3))
-    # Each is one of the pictures, up to the rounding of grey from red, green and blue.
-    assert (distances.min(1) < 1e-6).all()
-    assert len(set(distances.argmin(1))) == 24
-    assert nnw.detect(marked.network, marked.key).detected
 
 
 def test_the_bar_shows_how_far_trainings_are(tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ def attention(
     past_key: Tensor | None = None,
     past_value: Tensor | None = None,
     valid: Tensor | None = None,
-) -> tuple[Tensor, ...]:
+) -> tuple[Tensor | None, ...]:
     """Scaled dot product attention: Y, the keys and values with the past, and the scores."""
     packed = q.dim() == 3
     if packed:
@@ -55,7 +55,7 @@ def attention(
         y, scores = _scored(call, q, k, v, bias, scale)
     else:
         y = attend(q, k, v, bias, scale, causal)
-    return join_heads(y) if packed else y, k, v, scores  # type: ignore[return-value]
+    return join_heads(y) if packed else y, k, v, scores
 
 
 def _bias(

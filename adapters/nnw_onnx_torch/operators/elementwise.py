@@ -160,7 +160,8 @@ def _limits(least: Any, most: Any, x: torch.Tensor) -> tuple[Any, Any]:
             v if v is None or isinstance(v, torch.Tensor) else torch.tensor(v, device=x.device)
             for v in (least, most)
         ]
-        return tuple(None if v is None else v.to(x.device, x.dtype) for v in made)  # type: ignore[return-value]
+        low, high = (None if v is None else v.to(x.device, x.dtype) for v in made)
+        return low, high
     return _number(least), _number(most)
 
 

@@ -5,6 +5,8 @@ Trees and support vectors have no gradient worth training and are left out.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -46,7 +48,7 @@ def imputer(call: Call, x: Tensor) -> Tensor:
         values, replaced = call.get("imputed_value_floats"), call.get("replaced_value_float", 0.0)
     else:
         values, replaced = call.get("imputed_value_int64s"), call.get("replaced_value_int64", 0)
-    missing = torch.isnan(x) if replaced != replaced else x == replaced  # noqa: PLR0124
+    missing = torch.isnan(x) if math.isnan(replaced) else x == replaced
     return torch.where(missing, torch.tensor(values, dtype=x.dtype, device=x.device), x)
 
 

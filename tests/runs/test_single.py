@@ -1,0 +1,117 @@
+"""One injection or Modification by training, outside an evaluation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import nnw_onnx as nnw
+from nnw_onnx.errors import ConfigurationError, InjectionError, RunError
+
+from .trained import MODEL, TRAINED, configuration, write_student
+
+torch = pytest.importorskip("torch")
+
+
+def test_one_network_is_trained_outside_an_evaluation(tmp_path):
+    told: list[str] = []
+    payload = nnw.Payload.from_text("own")
+    marked = nnw.inject(
+        MODEL, payload, method="uchida", options={"strength": 0.1}, seed=1,
+        training=configuration(tmp_path), tell=told.append,
+    )  # fmt: skip
+    assert nnw.decode(marked.network, marked.key).payload.text == "own"
+    assert [line.partition(":")[0] for line in told] == ["uchida in cnn-0.onnx"] * 6
+    assert marked.change > 0
+    tuned = nnw.modify(marked.network, "fine-tuning", 0.05, training=configuration(tmp_path))
+    assert tuned.facts["epochs"] == 2
+    assert nnw.detect(tuned.network, marked.key).detected
+
+
+def test_a_student_named_by_the_caller_is_seen_from_the_current_folder(tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    write_student(elsewhere / "mine.onnx")
+    monkeypatch.chdir(elsewhere)
+    student = nnw.modify(
+        MODEL, "distillation", 1, options={"student": "mine.onnx"}, training=configuration(tmp_path)
+    )
+    assert student.change is None
+    assert student.network.layers[0].name == "hidden"
+
+
+def test_a_work_folder_is_of_one_training_only(tmp_path):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    with pytest.raises(RunError, match="expected a new work folder or that of this very training"):
+        nnw.inject(
+            MODEL, nnw.Payload.from_text("own"), method="uchida",
+            training=configuration(tmp_path), work_folder=folder,
+        )  # fmt: skip
+
+
+def test_a_training_that_does_not_bring_it_in_is_refused(tmp_path):
+    short = TRAINED.replace("epochs = 6", "epochs = 0.05").replace("strength = 0.1", "")
+    with pytest.raises(InjectionError, match="expected all 24 symbols to be read back after 1 ep"):
+        nnw.inject(
+            MODEL, nnw.Payload.from_text("own"), method="uchida",
+            training=configuration(tmp_path, short),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (
+            lambda path: nnw.inject(MODEL, nnw.Payload.from_text("own"), method="adi"),
+            "adi: expected a training, because this method is put in by training only, got none",
+        ),
+        (
+            lambda path: nnw.inject(MODEL, nnw.Payload.from_text("own"), training=path),
+            "training: expected a method that training can put in, got block-spread",
+        ),
+        (
+            lambda path: nnw.modify(MODEL, "fine-tuning", 0.1),
+            "fine-tuning: expected a training, because this Modification trains, got none",
+        ),
+        (
+            lambda path: nnw.modify(MODEL, "overwriting", 2, training=path),
+            "overwriting: expected the method of the new watermarks, got none",
+        ),
+    ],
+)
+def test_mistakes_are_one_line(act, message, tmp_path):
+    with pytest.raises(ConfigurationError) as caught:
+        act(configuration(tmp_path))
+    assert str(caught.value).startswith(message)
+
+
+def test_triggers_may_be_the_owners_images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rng = np.random.Generator(np.random.Philox(1))
+    pictures = rng.integers(0, 17, (30, 8, 8), np.uint8)
+    for number, picture in enumerate(pictures):
+        Image.fromarray(picture).save(folder / f"{number:02}.png")
+    text = (
+        TRAINED.split("[[methods]]", maxsplit=1)[0]
+        + """
+    [[methods]]
+    name = "adi"
+    trigger_images = "images"
+    [methods.training]
+    epochs = 8
+    """
+    )
+    payload = nnw.Payload.from_text("own")
+    marked = nnw.inject(
+        MODEL, payload, method="adi", training=configuration(tmp_path, text), seed=2
+    )
+    triggers = marked.key.arrays["triggers"]
+    assert triggers.shape == (24, 1, 8, 8)
+    distances = np.abs(triggers - pictures[None, :] / 16).max((2, 3))
+    # Each is one of the pictures, up to the rounding of grey from red, green and blue.
+    assert (distances.min(1) < 1e-6).all()
+    assert len(set(distances.argmin(1))) == 24
+    assert nnw.detect(marked.network, marked.key).detected

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _COSTS = (
-    ("injection", "seconds", "Injection, time (ms)", 1e3),
-    ("detection", "seconds", "Detection, time (ms)", 1e3),
-    ("decoding", "seconds", "Decoding, time (ms)", 1e3),
-    ("injection", "peak_bytes", "Injection, peak memory (MB)", 1e-6),
-    ("detection", "peak_bytes", "Detection, peak memory (MB)", 1e-6),
-    ("inference", "ratio", "Inference time, ratio", 1.0),
+    ("injection", "seconds", "Injection,\ntime (ms)", 1e3),
+    ("detection", "seconds", "Detection,\ntime (ms)", 1e3),
+    ("decoding", "seconds", "Decoding,\ntime (ms)", 1e3),
+    ("injection", "peak_bytes", "Injection,\npeak memory (MB)", 1e-6),
+    ("detection", "peak_bytes", "Detection,\npeak memory (MB)", 1e-6),
+    ("inference", "ratio", "Inference time,\nratio", 1.0),
 )
 
 
@@ -27,7 +27,7 @@ def cost_figure(report: Report) -> Figure:
     """Bars of time, memory and inference ratio for each technology."""
     title = "Computational Cost"
     count = len(report.cost)
-    with canvas.drawing(9.0, 2.2 + 0.62 * count) as figure:
+    with canvas.drawing(9.0, 2.6 + 0.62 * count) as figure:
         grid = figure.subplots(2, 3, sharey=True)
         for axes, (operation, field, label, factor) in zip(grid.flat, _COSTS, strict=True):
             canvas.heading(axes, label)

@@ -141,9 +141,13 @@ def test_many_weights_in_linear_time(tmp_path: Path) -> None:
     taken = []
     for count in (1500, 6000):
         (tmp_path / "m.onnx").write_bytes(_many_weights(count).SerializeToString())
-        start = time.process_time()
-        assert len(open_network(tmp_path / "m.onnx").layers) == count
-        taken.append(time.process_time() - start)
+        times = []
+        for _ in range(3):
+            start = time.process_time()
+            assert len(open_network(tmp_path / "m.onnx").layers) == count
+            times.append(time.process_time() - start)
+        # The least of three: other work on the machine slows single ones down.
+        taken.append(min(times))
     assert taken[1] < 10 * taken[0]
 
 

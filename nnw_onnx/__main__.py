@@ -10,9 +10,10 @@ INTERRUPTED = 130
 
 def run() -> int:
     """Run one command and return its exit status, also where the streams are closed."""
+    # Python starts without them where their descriptors are closed.
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, io.StringIO())
+        if vars(sys)[name] is None:
+            vars(sys)[name] = io.StringIO()
     try:
         from nnw_onnx.cli.main import main
 

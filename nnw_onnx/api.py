@@ -4,41 +4,49 @@ Example:
     >>> import nnw_onnx as nnw
     >>> marked = nnw.inject("model.onnx", nnw.Payload.from_text("mine"))
     >>> marked.network.save("marked.onnx")
-    >>> nnw.save_key(marked.key, "key.npz")
-    >>> nnw.detect("marked.onnx", nnw.load_key("key.npz")).detected
+    >>> nnw.save_key(marked.claim, "key.npz")
+    >>> bool(nnw.detect("marked.onnx", nnw.load_key("key.npz")))
     True
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from nnw_onnx import plugins
-from nnw_onnx.errors import ConfigurationError, ModelFileError
+from nnw_onnx.errors import CarrierNotFoundError, ConfigurationError, ModelFileError
 from nnw_onnx.graph import OnnxNetwork, open_network
 from nnw_onnx.vocabulary import (
+    Claim,
+    Code,
     Decoding,
     Detection,
+    Feeds,
+    Json,
     Key,
-    Mark,
+    Method,
+    Modification,
     Network,
     Payload,
+    Samples,
     Spec,
-    TrainingData,
-    adds_to_training,
+    Step,
+    Technology,
+    Values,
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from nnw_onnx.reports.model import Report
     from nnw_onnx.runs.evaluation import Evaluation
+    from nnw_onnx.runs.marks import Mark
+    from nnw_onnx.runs.verify import Verdict
 
 AnyNetwork: TypeAlias = OnnxNetwork | str | Path
+Layers: TypeAlias = str | Sequence[str]
+Options: TypeAlias = Mapping[str, Json]
 Tell: TypeAlias = Callable[[str], None]
 
 
@@ -48,17 +56,22 @@ class Injection:
 
     Attributes:
         network: the watermarked network; `.save(path)` writes it.
-        key: secret; it carries the payload.
-        payload: what was injected.
+        claim: key and Symbols: what a key file holds; secret.
+        payload: the bits that were injected.
         change: RMS change of the carrier / population standard deviation of its weights (>= 0).
         notes: plain words on how carrier and strength were chosen.
     """
 
     network: OnnxNetwork
-    key: Key
+    claim: Claim
     payload: Payload
     change: float
     notes: tuple[str, ...]
+
+    @property
+    def key(self) -> Key:
+        """The key alone, which does not tell the payload; secret."""
+        return self.claim.key
 
 
 @dataclass(frozen=True)
@@ -67,18 +80,23 @@ class Modified:
 
     Attributes:
         network: the modified network; `.save(path)` writes it.
-        layers: names of the layers that were modified.
-        change: RMS change / pooled population standard deviation of these layers (>= 0); None where
-            the result is of another architecture.
+        layers: names of the layers that were aimed at; empty where it changes what it finds.
+        change: RMS change / pooled population standard deviation of these layers, or of all kernels
+            (>= 0); None where the result is of another architecture.
         warnings: one line each, such as an Intensity outside the standard's range.
-        facts: what a Modification that trains says of itself.
+        facts: what the Modification says of itself.
+        marks: watermarks that it has put on top.
+        difference: of one that promises to preserve answers, the largest change of an answer over
+            the largest answer; None where that was not measured.
     """
 
     network: OnnxNetwork
     layers: tuple[str, ...]
     change: float | None
     warnings: tuple[str, ...]
-    facts: Mapping[str, float | str] = field(default_factory=dict)
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    marks: tuple[Claim, ...] = ()
+    difference: float | None = None
 
 
 @dataclass(frozen=True)
@@ -103,22 +121,26 @@ def inject(
     payload: Payload,
     *,
     method: str = "block-spread",
-    options: Mapping[str, Any] | None = None,
-    layer: str | None = None,
+    options: Options | None = None,
+    code: str | None = None,
+    code_options: Options | None = None,
+    layer: Layers | None = None,
     seed: int | None = None,
     training: str | Path | Evaluation | None = None,
     data: str | Path | None = None,
     work_folder: str | Path | None = None,
     tell: Tell = lambda message: None,
 ) -> Injection:
-    """Put a payload into a network, without training or by one.
+    """Put a payload into a network, without training or by one; or enrol a fingerprint.
 
     Args:
         network: a file or an open network; it is not changed.
-        payload: the Symbols.
+        payload: the bits; `Payload()` for a method that carries none.
         method: name of the method; "block-spread" is the most imperceptible and robust.
         options: options of the method, see `nnw list methods`.
-        layer: name of the carrier layer; chosen by the method if None.
+        code: name of an error-correcting code between payload and network, see `nnw list codes`.
+        code_options: options of the code.
+        layer: name of the carrier layer, or names; chosen by the method if None.
         seed: makes the key repeatable, and only as secret as the seed; None draws a fresh secret.
         training: configuration whose `[dataset]`, `[training]` and `[methods.training]` say what is
             trained on and how: a file, the name of a shipped evaluation, or a value. None injects
@@ -134,15 +156,18 @@ def inject(
         ConfigurationError: an option is wrong.
         ModelFileError: the file cannot be opened, or has no weights that can be replaced.
     """
-    from nnw_onnx.runs import owner
-    from nnw_onnx.runs.single import how_to_train
+    from nnw_onnx.runs import single
+    from nnw_onnx.runs.modify import change_of
 
-    opened = _with_weights(network)
-    how = how_to_train(training, data, work_folder, tell)
-    spec = Spec(method, dict(options or {}))
-    marked, key = owner.inject(opened, payload, spec, layer, seed, how)
-    change = owner.change(opened, marked, key.layers)
-    return Injection(marked, key, payload, change or 0.0, key.notes)
+    technology = _technology(method, options, code, code_options, layer, payload)
+    opened = _opened(network)
+    if not plugins.enrols(plugins.create(Method, technology.method)):
+        _check_weights(opened)
+    how = single.how_to_train(training, data, work_folder, tell)
+    made = single.inject(opened, payload, technology, seed, how)
+    key = made.claim.key
+    change = change_of(opened, made.network, key.layers)
+    return Injection(made.network, made.claim, payload, change or 0.0, key.notes)
 
 
 def make_mark(
@@ -150,149 +175,196 @@ def make_mark(
     payload: Payload,
     *,
     method: str = "uchida",
-    options: Mapping[str, Any] | None = None,
-    layer: str | None = None,
+    options: Options | None = None,
+    code: str | None = None,
+    code_options: Options | None = None,
+    layer: Layers | None = None,
     seed: int | None = None,
-    data: TrainingData | None = None,
-    images: NDArray[np.float32] | None = None,
+    samples: Samples | None = None,
+    run: Callable[[Feeds, Sequence[str]], Values] | None = None,
 ) -> Mark:
-    """A watermark to be put in by a training of your own: method, secret key and Payload.
+    """A watermark to be put in by a training of your own.
 
-    The adapters do this for a network of their framework; `save_key(mark.key, path)` keeps the key.
+    The adapters do this for a network of their framework. `mark.additions` is what the training has
+    to do; `save_key(mark.claim, path)` keeps key and payload, after the training for a method that
+    learns something of its own.
 
     Args:
         network: what is to be trained, as the core sees networks; it is not changed.
-        payload: the Symbols.
+        payload: the bits.
         method: name of a method that training can put in.
         options: options of the method, see `nnw list methods`.
-        layer: name of the carrier layer; chosen by the method if None.
+        code: name of an error-correcting code, see `nnw list codes`.
+        code_options: options of the code.
+        layer: name of the carrier layer, or names; chosen by the method if None.
         seed: makes the key repeatable, and only as secret as the seed; None draws a fresh secret.
-        data: some samples of the training, for a method with triggers.
-        images: inputs (m, ...) to choose triggers from; None draws abstract ones.
+        samples: some samples of the training, for a method that needs data.
+        run: asks the network (feeds, names of inner layers), for a method that needs its answers.
 
     Raises:
         InjectionError: no layer, or not this one, can hold the payload; triggers do not fit.
         ConfigurationError, PluginError: an option or the method does not exist, training cannot put
-            it in, or a method with triggers got no data.
+            it in, or it needs what is not given.
     """
-    from nnw_onnx.runs.marks import new_mark
+    from nnw_onnx.runs import marks
     from nnw_onnx.runs.seeds import secret
 
-    mark = new_mark(
-        network,
-        payload,
-        Spec(method, dict(options or {})),
-        secret(seed, layers=[[x.name, list(x.shape)] for x in network.layers]),
-        layer=layer,
-        data=None if data is None else lambda: data,
-        images=images,
-    )
-    if not adds_to_training(mark.method):
-        raise ConfigurationError(
-            f"{method}: expected a method that training can put in, got another; use for example "
-            "uchida or adi"
-        )
-    return mark
+    technology = _technology(method, options, code, code_options, layer, payload)
+    fresh = secret(seed, layers=[[x.name, list(x.shape)] for x in network.layers])
+    return marks.make_mark(technology, network, payload, fresh, samples, run)
 
 
-def decode(network: AnyNetwork, key: Key, *, timeout: float = 600.0) -> Decoding:
-    """Read the payload from a network: from its weights, or from what it answers.
+def verify(
+    network: AnyNetwork,
+    claim: Claim | Key,
+    *,
+    false_positive_rate: float = 1e-6,
+    timeout: float = 600.0,
+) -> Verdict:
+    """Everything that a claim tells of a network: what is decoded, detected and wrong.
 
-    A network that must be asked runs in another process, for at most `timeout` seconds.
+    The network is asked once; `.payload` has the bits after the code. A claim whose carrier is not
+    in the network is "not-applicable", with the answer No and p = 1.
+
+    Args:
+        network: a file or an open network.
+        claim: of a key file; a key alone is only decoded.
+        false_positive_rate: probability, in (0, 1), of a yes for a network made without the key.
+        timeout: seconds for a network that must be run, which is done in another process.
+
+    Raises:
+        InferenceError: a network that must be run crashes, hangs or does not run.
+        ConfigurationError: the rate is no rate, or no null distribution is known.
+    """
+    from nnw_onnx.runs import verify as verifying
+    from nnw_onnx.runs.suspect import isolated, suspects
+
+    opened = _opened(network)
+    whole = _whole(claim)
+    suspect_of = suspects(opened, isolated(opened, timeout))
+    return next(verifying.verify(suspect_of, [whole], false_positive_rate))
+
+
+def decode(network: AnyNetwork, claim: Claim | Key, *, timeout: float = 600.0) -> Decoding:
+    """Read the Symbols of a network: from its weights, or from what it answers.
+
+    They are as the network holds them; where a code or an alphabet stands between them and the
+    payload, `verify` has its bits. See there for `timeout`.
 
     Raises:
         CarrierNotFoundError: the carrier layer, the inputs or the classes are not in this network.
-        InferenceError: a network that must be asked crashes, hangs or does not run.
+        ConfigurationError: the method only says whether the watermark is there.
+        InferenceError: see `verify`.
     """
-    from nnw_onnx.runs.black_box import subject
-
-    method = plugins.method_of(key)
-    decoding: Decoding = method.decode(subject(_opened(network), method, timeout), key)
-    return decoding
+    key = _whole(claim).key
+    verdict = verify(network, key, timeout=timeout)
+    if verdict.reason is not None:
+        raise CarrierNotFoundError(verdict.reason)
+    if verdict.decoding is None:
+        raise ConfigurationError(
+            f"{key.method.name}: expected a method that reads Symbols, got one that only says "
+            "whether the watermark is there; use detect"
+        )
+    return verdict.decoding
 
 
 def detect(
     network: AnyNetwork,
-    key: Key,
+    claim: Claim | Key,
     payload: Payload | None = None,
     *,
     false_positive_rate: float = 1e-6,
     timeout: float = 600.0,
 ) -> Detection:
-    """Decide whether a payload is in a network.
+    """Decide whether a payload is in a network; the answer is true or false as it is.
+
+    A network without the carrier is a No with p = 1; `notes` say why. See `verify` for the others.
 
     Args:
         network: a file or an open network.
-        key: the key of the injection.
-        payload: the payload to look for; None takes the one that the key carries.
+        claim: of a key file, or a key alone.
+        payload: the bits to look for; None takes what is claimed.
         false_positive_rate: probability, in (0, 1), of a yes for a network made without the key.
-        timeout: see `decode`.
+        timeout: see `verify`.
 
     Raises:
-        ConfigurationError: there is no payload to look for.
-        CarrierNotFoundError, InferenceError: see `decode`.
+        ConfigurationError: there is no payload to look for, or no null distribution is known.
+        InferenceError: see `verify`.
     """
-    wanted = payload or key.payload
-    if wanted is None:
+    whole = _whole(claim)
+    if payload is not None:
+        _check_payload(payload)
+        whole = replace(whole, payload=_symbols(whole.key, payload))
+    verdict = verify(network, whole, false_positive_rate=false_positive_rate, timeout=timeout)
+    found = verdict.detection
+    if found is None:
         raise ConfigurationError(
             "payload: expected one with the key or beside it, got none; give the injected payload"
         )
-    from nnw_onnx.runs.black_box import subject
-
-    method = plugins.method_of(key)
-    asked = subject(_opened(network), method, timeout)
-    detection: Detection = method.detect(asked, wanted, key, false_positive_rate)
-    return detection
+    return found.decided(false_positive_rate)
 
 
 def modify(
     network: AnyNetwork,
     modification: str,
-    intensity: float,
+    intensity: float | None = None,
     *,
-    layers: str | Sequence[str] = "all",
-    options: Mapping[str, Any] | None = None,
+    layers: Layers | None = None,
+    options: Options | None = None,
     seed: int = 0,
+    copies: Sequence[AnyNetwork] = (),
     training: str | Path | Evaluation | None = None,
     data: str | Path | None = None,
     work_folder: str | Path | None = None,
     tell: Tell = lambda message: None,
 ) -> Modified:
-    """Apply a Modification of the standard to a network.
+    """Apply a Modification to a network.
 
     Args:
         network: a file or an open network; it is not changed.
         modification: name, see `nnw list modifications`.
-        intensity: value of its Parameter; outside the standard's range is a warning.
-        layers: "all" kernels, or names of layers with wildcards.
+        intensity: value of its Parameter, where it has one; outside the standard's range is a
+            warning.
+        layers: names of layers with wildcards, or "all" kernels, which it is if None; only for a
+            Modification that changes the layers it is aimed at.
         options: further options of the Modification.
         seed: the same seed gives the same weights.
-        training: for a Modification that trains, see `inject`.
+        copies: networks of other recipients, for a Modification that needs several.
+        training: for a Modification that trains or needs data, see `inject`.
         data: likewise.
         work_folder: likewise.
         tell: likewise.
 
     Raises:
-        ConfigurationError: the Modification, an option or a layer does not exist.
+        ConfigurationError: the Modification, an option or a layer does not exist, or it is one of
+            inputs, which no file can hold.
         TrainingError, DatasetError: the network cannot be trained, or not on these data.
     """
-    from nnw_onnx.runs import owner, plan
-    from nnw_onnx.runs.single import how_to_train
+    from nnw_onnx.runs import single
 
-    if "intensity" in (options or {}):
+    made = plugins.create(Modification, _modification(modification, intensity, options))
+    if copies and "copies" not in made.needed():
         raise ConfigurationError(
-            "intensity: expected it once, got it among the options too; leave that out"
+            f"copies: expected none, because {modification} takes no others, got {len(copies)}; "
+            "leave them out"
         )
-    opened = _with_weights(network)
-    made: Any = plugins.create(
-        "modifications", Spec(modification, {**(options or {}), "intensity": intensity})
+    opened = _opened(network)
+    _check_weights(opened)
+    how = single.how_to_train(training, data, work_folder, tell)
+    step = Step(made.spec(), _patterns(layers))
+    others = [_opened(copy) for copy in copies]
+    stacked = single.modify(opened, step, seed, how, others)
+    aimed = stacked.layers[0]
+    warnings = single.range_warnings(made, one_layer="@all" not in step.layers and len(aimed) == 1)
+    return Modified(
+        stacked.network,
+        aimed,
+        stacked.change,
+        warnings,
+        stacked.facts,
+        stacked.marks,
+        stacked.difference,
     )
-    names = plan.select_layers(opened, layers)
-    how = how_to_train(training, data, work_folder, tell)
-    modified, facts = owner.modify(opened, made, names, seed, how)
-    warnings = owner.range_warnings(made, one_layer=layers != "all" and len(names) == 1)
-    change = owner.change(opened, modified, names)
-    return Modified(modified, names, change, warnings, facts)
 
 
 def evaluate(
@@ -303,7 +375,7 @@ def evaluate(
     engine: str | None = None,
     resume: bool = False,
     progress: bool = True,
-    tell: Callable[[str], None] = lambda message: None,
+    tell: Tell = lambda message: None,
 ) -> Evaluated:
     """Carry out an evaluation and write its report.
 
@@ -325,23 +397,14 @@ def evaluate(
 
     leave_if_importing_main()
     from nnw_onnx.runs import evaluate as runs
-    from nnw_onnx.runs.evaluation import find_evaluation, read_evaluation, with_dataset_path
+    from nnw_onnx.runs.evaluation import with_engine
     from nnw_onnx.runs.prepare import prepare
 
-    if evaluation is None:
-        evaluation = "digits"
-    if isinstance(evaluation, str | Path):
-        path = find_evaluation(evaluation)
-        evaluation = read_evaluation(path, None if data is None else Path(data))
-    elif data is not None:
-        changed = with_dataset_path(evaluation.dataset, Path(data).resolve())
-        evaluation = evaluation.model_copy(update={"dataset": changed})
-        evaluation.check_plugins()
+    asked = _evaluation("digits" if evaluation is None else evaluation, data)
     if engine is not None:
-        evaluation = runs.with_engine(evaluation, engine)
-    folder = Path(run_folder) if run_folder else runs.default_folder(evaluation)
-    prepared = prepare(evaluation, folder)
-    runs.run(prepared, resume=resume, progress=progress, tell=tell)
+        asked = with_engine(asked, engine)
+    folder = Path(run_folder) if run_folder else runs.default_folder(asked)
+    runs.run(prepare(asked, folder), resume=resume, progress=progress, tell=tell)
     evaluated = Evaluated(folder, report(folder))
     runs.check_measured(folder)
     return evaluated
@@ -355,7 +418,6 @@ def report(run_folder: str | Path) -> Report:
     """
     from nnw_onnx.records import CostRecord, Environment, InjectionRecord, Plan, TrialRecord
     from nnw_onnx.reports import build_report, write_documents
-    from nnw_onnx.runs.seeds import generator
     from nnw_onnx.runs.store import Store
 
     store = Store(Path(run_folder))
@@ -366,22 +428,108 @@ def report(run_folder: str | Path) -> Report:
         store.records(TrialRecord),
         store.records(CostRecord),
         store.read_if_there(Environment),
-        generator(purpose="report", evaluation=plan.evaluation_sha256),
     )
     write_documents(made, store.folder)
     return made
+
+
+def _technology(
+    method: str,
+    options: Options | None,
+    code: str | None,
+    code_options: Options | None,
+    layer: Layers | None,
+    payload: Payload,
+) -> Technology:
+    """Method, code and carriers as they were asked for, every option filled in."""
+    _check_payload(payload)
+    if code is None and code_options:
+        raise ConfigurationError(
+            "code: expected one beside its options, got none; name the code, see 'nnw list codes'"
+        )
+    made = plugins.create(Method, Spec(method, dict(options or {})))
+    made_code = code and plugins.create(Code, Spec(code, dict(code_options or {})))
+    layers = (layer,) if isinstance(layer, str) else tuple(layer or ())
+    return Technology(
+        made.spec(), len(payload), made_code.spec() if made_code else None, layers=layers
+    )
+
+
+def _modification(name: str, intensity: float | None, options: Options | None) -> Spec:
+    """The Modification with its Intensity among its options."""
+    parameter, given = plugins.load(Modification, name).parameter, dict(options or {})
+    if intensity is None:
+        return Spec(name, given)
+    if parameter is None:
+        raise ConfigurationError(
+            f"{name}: expected no intensity, because it is done or not, got {intensity:g}; leave "
+            "it out"
+        )
+    if parameter.option in given:
+        raise ConfigurationError(
+            f"{parameter.option}: expected it once, got it among the options too; leave that out"
+        )
+    return Spec(name, {**given, parameter.option: intensity})
+
+
+def _patterns(layers: Layers | None) -> tuple[str, ...]:
+    """Layers as a step names them."""
+    if layers == "all":
+        return ("@all",)
+    return (layers,) if isinstance(layers, str) else tuple(layers or ())
+
+
+def _whole(claim: object) -> Claim:
+    """A claim, made of a key where that is all there is; often the name of its file is given."""
+    if isinstance(claim, Key):
+        return Claim(claim)
+    if not isinstance(claim, Claim):
+        raise ConfigurationError(
+            f"claim: expected a Claim or a Key, got {type(claim).__name__}; open a key file with "
+            "nnw_onnx.load_key"
+        )
+    return claim
+
+
+def _check_payload(payload: object) -> None:
+    if not isinstance(payload, Payload):
+        raise ConfigurationError(
+            f"payload: expected a Payload, got {type(payload).__name__}; make one, such as "
+            "nnw_onnx.Payload.from_text"
+        )
+
+
+def _symbols(key: Key, payload: Payload) -> Payload:
+    """The Symbols that stand for a payload in a network."""
+    from nnw_onnx.runs.coding import symbols_of
+
+    return symbols_of(plugins.method_of(key), plugins.code_of(key), payload)
+
+
+def _evaluation(given: str | Path | Evaluation, data: str | Path | None) -> Evaluation:
+    """The evaluation, with the data set from elsewhere where one is given."""
+    from nnw_onnx.runs import checks
+    from nnw_onnx.runs.evaluation import find_evaluation, read_evaluation, with_dataset_path
+
+    if isinstance(given, str | Path):
+        path = find_evaluation(given)
+        return read_evaluation(path, None if data is None else Path(data))
+    if data is None:
+        return given
+    moved = with_dataset_path(given.dataset, Path(data).resolve())
+    evaluation = given.model_copy(update={"dataset": moved})
+    checks.check(evaluation)
+    return evaluation
 
 
 def _opened(network: AnyNetwork) -> OnnxNetwork:
     return network if isinstance(network, OnnxNetwork) else open_network(Path(network))
 
 
-def _with_weights(network: AnyNetwork) -> OnnxNetwork:
-    """The opened network; raises `ModelFileError` where no kernel of it can be replaced."""
-    opened = _opened(network)
-    if opened.no_weights_reason:
+def _check_weights(network: OnnxNetwork) -> None:
+    """Raise `ModelFileError` where no kernel can be replaced."""
+    if network.no_weights_reason:
         raise ModelFileError(
-            f"{opened.path.name}: expected weights that can be replaced, got none: "
-            f"{opened.no_weights_reason}"
+            f"{network.path.name}: expected weights that can be replaced, got none: "
+            f"{network.no_weights_reason}"
         )
-    return opened

@@ -3,6 +3,10 @@
 Every message is one line that says what was expected, what was got and what to do.
 """
 
+from __future__ import annotations
+
+import re
+
 
 class NnwError(Exception):
     """Root of every error that is a person's to mend; shown without a traceback."""
@@ -46,3 +50,30 @@ class RunError(NnwError):
 
 class CarrierNotFoundError(NnwError):
     """The layer that carries a watermark is not in this network; decoding does not apply."""
+
+
+_WORDS = (
+    (r"^Value error, ", ""),
+    (
+        r"Input should be a(?: valid)? dictionary(?: or (?:an )?instance of \w+)?",
+        "expected a table",
+    ),
+    (r"^\w+ should have (.*) after validation, not \d+$", r"expected \1"),
+    (r"Input should be (?=greater|less)", "expected a number "),
+    (r"Input should be ", "expected "),
+    (r", unable to parse .*$", ""),
+    (r"^Unexpected keyword argument$", "expected a known key, got another"),
+)
+
+
+def expected(message: str) -> str:
+    """What a validator says is wrong, in the words of all errors: "expected ..."."""
+    for pattern, words in _WORDS:
+        message = re.sub(pattern, words, message)
+    return message
+
+
+def shortened(value: object, length: int = 120) -> str:
+    """A value as Python writes it, cut where it is long: what was got, for one line."""
+    text = repr(value)
+    return text if len(text) <= length else f"{text[: length - 3]}..."

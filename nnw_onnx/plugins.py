@@ -1,34 +1,66 @@
 """Plug-ins: a name becomes a class, a class and its options become an instance.
 
-A plug-in is a frozen dataclass with the class variables `name` and `summary`; its fields are its
-options. Built-in plug-ins are files in a folder of this package; others come through the entry
-points `nnw_onnx.methods`, `nnw_onnx.modifications`, `nnw_onnx.datasets`, `nnw_onnx.tasks`,
-`nnw_onnx.engines` and `nnw_onnx.trainers`, whose entry name is the plug-in's name. The core has no
-trainer of its own: they are in the adapters to the training frameworks.
+A plug-in subclasses one of the bases of `nnw_onnx.vocabulary` as a frozen dataclass whose fields
+are its options. Built-in plug-ins are files in a folder of this package; others come through the
+entry points `nnw_onnx.methods`, `nnw_onnx.codes`, `nnw_onnx.modifications`, `nnw_onnx.datasets`,
+`nnw_onnx.tasks`, `nnw_onnx.engines` and `nnw_onnx.trainers`, whose entry name is the plug-in's. The
+core has no trainer of its own: they are in the adapters to the training frameworks.
+
+What a plug-in can do is decided here and nowhere else, from the classes that it subclasses.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import importlib
+import inspect
 import pkgutil
+import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from pathlib import Path
+from typing import NamedTuple, TypeVar, overload
 
-from nnw_onnx.errors import ConfigurationError, PluginError
-from nnw_onnx.vocabulary import Key, Spec
+from nnw_onnx.errors import ConfigurationError, NnwError, PluginError, expected, shortened
+from nnw_onnx.version import __version__
+from nnw_onnx.vocabulary import (
+    Code,
+    Dataset,
+    Decodes,
+    Detects,
+    Engine,
+    Injects,
+    Json,
+    Key,
+    Method,
+    Modification,
+    Parameter,
+    PlugIn,
+    Spec,
+    Task,
+    Trainer,
+    Trains,
+)
 
-FOLDERS: dict[str, str | None] = {
-    "methods": "nnw_onnx.methods",
-    "modifications": "nnw_onnx.modifications",
-    "datasets": "nnw_onnx.datasets",
-    "tasks": "nnw_onnx.tasks",
-    "engines": "nnw_onnx.runs.engines",
-    "trainers": None,
+if typing.TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+P = TypeVar("P", bound=PlugIn)
+T = TypeVar("T")
+
+GROUPS: dict[str, type[PlugIn]] = {
+    "methods": Method,
+    "codes": Code,
+    "modifications": Modification,
+    "tasks": Task,
+    "datasets": Dataset,
+    "engines": Engine,
+    "trainers": Trainer,
 }
+_PACKAGE = "nnw-onnx"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +69,23 @@ class Option:
 
     name: str
     type: str
-    default: Any
+    default: object
     required: bool
     help: str
 
 
-def option(default: Any = dataclasses.MISSING, *, help: str) -> Any:
+class Origin(NamedTuple):
+    """The distribution that a plug-in comes from, with its version."""
+
+    package: str
+    version: str
+
+
+@overload
+def option(*, help: str) -> typing.Any: ...
+@overload
+def option(default: T, *, help: str) -> T: ...
+def option(default: object = dataclasses.MISSING, *, help: str) -> object:
     """A dataclass field with the sentence that `nnw list` shows for it."""
     return dataclasses.field(default=default, metadata={"help": help})
 
@@ -59,49 +102,43 @@ def names(group: str) -> list[str]:
     return sorted(built_in) + sorted(set(_third_party(group)) - set(built_in))
 
 
-def load(group: str, name: str) -> type[Any]:
-    """The plug-in class of a name.
+def load(kind: type[P], name: str) -> type[P]:
+    """The plug-in class of a name, such as `load(Method, "uchida")`.
 
     Raises:
-        PluginError: no plug-in has this name, or it cannot be imported or is not one.
+        PluginError: no plug-in has this name, two have it, or it cannot be imported or is not one.
     """
-    built_in = _built_in(group)
+    group = _group(kind)
+    built_in, others = _built_in(group), _third_party(group)
+    claimed = others.get(name, [])
+    if len(claimed) + (name in built_in) > 1:
+        owners = [_PACKAGE] * (name in built_in) + [_package(entry) for entry in claimed]
+        raise PluginError(
+            f"{group}: expected one plug-in named {name!r}, got one each from "
+            f"{' and '.join(owners)}; uninstall one of them or rename its plug-in"
+        )
     if name in built_in:
-        return _class_in(importlib.import_module(built_in[name]), name)
-    third_party = _third_party(group)
-    if name not in third_party:
+        return _class_in(importlib.import_module(built_in[name]), name, kind)
+    if not claimed:
         everything = names(group)
         raise PluginError(
             f"{group}: expected one of {', '.join(everything)}; got {name!r}"
             f"{closest(name, everything)}; see 'nnw list {group}'"
         )
-    entry = third_party[name]
-    try:
-        plugin = entry.load()
-    except (ImportError, AttributeError) as error:
-        raise PluginError(
-            f"{group}: expected {entry.value} to be importable for {name!r}, got: {error}; "
-            "reinstall the package that provides it"
-        ) from error
-    if not (dataclasses.is_dataclass(plugin) and getattr(plugin, "name", None) == name):
-        raise PluginError(
-            f"{group}: expected {entry.value} to be a dataclass named {name!r}, "
-            f"got {plugin!r}; run nnw_onnx.testing's checks on it"
-        )
-    return typing.cast("type[Any]", plugin)
+    return _imported(claimed[0], kind)
 
 
-def create(group: str, spec: Spec) -> Any:
+def create(kind: type[P], spec: Spec) -> P:
     """An instance of the plug-in with its options converted to their types and checked.
 
     Raises:
         PluginError: no such plug-in.
         ConfigurationError: an option that is unknown, missing or out of range.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
-    plugin = load(group, spec.name)
-    known = [f.name for f in dataclasses.fields(plugin) if f.init]
+    plugin, group = load(kind, spec.name), _group(kind)
+    known = [f.name for f in _fields(plugin) if f.init]
     for given in spec.options:
         if given not in known:
             raise ConfigurationError(
@@ -109,7 +146,8 @@ def create(group: str, spec: Spec) -> Any:
                 f"{given!r}{closest(given, known)}; see 'nnw list {group}'"
             )
     try:
-        return TypeAdapter(plugin).validate_python(dict(spec.options))
+        made: P = _validator(plugin).validate_python(_chosen(plugin, spec.options))
+        return made
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "options"
@@ -118,31 +156,65 @@ def create(group: str, spec: Spec) -> Any:
                 f"{spec.name}: option {where}: expected a value, got none; see 'nnw list {group}'"
             ) from error
         raise ConfigurationError(
-            f"{spec.name}: option {where}: {first['msg']}; got {first['input']!r}; "
-            f"see 'nnw list {group}'"
+            f"{spec.name}: option {where}: {expected(first['msg'])}; got "
+            f"{shortened(first['input'])}; see 'nnw list {group}'"
+        ) from error
+    except (NnwError, KeyboardInterrupt):
+        raise
+    # The constructor is the plug-in's own; an exit of it would be taken for an answer.
+    except BaseException as error:
+        package, version = origin(plugin)
+        words = " ".join(str(error).split())
+        raise PluginError(
+            f"{f'{spec.name} ({package} {version}'.strip()}): options: expected an instance, got "
+            f"{type(error).__name__}: {words}; mend or remove the plug-in"
         ) from error
 
 
-def method_of(key: Key) -> Any:
-    """The method of a key, with the options that its key keeps.
+def _chosen(plugin: type[PlugIn], given: Mapping[str, Json]) -> dict[str, Json]:
+    """The options, a number as text made the number that a `Literal` lists.
 
-    What a key keeps beside options of the method, such as the number of classes that its triggers
-    are for, is the method's own affair.
+    A command line has text only, and pydantic converts it for every other type.
+    """
+    hints = typing.get_type_hints(plugin)
+
+    def choice(name: str, value: Json) -> Json:
+        hint = hints[name]
+        choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+        return next((c for c in choices if isinstance(value, str) and str(c) == value), value)
+
+    return {name: choice(name, value) for name, value in given.items()}
+
+
+def method_of(key: Key) -> Method:
+    """The method of a key, with the options that its key keeps.
 
     Raises:
         PluginError: no such method.
         ConfigurationError: an option that is out of range.
     """
-    known = {f.name for f in dataclasses.fields(load("methods", key.method)) if f.init}
-    return create("methods", Spec(key.method, {k: v for k, v in key.options.items() if k in known}))
+    return create(Method, key.method)
 
 
-def spec_of(plugin: Any) -> Spec:
-    """Name and all options of an instance: enough to make it again."""
-    return Spec(plugin.name, {f.name: getattr(plugin, f.name) for f in dataclasses.fields(plugin)})
+def code_of(key: Key) -> Code | None:
+    """The error-correcting code of a key, or None."""
+    return None if key.code is None else create(Code, key.code)
 
 
-def options(plugin: type[Any]) -> list[Option]:
+def origin(plugin: PlugIn | type[PlugIn]) -> Origin:
+    """Package and version that a plug-in comes from; "" where its module is of no distribution."""
+    kind = plugin if isinstance(plugin, type) else type(plugin)
+    top = kind.__module__.partition(".")[0]
+    if top == "nnw_onnx":
+        return Origin(_PACKAGE, __version__)
+    for group in GROUPS:
+        for entry in (e for entries in _third_party(group).values() for e in entries):
+            if entry.module.partition(".")[0] == top and entry.dist is not None:
+                return Origin(entry.dist.name, entry.dist.version)
+    return Origin(top, "")
+
+
+def options(plugin: type[PlugIn]) -> list[Option]:
     """The options of a plug-in class, in order."""
     hints = typing.get_type_hints(plugin)
     return [
@@ -153,38 +225,170 @@ def options(plugin: type[Any]) -> list[Option]:
             required=f.default is dataclasses.MISSING,
             help=f.metadata.get("help", ""),
         )
-        for f in dataclasses.fields(plugin)
+        for f in _fields(plugin)
         if f.init
     ]
 
 
+def path_options(plugin: type[PlugIn]) -> list[str]:
+    """Names of the options that are paths: relative ones are seen from the configuration.
+
+    An option is one where its type is `Path`, or `Path | None`.
+    """
+    hints = typing.get_type_hints(plugin)
+    return [
+        f.name for f in _fields(plugin) if Path in (hints[f.name], *typing.get_args(hints[f.name]))
+    ]
+
+
+def summary(plugin: type[PlugIn]) -> str:
+    """One line that says what a plug-in is: its summary, else the first line of its docstring."""
+    return plugin.summary or (inspect.getdoc(plugin) or "").partition("\n")[0]
+
+
+def injects(method: Method) -> Injects | None:
+    """The method as one that is put in without training, or None."""
+    return method if isinstance(method, Injects) else None
+
+
+def trains(method: Method) -> Trains | None:
+    """The method as one that training puts in, or None."""
+    return method if isinstance(method, Trains) else None
+
+
+def decodes(method: Method) -> Decodes | None:
+    """The method as one that reads Symbols, or None."""
+    return method if isinstance(method, Decodes) else None
+
+
+def reads_symbols(method: type[Method]) -> bool:
+    """Whether methods of a class read Symbols."""
+    return issubclass(method, Decodes)
+
+
+def detects(method: Method) -> Detects | None:
+    """The method as one with a test of its own, or None."""
+    return method if isinstance(method, Detects) else None
+
+
+def enrols(method: Method) -> bool:
+    """Whether nothing is put in: the key is all that the method makes."""
+    return not isinstance(method, Injects | Trains)
+
+
+def runs_the_network(method: Method) -> bool:
+    """Whether Decoder and Detector run the network (workflow WIR) or only read it (NIR)."""
+    return method.access != "weights"
+
+
+def needs_training(modification: Modification) -> bool:
+    """Whether a Modification trains."""
+    return "trainer" in modification.needed()
+
+
+def _group(kind: type[PlugIn]) -> str:
+    for group, base in GROUPS.items():
+        if issubclass(kind, base):
+            return group
+    raise PluginError(f"plug-ins: expected a kind of {', '.join(GROUPS)}, got {kind.__name__}")
+
+
+def _fields(plugin: type[PlugIn]) -> tuple[dataclasses.Field[object], ...]:
+    if not dataclasses.is_dataclass(plugin):
+        raise PluginError(
+            f"{plugin.__name__}: expected a frozen dataclass, got a plain class; decorate it"
+        )
+    return dataclasses.fields(plugin)
+
+
+# To build one takes milliseconds, and a trial makes its plug-ins many times.
+@functools.cache
+def _validator(plugin: type[PlugIn]) -> TypeAdapter[typing.Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(plugin)
+
+
+@functools.cache
 def _built_in(group: str) -> dict[str, str]:
     """Name -> module of the plug-ins in the package's own folder; nothing is imported but it."""
-    package = FOLDERS[group]
-    if package is None:
+    if group == "trainers":
         return {}
+    package = f"nnw_onnx.{group}"
     folder = importlib.import_module(package)
     modules = [m.name for m in pkgutil.iter_modules(folder.__path__)]
     return {m.replace("_", "-"): f"{package}.{m}" for m in modules if not m.startswith("_")}
 
 
-def _third_party(group: str) -> dict[str, EntryPoint]:
-    return {e.name: e for e in entry_points(group=f"nnw_onnx.{group}")}
+# What is installed does not change while a process runs, and reading it takes 25 ms.
+@functools.cache
+def _third_party(group: str) -> dict[str, list[EntryPoint]]:
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in entry_points(group=f"nnw_onnx.{group}"):
+        known = found.setdefault(entry.name, [])
+        # An editable installation may be listed twice.
+        if all((e.value, _package(e)) != (entry.value, _package(entry)) for e in known):
+            known.append(entry)
+    return found
 
 
-def _class_in(module: Any, name: str) -> type[Any]:
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else entry.module.partition(".")[0]
+
+
+def _imported(entry: EntryPoint, kind: type[P]) -> type[P]:
+    group = _group(kind)
+    try:
+        plugin = entry.load()
+        if isinstance(plugin, type):
+            typing.get_type_hints(plugin)  # raises where a type of an option does not exist
+    except KeyboardInterrupt:
+        raise
+    # A module may end in any way; an exit of it would end a listing without a word.
+    except BaseException as error:
+        words = " ".join(str(error).split())
+        raise PluginError(
+            f"{group}: expected {entry.value} of {_package(entry)} to be importable for "
+            f"{entry.name!r}, got: {type(error).__name__}: {words}; reinstall or remove the package"
+        ) from error
+    if not (
+        isinstance(plugin, type)
+        and issubclass(plugin, kind)
+        and dataclasses.is_dataclass(plugin)
+        and vars(plugin).get("name") == entry.name
+        and _describes_itself(plugin)
+    ):
+        raise PluginError(
+            f"{group}: expected {entry.value} of {_package(entry)} to be a dataclass named "
+            f"{entry.name!r} that subclasses {kind.__name__}, got {plugin!r}; run "
+            "nnw_onnx.testing's checks on it"
+        )
+    return plugin
+
+
+def _describes_itself(plugin: type[PlugIn]) -> bool:
+    parameter = plugin.parameter if issubclass(plugin, Modification) else None
+    return isinstance(plugin.summary, str) and isinstance(parameter, Parameter | None)
+
+
+def _class_in(module: object, name: str, kind: type[P]) -> type[P]:
     for value in vars(module).values():
-        if isinstance(value, type) and vars(value).get("name") == name:
+        if isinstance(value, type) and issubclass(value, kind) and vars(value).get("name") == name:
             return value
-    raise PluginError(f"{module.__name__}: expected a class named {name!r}, got none; add it")
+    raise PluginError(f"{name}: expected its module to have a class of this name, got none; add it")
 
 
-def _type_name(hint: Any) -> str:
-    origin = typing.get_origin(hint)
-    if origin is typing.Annotated:
-        return _type_name(typing.get_args(hint)[0])
-    if origin is typing.Literal:
-        return " | ".join(map(str, typing.get_args(hint)))
-    if isinstance(hint, type) and origin is None:
+def _type_name(hint: object) -> str:
+    """A type as a person writes it: "int | None", "hard | soft", "tuple[float, ...]"."""
+    origin_of, inside = typing.get_origin(hint), typing.get_args(hint)
+    if origin_of is typing.Annotated:
+        return _type_name(inside[0])
+    if origin_of is typing.Literal:
+        return " | ".join(map(str, inside))
+    if origin_of in (typing.Union, types.UnionType):
+        return " | ".join(map(_type_name, inside))
+    if hint is type(None):
+        return "None"
+    if isinstance(hint, type) and origin_of is None:
         return hint.__name__
     return str(hint).replace("typing.", "")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from typing_extensions import TypedDict
 
 Status = Literal["done", "failed", "skipped", "not-applicable"]
 
@@ -20,8 +19,10 @@ class RecordModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+LARGEST = 1e15
+"""Largest number of a record."""
 Identity = Annotated[str, Field(pattern="^[0-9A-Za-z._-]{1,64}$")]
-Number = Annotated[float, Field(ge=-1e15, le=1e15)]
+Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 
@@ -34,22 +35,62 @@ def printable(text: str) -> str:
 Words = Annotated[str, AfterValidator(printable)]
 
 
-class DatasetFacts(TypedDict):
-    """What a plan says of its data set."""
+class PluginRecord(RecordModel):
+    """A plug-in with its options, and the distribution that it came from.
+
+    Options that are paths hold the file's name without its folder; `Plan.sources` has the digests.
+    """
 
     name: Words
-    split: str
-    entries: Annotated[int, Field(ge=1, le=1 << 40)]
-    classes: list[Words]
-    shape: list[Count]
-    fingerprint: str
-
-
-class PluginSpec(RecordModel):
-    """A plug-in by name with its options."""
-
-    name: str
     options: dict[str, Any] = {}
+    package: Words = ""
+    version: Words = ""
+
+
+class MeasureRecord(RecordModel):
+    """A measure of quality; see `vocabulary.Measure`."""
+
+    name: Words
+    unit: Words = ""
+    better: Literal["higher", "lower"] = "higher"
+    low: Number | None = None
+    high: Number | None = None
+    chance: Number | None = None
+    negligible: Annotated[float, Field(gt=0, le=1e15)]
+    usable_loss: Annotated[float, Field(gt=0, le=1e15)]
+
+
+class ParameterRecord(RecordModel):
+    """Parameter of a Modification; see `vocabulary.Parameter`."""
+
+    letter: Words
+    meaning: Words
+    unit: Words
+    low: Number | None = None
+    high: Number | None = None
+    high_single_layer: Number | None = None
+    stronger: Literal["up", "down"] = "up"
+    option: str = "intensity"
+
+
+class DatasetRecord(RecordModel):
+    """The samples that quality is measured on.
+
+    Attributes:
+        plugin: the data set.
+        split: "test" or "train".
+        entries: number of samples.
+        shapes: graph input -> shape of one sample as it is fed.
+        facts: what the data say of themselves, such as "classes".
+        digest: SHA-256 of samples and targets.
+    """
+
+    plugin: PluginRecord
+    split: Words
+    entries: Annotated[int, Field(ge=1, le=1 << 40)]
+    shapes: dict[str, tuple[Count, ...]] = {}
+    facts: dict[str, Any] = {}
+    digest: str
 
 
 class NetworkRecord(RecordModel):
@@ -75,62 +116,135 @@ Workflow = Literal["NNW-NTI", "NNW-WTI", "NNW-NIR", "NNW-WIR"]
 Robustness."""
 
 
-class Group(RecordModel):
-    """One technology under test: a method with its options and a payload size.
+class TechnologyRecord(RecordModel):
+    """One technology under test: a method with its options, a code and a payload size.
 
     Attributes:
+        payload_size: bits before code and alphabet; 0 for a method that carries none.
+        kind: "watermark", "fingerprint" or "integrity"; see `vocabulary.Method`.
+        access: what its Decoder and Detector see.
+        alphabet: of its Symbols; 0 for a method that carries none.
+        decodes: whether Symbols are read (there is no Symbol Error Rate otherwise).
         imperceptibility: the workflow that measures it: with training where it is put in by one.
-        robustness: likewise: with inference where the Payload is read from what the network says.
+        robustness: likewise: with inference where the network is run to find it.
         training: the recipe that puts it in, and where that starts; None without training.
+        layers: carriers that the owner asked for, or none.
     """
 
     index: Count
-    method: PluginSpec
-    payload_size: Annotated[int, Field(ge=1, le=1 << 20)]
+    method: PluginRecord
+    code: PluginRecord | None = None
+    payload_size: Annotated[int, Field(ge=0, le=1 << 20)]
     label: Words
+    kind: Literal["watermark", "fingerprint", "integrity"] = "watermark"
+    access: Literal["weights", "activations", "answers"] = "weights"
+    alphabet: Annotated[int, Field(ge=0, le=1 << 20)] = 2
+    decodes: bool = True
     imperceptibility: Literal["NNW-NTI", "NNW-WTI"] = "NNW-NTI"
     robustness: Literal["NNW-NIR", "NNW-WIR"] = "NNW-NIR"
     training: dict[str, Any] | None = None
+    layers: tuple[str, ...] = ()
+
+
+Family = Literal["standard", "deployment", "preserving", "adaptive", "removal"]
+
+
+class StepRecord(RecordModel):
+    """One Modification of a setting, with all its options but the swept one.
+
+    Attributes:
+        summary: one line that says what it does.
+        number: that of the standard's table, or None.
+        family: group of the report.
+        aim: the layers aimed at in the words of the configuration: "all", "carrier", patterns; ""
+            where it does not aim.
+        preserves: what it promises to leave of the answers; see `vocabulary.Modification`.
+        depends_on_method: whether it does something else for each technology.
+    """
+
+    modification: PluginRecord
+    summary: Words = ""
+    number: Annotated[int, Field(ge=0, le=99)] | None = None
+    family: Family = "removal"
+    aim: Words = ""
+    preserves: Number | None = None
+    depends_on_method: bool = False
+
+
+class SettingRecord(RecordModel):
+    """A Modification, or a stack of them, with the Intensities at which it is tried.
+
+    Attributes:
+        label: name for people, unique in the plan.
+        steps: one after the other.
+        swept: index of the step whose Parameter is swept, or None where nothing is.
+        parameter: of that step.
+        intensities: from the configuration, in its order; empty where nothing is swept.
+        copies: number of recipients' copies that go in (1: the watermarked network itself).
+        trains: whether a step trains.
+    """
+
+    index: Count
+    label: Words
+    steps: Annotated[tuple[StepRecord, ...], Field(min_length=1)]
+    swept: Count | None = None
+    parameter: ParameterRecord | None = None
+    intensities: tuple[Number, ...] = ()
+    copies: Annotated[int, Field(ge=1, le=1000)] = 1
+    trains: bool = False
 
 
 class Plan(RecordModel):
-    """What is going to be done: written before anything runs, and never changed.
+    """What is going to be done, and all that a report needs to know: never changed.
 
     Attributes:
         schema_version: version of the run folder's form.
         package_version: version of nnw-onnx that made the plan.
         evaluation: the validated configuration, without paths.
         evaluation_sha256: digest of what the records depend on; a resumed run must have the same.
-        margin: largest loss of the headline measure that is negligible, as a fraction (0.005 is
-            half a point); the measure is one of which more is better.
-        dataset: name, split, number of entries, classes, shape of an entry, fingerprint.
+        payloads: D, payloads for each network.
+        measures: of the task, the headline first; the first's `negligible` is the margin.
+        guard: name of the measure that a collapsed network cannot keep, or None.
+        sources: name of every further source -> its SHA-256: data of training and of a transfer,
+            trigger images, students, masks.
+        plugins: every plug-in that takes part, by group and name -> "package version", so that a
+            run is not resumed with another one.
+        wrong_keys: random keys that are tried on every network and setting, where that is cheap.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     package_version: str
     evaluation: dict[str, Any]
     evaluation_sha256: str
     title: Words
-    profile: str
     seed: Annotated[int, Field(ge=0)]
-    networks: tuple[NetworkRecord, ...]
+    networks: Annotated[tuple[NetworkRecord, ...], Field(min_length=1)]
     payloads: Annotated[int, Field(ge=1, le=1000)]
-    groups: tuple[Group, ...]
+    technologies: Annotated[tuple[TechnologyRecord, ...], Field(min_length=1)]
+    settings: tuple[SettingRecord, ...] = ()
+    task: PluginRecord
+    measures: Annotated[tuple[MeasureRecord, ...], Field(min_length=1)]
+    guard: Words | None = None
+    dataset: DatasetRecord
+    sources: dict[str, str] = {}
+    plugins: dict[str, Words] = {}
     false_positive_rate: Annotated[float, Field(gt=0, lt=1)]
-    margin: Annotated[float, Field(gt=0, le=1e6)]
     repetitions: Annotated[int, Field(ge=1, le=1000)]
-    dataset: DatasetFacts
+    wrong_keys: Count = 0
     session: dict[str, Any]
     workflows: tuple[Workflow, ...] = ("NNW-NTI", "NNW-WTI", "NNW-NIR", "NNW-WIR")
 
 
 class EpochRecord(RecordModel):
-    """One epoch of a training that put a watermark in; see `vocabulary.Epoch`."""
+    """One epoch of a training that put a watermark in; see `vocabulary.Epoch`.
+
+    Attributes:
+        symbol_error_rate: of the watermark at its end, or None where nothing is read.
+    """
 
     number: Count
     loss: Number
     penalty: Number | None = None
-    quality: Share
     symbol_error_rate: Share | None = None
 
 
@@ -152,14 +266,14 @@ class TrainingRecord(RecordModel):
 
 
 class NewMark(RecordModel):
-    """A further watermark of an overwriting, read from the network at the end of it."""
+    """A further watermark of an overwriting, read from the network at the end of the stack."""
 
     symbols: Annotated[int, Field(ge=1, le=1 << 20)]
     errors: Count
 
 
 class InjectionRecord(RecordModel):
-    """One watermarked network: network x group x payload.
+    """One watermarked network: network x technology x payload. An enrolment is one too.
 
     Attributes:
         identity: SHA-256 of what makes this injection.
@@ -170,8 +284,9 @@ class InjectionRecord(RecordModel):
         commitment: hash that binds key, carriers and unmarked model.
         twin: whether this is the network of the same training without a watermark, against which
             a watermark put in by training is compared; it has no carrier and no key, and serves
-            every Payload of its network and group (its own `payload_index` means nothing).
-        errors: Symbols read wrongly right after injection (0 without training, or none is done).
+            every payload of its network and technology (its own `payload_index` means nothing).
+        symbols: Symbols in the network, after code and alphabet.
+        errors: of them, read wrongly right after injection; None where nothing is read.
         training: how it was put in by training.
     """
 
@@ -179,7 +294,7 @@ class InjectionRecord(RecordModel):
     status: Status
     reason: Words | None = None
     network: Count
-    group: Count
+    technology: Count
     payload_index: Count
     layers: tuple[str, ...] = ()
     notes: tuple[Words, ...] = ()
@@ -187,69 +302,143 @@ class InjectionRecord(RecordModel):
     changed_weights: Count | None = None
     commitment: str | None = None
     twin: bool = False
+    symbols: Count | None = None
     errors: Count | None = None
     training: TrainingRecord | None = None
 
 
-class DecodingRecord(RecordModel):
-    """One Decoder and Detector run with one key on one network.
+class NullRecord(RecordModel):
+    """The null distribution of a statistic; see `vocabulary.Null`."""
+
+    name: Words
+    symbols: Count | None = None
+    chance: Share | None = None
+    log10_least: Number | None = None
+
+
+class PlaceRecord(RecordModel):
+    """Evidence of one layer or block; see `vocabulary.Place`."""
+
+    layer: Words
+    start: Count
+    stop: Count
+    statistic: Number
+    log10_p: Number | None = None
+
+
+class VerdictRecord(RecordModel):
+    """One claim on one network: what was decoded and detected.
 
     Attributes:
-        injection: identity of the injection whose key and payload were used.
-        status: "not-applicable" where the carrier does not exist in the network.
-        symbols: payload size.
-        errors: Symbols that differ from the injected payload.
-        p_value: probability of a match as good by a network made without the key.
-        detected: p_value <= false-positive rate of the evaluation (one key, uncorrected).
+        injection: identity of the injection whose claim (key and payload) was heard.
+        status: "not-applicable" where the carrier does not exist in the network: the answer is No
+            with p = 1, and nothing was decoded.
+        symbols: Symbols compared (or triggers, ...); None where nothing is decoded.
+        errors: Symbols that differ from the claimed ones.
+        bits: size of the payload, where a code or an alphabet stands between it and the Symbols.
+        bit_errors: of them, wrong after the code; all of them where the code says that it failed.
+        statistic: of the Detector; larger is more evidence.
+        log10_p: probability that a network made without the key does as well (one key,
+            uncorrected); None where no null is known.
+        null: the distribution that it is taken from.
+        detected: log10_p <= log10 of the false-positive rate; None where no null is known.
         ties: Symbols taken from the key because the statistic was undecided.
         min_confidence: smallest and mean confidence of a Symbol, in standard deviations.
+        places: evidence by place, strongest first, of an integrity method weakest (at most 64).
+        notes: plain words on how the carrier was found.
     """
 
     injection: Identity
     status: Status
     reason: Words | None = None
-    symbols: Annotated[int, Field(ge=1, le=1 << 20)]
+    symbols: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
     errors: Count | None = None
-    p_value: Share | None = None
+    bits: Count | None = None
+    bit_errors: Count | None = None
+    statistic: Number | None = None
     log10_p: Number | None = None
-    log10_p_inverted: Number | None = None
+    log10_inverted: Number | None = None
+    null: NullRecord | None = None
     detected: bool | None = None
     ties: Count | None = None
     min_confidence: Number | None = None
     mean_confidence: Number | None = None
+    places: Annotated[tuple[PlaceRecord, ...], Field(max_length=64)] = ()
+    notes: tuple[Words, ...] = ()
 
     @model_validator(mode="after")
     def _errors_fit(self) -> Self:
-        if self.errors is not None and self.errors > self.symbols:
+        if self.errors is not None and self.errors > (self.symbols or 0):
             raise ValueError("expected no more errors than symbols")
         return self
 
 
-class TrialRecord(RecordModel):
-    """One network (unwatermarked or watermarked), after one Modification or none.
+class ControlRecord(RecordModel):
+    """Random keys that have nothing to do with a network, tried on it with a random claim.
 
     Attributes:
-        identity: SHA-256 of what makes this trial; its seed comes from it.
+        technology: whose keys.
+        keys: how many.
+        detected: how many were found (about `keys` times the false-positive rate, if all is well).
+        below: how many p-values were at most 1e-1, 1e-2, 1e-3, 1e-4.
+        log10_least: smallest p-value of all.
+        errors: Symbols read wrongly over all keys, and `symbols` how many were read.
+    """
+
+    technology: Count
+    keys: Count
+    detected: Count
+    below: tuple[Count, Count, Count, Count]
+    log10_least: Number
+    errors: Count = 0
+    symbols: Count = 0
+
+
+class Scores(RecordModel):
+    """Scores by sample, packed.
+
+    Attributes:
+        form: "bits": base64 of np.packbits of (n,) zeros and ones; "float32": base64 of n
+            little-endian numbers.
+        n: number of samples.
+        weights: base64 of n little-endian float32 weights, or None where all are 1.
+    """
+
+    form: Literal["bits", "float32"]
+    n: Count
+    data: str
+    weights: str | None = None
+
+
+class TrialRecord(RecordModel):
+    """One network (unwatermarked or watermarked), after Modifications or none.
+
+    Attributes:
+        identity: SHA-256 of what makes this trial.
         network: index of the unwatermarked network.
-        injection: identity of the injection, or None for the unwatermarked network.
-        modification: None, or the Modification with its options, `intensity` among them.
-        aim: the layers aimed at in the words of the configuration: "all", "carrier", patterns.
-        layers: the layers that were modified.
+        injection: identity of the injection it carries, or None for the unwatermarked network.
+        copies: identities of the further recipients' copies that went in.
+        setting: index of the plan's setting, or None where nothing was modified.
+        intensity: of the step that is swept, or None.
+        layers: for each step, the layers that it was aimed at, found in the network as it was then.
         repetition: 0 ... repetitions-1.
         outside_standard_range: whether the Intensity is outside the standard's table.
         quality: measure name -> value (headline first); empty unless done.
-        headline: name of the headline measure.
-        chance: value of the headline measure that guessing reaches.
-        correct: base64 of np.packbits of the right answers (only where nothing was modified).
-        change: RMS change over the modified layers / their pooled standard deviation.
-        decodings: for a watermarked network one entry, its own key; for an unwatermarked one an
-            entry for each key of the network whose carrier fits `aim`; for a twin none.
-        new_marks: of an overwriting, the further watermarks, in the order of injection.
-        facts: what a Modification that trains says of itself.
+        chance: value of the headline measure that guessing reaches, or None.
+        scores: numerator of the headline by sample, where it is a mean.
         quality_of: name of the data set that `quality` was measured on, where it is not the
             evaluation's own (after a transfer).
-        group: the technology that the Modification itself depends on (an overwriting by the same
-            method), or None.
+        change: RMS change of the layers aimed at (else of all kernels) / their pooled standard
+            deviation; None where the architecture is another.
+        difference: of a step that promises to preserve answers, the largest change of an answer
+            over the largest answer; the largest of all such steps.
+        verdicts: for a watermarked network one entry, its own claim; for an unwatermarked one an
+            entry for each claim of the network (of a fingerprint: of the other networks) whose
+            carrier fits the aim; for a twin none. A network made of copies hears every copy's.
+        controls: wrong keys, by technology.
+        new_marks: of an overwriting, the further watermarks, in the order of injection.
+        facts: what its Modifications say of themselves.
+        technology: the one that a step itself depends on (an overwriting by the same method).
     """
 
     identity: Identity
@@ -257,21 +446,23 @@ class TrialRecord(RecordModel):
     reason: Words | None = None
     network: Count
     injection: Identity | None = None
-    modification: PluginSpec | None = None
-    aim: str | None = None
-    layers: tuple[str, ...] = ()
+    copies: tuple[Identity, ...] = ()
+    setting: Count | None = None
+    intensity: Number | None = None
+    layers: tuple[tuple[str, ...], ...] = ()
     repetition: Count = 0
     outside_standard_range: bool = False
     quality: dict[str, Number] = {}
-    headline: str | None = None
     chance: Number | None = None
-    correct: str | None = None
+    scores: Scores | None = None
+    quality_of: Words | None = None
     change: Number | None = None
-    decodings: tuple[DecodingRecord, ...] = ()
+    difference: Number | None = None
+    verdicts: tuple[VerdictRecord, ...] = ()
+    controls: tuple[ControlRecord, ...] = ()
     new_marks: tuple[NewMark, ...] = ()
     facts: dict[str, Number | Words] = {}
-    quality_of: Words | None = None
-    group: Count | None = None
+    technology: Count | None = None
 
 
 class CostRecord(RecordModel):
@@ -279,7 +470,7 @@ class CostRecord(RecordModel):
 
     Attributes:
         operation: "injection", "detection", "decoding" or "inference".
-        group: technology under test (for inference too: whose watermarked network).
+        technology: under test (for inference too: whose watermarked network).
         seconds: median wall time of the operation over `repetitions` (inference: of the
             watermarked network; injection by training: of one batch, so that it is the time of an
             epoch divided by its batches).
@@ -300,7 +491,7 @@ class CostRecord(RecordModel):
     reason: Words | None = None
     operation: Literal["injection", "detection", "decoding", "inference"]
     network: Count
-    group: Count
+    technology: Count
     payload_index: Count
     seconds: Number | None = None
     minimum: Number | None = None

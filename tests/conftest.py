@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -23,3 +24,11 @@ def shared_data() -> Path:
 def rng() -> np.random.Generator:
     """A generator of fixed seed."""
     return np.random.Generator(np.random.Philox(0))
+
+
+@pytest.fixture(scope="session")
+def oracles(shared_data):
+    """Oracle id -> value: the reference values that lie beside the shared data."""
+    content = json.loads((shared_data.parent / "reference" / "oracles.json").read_text())["oracles"]
+    entries = content.values() if isinstance(content, dict) else content
+    return {entry["id"]: entry["value"] for entry in entries if "value" in entry}

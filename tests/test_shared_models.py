@@ -57,7 +57,7 @@ def test_sixty_four_bits_go_into_every_layer_that_can_hold_them(shared_data, tmp
         held += 1
         marked.network.save(tmp_path / "marked.onnx")
         assert nnw.decode(tmp_path / "marked.onnx", marked.key).payload == PAYLOAD, path
-        assert not nnw.detect(network, marked.key).detected, path
+        assert not nnw.detect(network, marked.claim), path
         for file in tmp_path.iterdir():
             file.unlink()
     assert held >= {"block-spread": 55, "uchida": 50}[method]

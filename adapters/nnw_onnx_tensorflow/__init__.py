@@ -1,4 +1,4 @@
-"""Keras: watermarks in a training of your own, as a regularizer, a callback or a trigger set.
+"""Keras: watermarks in a training of your own.
 
 Keras 3 on TensorFlow or on torch. Public names are loaded when they are first used, so that
 importing the package imports no framework.
@@ -7,13 +7,13 @@ Example:
     >>> mark = Watermark(model, Payload.from_text("mine"))
     >>> model.fit(x, y, callbacks=[mark.callback()])
     >>> exported = export(model, "model.onnx", x[:4])
-    >>> save_key(rekey(mark.key, exported), "key.npz")
+    >>> save_key(rekey(mark.claim, exported), "key.npz")
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nnw_onnx_tensorflow.exporting import Exported as Exported
@@ -33,10 +33,10 @@ _PUBLIC = {
 __all__ = ["Exported", "KerasNetwork", "Watermark", "export", "rekey"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    value = vars(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"))[name]
     globals()[name] = value
     return value
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nnw_onnx.vocabulary import Layer
+from nnw_onnx.vocabulary import Array, Layer
 
 _NORMS = ("gamma", "beta", "scale")
 
@@ -36,14 +35,14 @@ class Layout:
     merged: bool = False
     group: int = 1
 
-    def canonical(self, stored: NDArray[Any]) -> NDArray[Any]:
+    def canonical(self, stored: Array) -> Array:
         """The array in canonical layout."""
         array = stored.transpose(self.axes)
         if not self.merged:
             return array
         return array.reshape(array.shape[0] * array.shape[1], 1, *array.shape[2:])
 
-    def stored(self, canonical: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    def stored(self, canonical: Array, shape: tuple[int, ...]) -> Array:
         """The inverse of `canonical`, for a variable of this shape."""
         array = canonical.reshape([shape[axis] for axis in self.axes])
         return array.transpose(np.argsort(self.axes))

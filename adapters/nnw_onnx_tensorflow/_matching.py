@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnw_onnx.vocabulary import Layer, Network
+from nnw_onnx.vocabulary import Array, Layer, Network
 
 _TOLERANCE = 1e-5
 _CONSTANT = "its values are all equal, so that it cannot be told from other constants"
@@ -64,7 +63,7 @@ def match(model: Network, file: Network) -> Match:
     return Match(renamed, factors, lost)
 
 
-def _constant(array: NDArray[Any]) -> bool:
+def _constant(array: Array) -> bool:
     return array.size > 1 and bool((array == array.flat[0]).all())
 
 

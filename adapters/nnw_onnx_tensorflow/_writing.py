@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import keras
-from numpy.typing import NDArray
 
 from nnw_onnx.errors import ConfigurationError, ModelFileError
+from nnw_onnx.vocabulary import Array
 
 _LONGEST = 200
 _FAILURES: tuple[type[Exception], ...] = (
@@ -28,7 +28,7 @@ _FAILURES: tuple[type[Exception], ...] = (
 )
 
 
-def write(model: Any, path: Path, inputs: Sequence[NDArray[Any]]) -> None:
+def write(model: Any, path: Path, inputs: Sequence[Array]) -> None:
     """Write the model; the batch is free if the exporter can, otherwise that of the inputs.
 
     Raises:
@@ -49,7 +49,7 @@ def write(model: Any, path: Path, inputs: Sequence[NDArray[Any]]) -> None:
                 raise _refused(model, error) from error
 
 
-def _export(model: Any, path: Path, inputs: Sequence[NDArray[Any]], batch: int | None) -> None:
+def _export(model: Any, path: Path, inputs: Sequence[Array], batch: int | None) -> None:
     specs = [
         keras.InputSpec(dtype=x.dtype.name, shape=(batch, *x.shape[1:]), name=_name(model, k))
         for k, x in enumerate(inputs)
@@ -121,7 +121,7 @@ def _no_graphs() -> Iterator[None]:
     import torch
 
     name = "_jit_onnx_log"
-    original = getattr(torch._C, name, None)
+    original = vars(torch._C).get(name)
     if original is None:
         yield
         return
@@ -136,7 +136,11 @@ def _no_graphs() -> Iterator[None]:
 @contextlib.contextmanager
 def _modes_kept(model: Any) -> Iterator[None]:
     """On torch the export puts every module in evaluation mode."""
-    modes = [(m, m.training) for m in model.modules()] if hasattr(model, "modules") else []
+    import keras
+
+    # Only there is a Keras model a module of torch, which has modes.
+    on_torch = keras.backend.backend() == "torch"
+    modes = [(m, m.training) for m in model.modules()] if on_torch else []
     try:
         yield
     finally:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nnw_onnx.errors import CarrierNotFoundError, ModelFileError
 from nnw_onnx.graph import OnnxNetwork, open_network
 from nnw_onnx.inference import Session
-from nnw_onnx.vocabulary import Key
+from nnw_onnx.vocabulary import Array, Claim
 from nnw_onnx_tensorflow._matching import match
 from nnw_onnx_tensorflow._unfolding import unfold
 from nnw_onnx_tensorflow._writing import write
@@ -49,7 +49,7 @@ class Exported:
 def export(
     model: Any,
     path: str | Path,
-    example_inputs: NDArray[Any] | Sequence[NDArray[Any]],
+    example_inputs: Array | Sequence[Array],
     *,
     keep_kernels: bool = True,
 ) -> Exported:
@@ -98,39 +98,41 @@ def export(
     return Exported(network, difference, found.renamed, found.factors, found.lost)
 
 
-def rekey(key: Key, exported: Exported) -> Key:
-    """The key of a Watermark of the model, as a key of the exported file.
+def rekey(claim: Claim, exported: Exported) -> Claim:
+    """The claim of a Watermark of the model, as one on the exported file.
 
-    Layers get their names and shapes in the file (a Conv1D of TensorFlow has an axis more there);
-    the commitment stays the one that was made before the training.
+    Layers of its key get their names and shapes in the file (a Conv1D of TensorFlow has an axis
+    more there); the commitment stays the one that was made before the training.
 
     Raises:
         CarrierNotFoundError: the file has no layer with the values of a carrier, filter by filter.
     """
-    layers = {layer.name: layer for layer in exported.network.layers}
-    notes = []
-    found = []
-    for name in key.layers:
-        if name not in exported.renamed:
-            reason = exported.lost.get(name, "the exported model has no such variable")
-            raise CarrierNotFoundError(
-                f"carrier: expected layer {name!r} in {exported.network.path.name!r}, got none: "
-                f"{reason}; choose another layer, or export the model of the key"
-            )
-        layer = layers[exported.renamed[name]]
-        found.append(layer)
-        notes.append(f"layer {name} of the Keras model is {layer.name} in the file")
-        if name in exported.factors:
-            factors = exported.factors[name]
-            notes.append(
-                f"the exporter multiplied its filters by {factors.min():.3g} to {factors.max():.3g}"
-            )
-    return dataclasses.replace(
+    key, layers = claim.key, {layer.name: layer for layer in exported.network.layers}
+    found = [layers[_renamed(name, exported)] for name in key.layers]
+    notes = [f"layer {old} of the Keras model is {new.name} in the file"
+             for old, new in zip(key.layers, found, strict=True)]  # fmt: skip
+    notes += [
+        f"the exporter multiplied its filters by {factors.min():.3g} to {factors.max():.3g}"
+        for name in key.layers
+        if (factors := exported.factors.get(name)) is not None
+    ]
+    changed = dataclasses.replace(
         key,
         layers=tuple(layer.name for layer in found),
         shapes=tuple(layer.shape for layer in found),
         notes=(*key.notes, *notes),
     )
+    return dataclasses.replace(claim, key=changed)
+
+
+def _renamed(name: str, exported: Exported) -> str:
+    if name not in exported.renamed:
+        reason = exported.lost.get(name, "the exported model has no such variable")
+        raise CarrierNotFoundError(
+            f"carrier: expected layer {name!r} in {exported.network.path.name!r}, got none: "
+            f"{reason}; choose another layer, or export the model of the key"
+        )
+    return exported.renamed[name]
 
 
 @contextlib.contextmanager
@@ -147,7 +149,7 @@ def _workplace(target: Path) -> Iterator[Path]:
         yield Path(name) / "model.onnx"
 
 
-def _difference(model: Any, network: OnnxNetwork, inputs: Sequence[NDArray[Any]]) -> float:
+def _difference(model: Any, network: OnnxNetwork, inputs: Sequence[Array]) -> float:
     """Relative difference of the outputs; raises `ModelFileError` above the tolerance."""
     wanted = flat_outputs(model.predict_on_batch(inputs[0] if len(inputs) == 1 else list(inputs)))
     session = Session(network.runnable())
@@ -166,7 +168,7 @@ def _difference(model: Any, network: OnnxNetwork, inputs: Sequence[NDArray[Any]]
     return float(difference)
 
 
-def _relative(got: NDArray[Any], wanted: NDArray[Any]) -> float:
+def _relative(got: Array, wanted: Array) -> float:
     if not wanted.size:
         return 0.0
     scale = max(float(np.abs(wanted).max()), float(np.finfo(np.float32).tiny))

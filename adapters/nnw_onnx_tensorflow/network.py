@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +10,10 @@ from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nnw_onnx.errors import InferenceError, ModelFileError
+from nnw_onnx.errors import CarrierNotFoundError, InferenceError, ModelFileError
 from nnw_onnx.plugins import closest
-from nnw_onnx.vocabulary import Layer, Weights
+from nnw_onnx.vocabulary import Array, Feeds, Layer, TensorInfo, Values, Weights
 from nnw_onnx_tensorflow._layouts import Layout, layout_of
 
 _BATCH = 256
@@ -27,9 +27,18 @@ class Entry:
     layout: Layout
     layer: Layer
 
-    def read(self) -> NDArray[Any]:
+    def read(self) -> Array:
         """The present weights in canonical layout."""
         return self.layout.canonical(to_numpy(self.variable))
+
+    def assign(self, values: Array) -> None:
+        """Give the variable other weights, in canonical layout.
+
+        Raises:
+            ModelFileError: a wrong shape, or a value that is not finite once stored.
+        """
+        stored = _stored(self, values)
+        self.variable.assign(self.layout.stored(stored, tuple(self.variable.shape)))
 
 
 class KerasNetwork:
@@ -108,31 +117,75 @@ class KerasNetwork:
     def write(self) -> None:
         """Give the replaced weights to the model."""
         for name, value in self._replaced.items():
-            entry = self.entry(name)
-            entry.variable.assign(entry.layout.stored(value, tuple(entry.variable.shape)))
+            self.entry(name).assign(value)
 
-    def infer(self, inputs: NDArray[Any]) -> list[NDArray[Any]]:
-        """Every output (n, ...) of the model, in inference mode, for inputs (n, ...).
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the layers and of every weight."""
+        state = hashlib.sha256(repr(self.layers).encode())
+        for name, values in self.weights.items():
+            state.update(f"{name} {values.dtype} {values.shape};".encode())
+            state.update(np.ascontiguousarray(values).tobytes())
+        return state.hexdigest()
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """Inputs of the model, where it tells them (a subclass of `keras.Model` does not)."""
+        try:
+            known = self.model.inputs
+        except AttributeError:  # Keras has no public class for the models that tell them
+            return ()
+        return tuple(TensorInfo(str(x.name), tuple(x.shape), str(x.dtype)) for x in known)
+
+    def run(self, feeds: Feeds, layers: Sequence[str] = ()) -> Values:
+        """Every output (n, ...) of the model, in inference mode, then what these layers answer.
 
         Raises:
             InferenceError: weights were replaced but not written to the model.
+            CarrierNotFoundError: there is no such layer.
         """
+        from nnw_onnx_tensorflow.hearing import canonical_activation, hearing
+
         if self._replaced:
             raise InferenceError(
                 "model: expected the model's own weights, got replaced ones; call write() first"
             )
-        pieces = [
-            flat_outputs(self.model.predict_on_batch(inputs[start : start + _BATCH]))
-            for start in range(0, len(inputs), _BATCH)
-        ]
-        return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
+        missing = [name for name in layers if name not in self._entries]
+        if missing:
+            raise CarrierNotFoundError(
+                f"layer: expected one of model {self.model.name!r}, got {missing[0]!r}"
+                f"{closest(missing[0], self._entries)}; decode the model of the key"
+            )
+        entries = [self.entry(name) for name in layers]
+        pieces: list[list[Array]] = []
+        with hearing(self.model, entries, {}) as heard:
+            for part in _parts(self._ordered(feeds)):
+                outputs = flat_outputs(self.model(part, training=False))
+                inner = [canonical_activation(e, to_numpy(heard[e.layer.name])) for e in entries]
+                pieces.append([*outputs, *inner])
+        joined = [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
+        names = [f"output_{i}" for i in range(len(joined) - len(entries))]
+        return dict(zip([*names, *layers], joined, strict=True))
+
+    def _ordered(self, feeds: Feeds) -> list[Array]:
+        """The values in the order of the inputs: by name, or by place where no name fits."""
+        names = [info.name for info in self.inputs]
+        if any(name in feeds for name in names):
+            return [feeds[name] for name in names]
+        return list(feeds.values())
 
 
-class _Weights(Mapping[str, NDArray[Any]]):
+def _parts(values: Sequence[Array]) -> Iterator[Array | list[Array]]:
+    for start in range(0, len(values[0]), _BATCH):
+        part = [v[start : start + _BATCH] for v in values]
+        yield part[0] if len(part) == 1 else part
+
+
+class _Weights(Mapping[str, Array]):
     def __init__(self, entries: Mapping[str, Entry], replaced: Weights) -> None:
         self._entries, self._replaced = entries, replaced
 
-    def __getitem__(self, name: str) -> NDArray[Any]:
+    def __getitem__(self, name: str) -> Array:
         if name in self._replaced:
             return self._replaced[name]
         return _locked(np.array(self._entries[name].read()))
@@ -144,14 +197,14 @@ class _Weights(Mapping[str, NDArray[Any]]):
         return len(self._entries)
 
 
-def to_numpy(value: Any) -> NDArray[Any]:
+def to_numpy(value: Any) -> Array:
     """A Keras variable or tensor of any backend as an array."""
     import keras
 
     return np.asarray(keras.ops.convert_to_numpy(value))
 
 
-def flat_outputs(outputs: Any) -> list[NDArray[Any]]:
+def flat_outputs(outputs: Any) -> list[Array]:
     """What a model answers, as arrays in the order of Keras' own flattening."""
     import keras
 
@@ -192,7 +245,7 @@ def _owned(model: Any) -> Iterator[tuple[int, Any, Any]]:
         yield position, layer, variable
 
 
-def _stored(entry: Entry, value: NDArray[Any]) -> NDArray[Any]:
+def _stored(entry: Entry, value: Array) -> Array:
     layer = entry.layer
     if np.shape(value) != layer.shape:
         raise ModelFileError(
@@ -209,6 +262,6 @@ def _stored(entry: Entry, value: NDArray[Any]) -> NDArray[Any]:
     return _locked(stored)
 
 
-def _locked(array: NDArray[Any]) -> NDArray[Any]:
+def _locked(array: Array) -> Array:
     array.flags.writeable = False
     return array

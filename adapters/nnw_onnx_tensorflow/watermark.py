@@ -2,225 +2,407 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import nnw_onnx
-from nnw_onnx.errors import TrainingError
-from nnw_onnx.vocabulary import Mark, Payload, TrainingData
-from nnw_onnx_tensorflow.network import Entry, KerasNetwork
+from nnw_onnx import plugins
+from nnw_onnx.errors import ConfigurationError, TrainingError
+from nnw_onnx.kit.samples import ArraySamples
+from nnw_onnx.vocabulary import (
+    Array,
+    Claim,
+    Decoding,
+    Json,
+    Key,
+    Payload,
+    Samples,
+    Weights,
+)
+from nnw_onnx_tensorflow.additions import Addition, TaskGradient, no_task_gradient
+from nnw_onnx_tensorflow.hearing import hearing
+from nnw_onnx_tensorflow.network import Entry, KerasNetwork, to_numpy
 
 _SHARE = 16
+"""Samples of the data set for each own one, as in a batch of 128 with 8 of them."""
+_BACKENDS = ("tensorflow", "torch")
 
 
 class Watermark:
-    """What it takes to train a built Keras model so that it carries a payload.
+    """What a method adds to the training of a built Keras model, and how far the watermark is in.
 
-    A method that penalises weights ("uchida"):
+    In `fit` the callback does everything:
 
         mark = Watermark(model, Payload.from_text("mine"))
         model.fit(x, y, callbacks=[mark.callback()])
         mark.save_key("key.npz")
 
-    A trigger set ("adi") adds samples instead:
+    A method with samples of its own ("adi") wants them among the data:
 
         mark = Watermark(model, payload, method="adi", inputs=x[:256], classes=10)
-        x, y = mark.extend(x, y)          # or: data = mark.triggered(data)
-        model.fit(x, y, callbacks=[mark.callback()])
+        x, y = mark.extend_dataset((x, y))
 
-    In a training step of your own, add `mark.penalty()` to the loss.
+    In a training step of your own, add `mark.penalty(targets)` to the loss, within
+    `mark.listening()` for a method that looks at activations, and call `mark.after_step()`.
+
+    It knows no method: whatever a method adds is in `vocabulary.Additions`. The loss is the one
+    that the model was compiled with.
 
     Attributes:
         model: the model; its weights change only by training.
-        payload: what it will carry.
-        key: secret; it carries the payload, and names layers by their path in the model (see
-            `nnw_onnx_tensorflow.rekey` for the exported file).
-        method: the method.
+        method: the plug-in.
+        payload: the bits, before code and alphabet.
+        network: the model as the method sees it.
     """
 
     def __init__(
         self,
         model: Any,
-        payload: Payload,
+        payload: Payload | None = None,
         method: str = "uchida",
-        layer: str | None = None,
-        options: Mapping[str, Any] | None = None,
-        seed: int | None = None,
         *,
-        inputs: NDArray[Any] | None = None,
+        layer: str | None = None,
+        options: Mapping[str, Json] | None = None,
+        code: str | None = None,
+        code_options: Mapping[str, Json] | None = None,
+        seed: int | None = None,
+        claim: Claim | None = None,
+        inputs: Array | Mapping[str, Array] | Samples | None = None,
+        targets: Array | None = None,
         classes: int | None = None,
-        images: NDArray[Any] | None = None,
+        own_per_batch: int = 8,
     ) -> None:
-        """Choose the carrier and make the key; the model is not changed.
+        """Make the key, or take one; the model is not changed.
 
         Args:
             model: a built `keras.Model`, compiled or not, trained or not.
-            payload: the Symbols.
-            method: name of a method that adds to training.
+            payload: the bits; None for a method that only says that it is there, or with a claim.
+            method: name of a method that training puts in, such as "uchida" or "adi".
             layer: path of the carrier's variable, such as "conv2d_1/kernel", its end, or the name
                 of its Keras layer; chosen by the method if None.
-            options: options of the method.
-            seed: makes the key repeatable, and only as secret as the seed; None draws a secret.
-            inputs: for a trigger set, some inputs of the training, (n, ...) as the model takes
-                them: triggers get their shape and range.
-            classes: for a trigger set, the number of classes.
-            images: for a trigger set, inputs to choose the triggers from, instead of drawn ones.
+            options: options of the method, see `nnw list methods`.
+            code: error-correcting code between payload and Symbols, see `nnw list codes`.
+            code_options: options of the code.
+            seed: makes the key repeatable, and only as secret as the seed; None draws a fresh one.
+            claim: of an earlier watermark, to go on with it (`nnw_onnx.load_key`).
+            inputs: some samples (n, ...) of the training as the model takes them, for methods that
+                ask for data: an array, one for each input by its name, or `Samples`.
+            targets: what is right for them; 0 for each if None.
+            classes: number of classes; asked of the model if None.
+            own_per_batch: samples of the method's own that `extend` adds.
 
         Raises:
-            TrainingError: a method that Keras cannot train.
             InjectionError: no layer, or not this one, can hold the payload.
-            ConfigurationError, PluginError: an option or the method does not exist, training cannot
-                put it in, or a trigger set got no `inputs` or `classes`.
+            ConfigurationError: an option is wrong, or a method that asks for samples got none.
+            TrainingError: a backend of Keras that cannot train it.
         """
-        network = KerasNetwork(model)
-        found = nnw_onnx.make_mark(
-            network,
-            payload,
-            method=method,
-            options=options,
-            layer=None if layer is None else network.named(layer),
-            seed=seed,
-            data=None if inputs is None or classes is None else _samples(inputs, classes),
-            images=images,
-        )
-        _check_penalty(found.method)
-        self.model, self.payload = model, payload
-        self.method, self.key = found.method, found.key
+        from nnw_onnx_tensorflow.own_samples import OwnSamples
+
+        self.network, self.model = KerasNetwork(model), model
+        if claim is not None:
+            self._mark = nnw_onnx.continue_mark(self.network, claim, payload)
+        else:
+            self._mark = nnw_onnx.make_mark(
+                self.network,
+                payload or Payload(),
+                method=method,
+                options=options,
+                code=code,
+                code_options=code_options,
+                layer=None if layer is None else self.network.named(layer),
+                seed=seed,
+                samples=None if inputs is None else _samples(inputs, targets, classes),
+                run=self.network.run,
+            )
+        self.method, self.payload = self._mark.method, self._mark.payload
+        additions = self._mark.additions
+        self._addition = Addition(additions, self.network)
+        own = additions.samples
+        self._own = None if own is None else OwnSamples(own, own_per_batch)
+        self._targets: Array | None = None
+        self._heard: dict[str, Any] = {}
 
     def __repr__(self) -> str:
-        return f"Watermark({self.method.name!r}, {len(self.payload)} symbols, {self.key.layers})"
+        return f"Watermark({self.method.name!r}, {len(self.payload)} bits, {self.key.layers})"
 
     @property
-    def mark(self) -> Mark:
-        """Method, payload and key, as the core takes them."""
-        return Mark(self.method, self.payload, self.key)
+    def claim(self) -> Claim:
+        """Secret: key and Symbols, with what the method has learnt so far."""
+        return self._mark.learnt(self.state)
 
-    def regularizer(self) -> Any:
-        """A `keras.regularizers.Regularizer` for the variable of the carrier layer.
+    @property
+    def key(self) -> Key:
+        """Secret: what finds the watermark again.
 
-        Called with the kernel it gives the penalty, whose gradient is the method's own. Keras adds
-        `variable.regularizer` to the loss; `callback` sets it for the time of a training.
-
-        Raises:
-            TrainingError: a method without a penalty of weights, or another backend than
-                TensorFlow and torch.
+        It names layers by their path in the model; see `rekey` for the exported file.
         """
-        from nnw_onnx_tensorflow.regularizer import WatermarkRegularizer
+        return self.claim.key
 
-        if not hasattr(self.method, "weight_penalty"):
-            raise TrainingError(
-                f"{self.method.name}: expected a method that penalises weights, got a trigger set; "
-                "use extend() or triggered()"
-            )
-        return WatermarkRegularizer(self.mark, self.entries())
-
-    def penalty(self) -> Any:
-        """The penalty of the present weights, a scalar tensor; 0 for a trigger set."""
-        if not hasattr(self.method, "weight_penalty"):
-            return 0.0
-        return self.regularizer()(self.entries()[0].variable)
-
-    def entries(self) -> Sequence[Entry]:
-        """The variables of the carrier layers."""
-        network = KerasNetwork(self.model)
-        return [network.entry(name) for name in self.key.layers]
+    @property
+    def state(self) -> Weights:
+        """The method's own arrays as the last step left them."""
+        return self._addition.state
 
     def callback(self, name: str = "watermark") -> Any:
         """A `keras.callbacks.Callback` for `model.fit`.
 
         While the model trains it adds the penalty to the loss (`loss` and `val_loss` contain it).
         At the end of each epoch it puts `watermark_symbol_error_rate` and, for a penalty,
-        `watermark_penalty` in the logs (or with another first word, `name`); place it before
-        callbacks that use them. The model is trained without `jit_compile`, which cannot run the
-        penalty.
+        `watermark_penalty`, that of the last step, in the logs (or with another first word,
+        `name`); place it before callbacks that use them. The model is trained without
+        `jit_compile`, which cannot run the penalty.
         """
         from nnw_onnx_tensorflow.callback import WatermarkCallback
 
         return WatermarkCallback(self, name)
 
-    def extend(
-        self, inputs: NDArray[Any], labels: NDArray[Any], copies: int | None = None
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Inputs and labels with the triggers behind them; `fit` must shuffle (its default).
+    def extend(self, inputs: Any, targets: Any) -> tuple[Array, Array]:
+        """The batch with the method's own samples appended; itself for a method without any.
 
         Args:
-            inputs: (n, ...).
-            labels: (n,) or (n, 1) classes, or one-hot (n, classes).
-            copies: how often each trigger is added; None adds about one trigger to 16 samples, at
-                least each once.
+            inputs: samples (n, ...).
+            targets: what is right for them: (n,) or (n, 1), or one-hot (n, classes).
 
         Raises:
-            TrainingError: inputs or labels of another form, or a method without triggers.
+            TrainingError: samples or targets of another form.
         """
-        from nnw_onnx_tensorflow import triggers
+        if self._own is None:
+            both = to_numpy(inputs), to_numpy(targets)
+        else:
+            both = self._own.appended(inputs, targets)
+        self._targets = both[1]
+        return both
 
-        found = self.triggers()
-        if copies is None:
-            copies = max(1, round(len(labels) / _SHARE / len(found[1])))
-        return triggers.extended(np.asarray(inputs), np.asarray(labels), found, copies)
-
-    def triggered(self, data: Any, per_batch: int = 8) -> Any:
-        """A data set with `per_batch` triggers added to each batch, in turn.
+    def extend_dataset(self, dataset: Any, *, repeats: int | None = None) -> Any:
+        """A data set with the method's own samples; itself for a method without any.
 
         Args:
-            data: a batched `tf.data.Dataset` (one of that kind comes back), a
-                `keras.utils.PyDataset` (likewise), or any iterable of batches (a generator).
-                Batches are (inputs, labels) or (inputs, labels, weights).
-            per_batch: triggers in each batch.
+            dataset: a pair of arrays (inputs, targets), which gets every sample `repeats` times; or
+                batches, each of which gets `own_per_batch` of them in turn: a batched
+                `tf.data.Dataset` or a `keras.utils.PyDataset` (one of that kind comes back), or any
+                iterable. Batches are (inputs, targets) or (inputs, targets, weights).
+            repeats: as many as make one in seventeen if None.
 
         Raises:
-            TrainingError: batches of another form, or a method without triggers.
+            TrainingError: samples of another form.
         """
         import keras
 
-        from nnw_onnx_tensorflow import triggers
+        from nnw_onnx_tensorflow import own_samples
 
-        found = self.triggers()
-        if hasattr(data, "element_spec"):
-            return triggers.mapped(data, found, per_batch)
-        cycle = triggers.Cycle(found, per_batch)
-        if isinstance(data, keras.utils.PyDataset):
-            return triggers.TriggeredBatches(data, cycle)
-        return triggers.generated(data, cycle)
+        own = self._own
+        if own is None:
+            return dataset
+        if isinstance(dataset, tuple):
+            inputs, targets = dataset
+            if repeats is None:
+                repeats = max(1, round(len(targets) / (_SHARE * len(own))))
+            return own_samples.repeated(inputs, targets, own, repeats)
+        if isinstance(dataset, keras.utils.PyDataset):
+            return own_samples.ExtendedBatches(dataset, own)
+        if _is_of_tensorflow(dataset):
+            return own_samples.mapped(dataset, own)
+        return own_samples.generated(dataset, own)
 
-    def triggers(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Trigger inputs (n, ...) and the class (n,) that each must get.
+    def penalty(self, targets: Any | None = None) -> Any:
+        """The scalar to add to the loss, with the method's own gradient; 0 where there is none.
+
+        Each call is one step of the method: its own arrays go on.
+
+        Args:
+            targets: of the batch that the model has just seen; those given to `extend` if None.
 
         Raises:
-            TrainingError: a method without triggers.
+            TrainingError: the method looks at activations, and no `listening` is under way.
         """
-        if not hasattr(self.method, "triggers"):
+        told = self._targets if targets is None else targets
+        return self.term(None, told, training=True) if self.has_penalty else 0.0
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """While it lasts, the model tells what the layers answer that the method looks at."""
+        names = self._addition.additions.activations
+        entries = [self.network.entry(name) for name in names]
+        with hearing(self.model, entries, self._heard):
+            yield
+
+    def term(
+        self,
+        inputs: Any,
+        targets: Any,
+        *,
+        training: bool,
+        tell: Callable[[float], None] = lambda value: None,
+    ) -> Any:
+        """The penalty of a batch that the model has just seen, for the callback.
+
+        Args:
+            inputs: of the batch, or None where nobody told.
+            targets: likewise.
+            training: whether it is a step of the training, or one of its validation.
+            tell: is told the value of each step of the training.
+        """
+        names = self._addition.additions.activations
+        missing = [name for name in names if name not in self._heard]
+        if missing:
             raise TrainingError(
-                f"{self.method.name}: expected a trigger set, got a method that penalises weights; "
-                "use callback() alone"
+                f"{self.method.name}: expected what layer {missing[0]!r} answers, got none; run "
+                "the model within Watermark.listening() first"
             )
-        found: tuple[NDArray[np.float32], NDArray[np.int64]] = self.method.triggers(
-            self.payload, self.key
-        )
-        return found
+        tensors = [entry.variable for entry in self._addition.entries]
+        tensors += [self._heard[name] for name in names]
+        batch = [part for part in (targets, inputs) if part is not None]
+
+        def compute(arrays: Sequence[Array], told: Sequence[Array]) -> tuple[float, list[Array]]:
+            # As arrays, because what is a tensor in a traced function cannot be used outside.
+            task = self._task_gradient(told[1], told[0]) if len(told) > 1 else no_task_gradient
+            wanted = told[0] if told else None
+            value, gradients = self._addition.compute(arrays, wanted, task, advance=training)
+            if training:
+                tell(value)
+            return value, gradients
+
+        return _backend().term(compute, tensors, batch)
+
+    def begin(self) -> None:
+        """Set the weights that training starts from; the callback does it."""
+        self._addition.begin()
+
+    def after_step(self) -> None:
+        """Put weights back that the method keeps as they are; call it after each step."""
+        self._addition.enforce()
+
+    def decode(self) -> Decoding:
+        """The Symbols as they are read from the model now; raises `ConfigurationError` if none."""
+        reader = plugins.decodes(self.method)
+        if reader is None:
+            raise ConfigurationError(
+                f"{self.method.name}: expected a method that reads symbols, got one that only says "
+                "that it is there; use nnw_onnx.detect on the exported model"
+            )
+        return reader.decode(self.network, self.key)
 
     def symbol_error_rate(self) -> float:
         """Share (0 to 1) of the Symbols that are read wrongly from the model as it is."""
-        decoding = self.method.decode(KerasNetwork(self.model), self.key)
-        return self.payload.errors(decoding.payload) / len(self.payload)
+        claimed = self._mark.claim.payload or Payload()
+        return claimed.errors(self.decode().payload) / len(claimed)
 
-    def save_key(self, path: str | Path, keep_payload: bool = True) -> None:
+    def save_key(self, path: str | Path) -> None:
         """Write the key of the Keras model; `save_key(rekey(...))` is for the exported file."""
-        nnw_onnx.save_key(self.key, path, keep_payload)
+        nnw_onnx.save_key(self.claim, path)
+
+    def state_dict(self) -> dict[str, object]:
+        """What a checkpoint must hold, so that a training that goes on ends the same."""
+        place = 0 if self._own is None else self._own.place
+        arrays = {name: np.array(values) for name, values in self.state.items()}
+        return {"state": arrays, "step": self._addition.step, "place": place}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Take up what `state_dict` gave; raises `TrainingError` for anything else."""
+        arrays, step, place = state.get("state"), state.get("step"), state.get("place")
+        if not (isinstance(arrays, Mapping) and isinstance(step, int) and isinstance(place, int)):
+            raise TrainingError(
+                "checkpoint: expected the state of a watermark, got another; give what "
+                "Watermark.state_dict returned"
+            )
+        self._addition.state |= {name: np.array(values) for name, values in arrays.items()}
+        self._addition.step = step
+        if self._own is not None:
+            self._own.place = place
+
+    @property
+    def has_own_samples(self) -> bool:
+        """Whether `extend` adds something to a batch."""
+        return self._own is not None
+
+    @property
+    def own_samples(self) -> Samples | None:
+        """All samples of the method's own, or None."""
+        return self._addition.additions.samples
+
+    @property
+    def has_penalty(self) -> bool:
+        """Whether something is added to the loss."""
+        return self._addition.additions.penalty is not None
+
+    @property
+    def reads_symbols(self) -> bool:
+        """Whether there is a Symbol Error Rate."""
+        return plugins.decodes(self.method) is not None and self._mark.claim.key.size > 0
+
+    @property
+    def learning(self) -> Sequence[Entry]:
+        """The variables that must learn, so that the watermark can be put in."""
+        return self._addition.learning
+
+    def _task_gradient(self, inputs: Any, targets: Any) -> TaskGradient:
+        model, network = self.model, self.network
+
+        def task_gradient(weights: Weights) -> Weights:
+            entries = [network.entry(name) for name in weights]
+            places = {id(v): i for i, v in enumerate(model.trainable_variables)}
+            shapes = [tuple(entry.variable.shape) for entry in entries]
+            given = [
+                e.layout.stored(np.asarray(weights[e.layer.name]), shape)
+                for e, shape in zip(entries, shapes, strict=True)
+            ]
+
+            def loss(tensors: Sequence[Any]) -> Any:
+                values = [v.value for v in model.trainable_variables]
+                for entry, tensor in zip(entries, tensors, strict=True):
+                    values[places[id(entry.variable)]] = tensor
+                others = [v.value for v in model.non_trainable_variables]
+                told, _ = model.stateless_call(values, others, inputs, training=True)
+                return model.loss(targets, told) if callable(model.loss) else _no_loss()
+
+            found = _backend().gradients(loss, given)
+            return {
+                e.layer.name: e.layout.canonical(g) for e, g in zip(entries, found, strict=True)
+            }
+
+        return task_gradient
 
 
-def _check_penalty(method: Any) -> None:
-    if hasattr(method, "activation_penalty"):
+def _no_loss() -> Any:
+    raise TrainingError(
+        "loss: expected a model compiled with one loss object, whose gradient the method asks for, "
+        "got another; compile it with a keras.losses.Loss"
+    )
+
+
+def _backend() -> Any:
+    import keras
+
+    backend = str(keras.backend.backend())
+    if backend not in _BACKENDS:
         raise TrainingError(
-            f"{method.name}: expected a method with a penalty of weights or a trigger set, got a "
-            "penalty of activations; use method uchida or adi"
+            f"backend: expected {' or '.join(_BACKENDS)}, got {backend}; set KERAS_BACKEND before "
+            "Keras is imported"
         )
+    return importlib.import_module(f"nnw_onnx_tensorflow._gradient_{backend}")
 
 
-def _samples(inputs: NDArray[Any], classes: int) -> TrainingData:
-    values = np.asarray(inputs, np.float32)
-    return TrainingData(values, np.zeros(len(values), np.int64), classes)
+def _is_of_tensorflow(dataset: object) -> bool:
+    """Whether it is a `tf.data.Dataset`; TensorFlow is not imported for anything else."""
+    if not type(dataset).__module__.startswith("tensorflow"):
+        return False
+    import tensorflow as tf
+
+    return isinstance(dataset, tf.data.Dataset)
+
+
+def _samples(
+    inputs: Array | Mapping[str, Array] | Samples, targets: Array | None, classes: int | None
+) -> Samples:
+    if isinstance(inputs, Samples):
+        return inputs
+    named = inputs if isinstance(inputs, Mapping) else {"inputs": inputs}
+    feeds = {name: np.asarray(values) for name, values in named.items()}
+    count = len(next(iter(feeds.values())))
+    told = np.zeros(count, np.int64) if targets is None else np.asarray(targets)
+    return ArraySamples(feeds, told, {} if classes is None else {"classes": classes})

@@ -12,26 +12,25 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 import nnw_onnx
 from nnw_onnx.errors import ModelFileError
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.inference import Session
-from nnw_onnx_torch import _tracing
-from nnw_onnx_torch._dtypes import to_numpy
-from nnw_onnx_torch._modules import unwrapped
-from nnw_onnx_torch.torch_network import evaluating, tensors_in
+from nnw_onnx.vocabulary import Array
+from nnw_onnx_torch.graph import tracing
+from nnw_onnx_torch.graph.dtypes import to_numpy
+from nnw_onnx_torch.graph.modules import unwrapped
+from nnw_onnx_torch.graph.torch_network import evaluating, tensors_in
 
 TOLERANCE = 1e-4
 _EPSILONS = 4
 
-Examples = torch.Tensor | Sequence[Any] | Mapping[str, Any]
+Examples = torch.Tensor | Sequence[object] | Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -73,25 +72,25 @@ def export(
         InferenceError: the runtime refuses the file.
     """
     target, inside = Path(path), unwrapped(model)
-    examples = _tracing.arguments(example_inputs)
+    examples = tracing.arguments(example_inputs)
     state = {name: to_numpy(t) for name, t in inside.state_dict(keep_vars=True).items()
              if t.is_floating_point()}  # fmt: skip
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.onnx")
     with _removed(temporary), evaluating(inside), torch.no_grad():
-        _tracing.write(inside, examples, temporary, dynamic_batch=dynamic_batch)
+        tracing.write(inside, examples, temporary, dynamic_batch=dynamic_batch)
         difference = _difference(inside, examples, temporary, dynamic_batch=dynamic_batch)
-        stored = _tracing.stored_tensors(temporary)
+        stored = tracing.stored_tensors(temporary)
         try:
             temporary.replace(target)
         except OSError as error:
-            raise _tracing.unwritable(target, error) from error
+            raise tracing.unwritable(target, error) from error
     changed = {n: reason for n, v in state.items() if (reason := _change(n, v, stored, inside))}
     kept = tuple(name for name in state if name not in changed)
     return Exported(nnw_onnx.open(target), difference, kept, changed)
 
 
 def _difference(
-    model: nn.Module, examples: _tracing.Arguments, path: Path, *, dynamic_batch: bool
+    model: nn.Module, examples: tracing.Arguments, path: Path, *, dynamic_batch: bool
 ) -> float:
     """Largest relative difference of any output; raises `ModelFileError` above the tolerance."""
     network = nnw_onnx.open(path)
@@ -120,7 +119,7 @@ def _difference(
     return worst
 
 
-def _feeds(session: Session, given: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def _feeds(session: Session, given: Sequence[Array]) -> dict[str, Array]:
     if len(session.inputs) != len(given):
         raise ModelFileError(
             f"export: expected a file with {len(given)} inputs, got {len(session.inputs)}; give "
@@ -129,7 +128,7 @@ def _feeds(session: Session, given: Sequence[NDArray[Any]]) -> dict[str, NDArray
     return {info.name: array for info, array in zip(session.inputs, given, strict=True)}
 
 
-def _relative(found: NDArray[Any], wanted: NDArray[Any]) -> float:
+def _relative(found: Array, wanted: Array) -> float:
     if found.shape != wanted.shape:
         return np.inf
     if not wanted.size:
@@ -144,9 +143,7 @@ def _tolerance(dtype: torch.dtype) -> float:
     return max(TOLERANCE, _EPSILONS * rounding)
 
 
-def _change(
-    name: str, values: NDArray[Any], stored: Mapping[str, NDArray[Any]], model: nn.Module
-) -> str | None:
+def _change(name: str, values: Array, stored: Mapping[str, Array], model: nn.Module) -> str | None:
     """What became of a weight, or None where the file has it as it is."""
     found = stored.get(name)
     if found is not None:

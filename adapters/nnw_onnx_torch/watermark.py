@@ -2,39 +2,51 @@
 
 Example:
     >>> mark = Watermark(model, Payload.from_text("mine"))
-    >>> for inputs, labels in loader:
-    ...     inputs, labels = mark.extend(inputs, labels)  # only for trigger sets
-    ...     loss = criterion(model(inputs), labels) + mark.penalty()
+    >>> for inputs, targets in loader:
+    ...     inputs, targets = mark.extend(inputs, targets)  # where the method has own samples
+    ...     loss = criterion(model(inputs), targets) + mark.penalty()
     ...     loss.backward()
+    ...     optimizer.step()
+    ...     mark.after_step()  # where the method keeps weights as they are
     >>> mark.save_key("key.npz")
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 import nnw_onnx
 from nnw_onnx import plugins
-from nnw_onnx.errors import TrainingError
-from nnw_onnx.vocabulary import Decoding, Key, Mark, Payload, Spec, TrainingData
-from nnw_onnx_torch._marks import Addition
-from nnw_onnx_torch._penalties import as_array
-from nnw_onnx_torch._triggers import TriggeredDataset, Triggers
-from nnw_onnx_torch.module import OnnxModule
-from nnw_onnx_torch.torch_network import TorchNetwork
+from nnw_onnx.errors import ConfigurationError, TrainingError
+from nnw_onnx.kit.samples import ArraySamples
+from nnw_onnx.vocabulary import (
+    Array,
+    Claim,
+    Decoding,
+    Json,
+    Key,
+    Loss,
+    Payload,
+    Samples,
+    Weights,
+)
+from nnw_onnx_torch.graph.layouts import as_array
+from nnw_onnx_torch.training.additions import Addition, Seen
+from nnw_onnx_torch.training.loop_model import Given as Batch
+from nnw_onnx_torch.training.loop_model import LoopModel
+from nnw_onnx_torch.training.own_samples import ExtendedDataset, Inputs, Items, OwnSamples
 
 _SHARE = 16
-"""Samples of the data set for each trigger, as in a batch of 128 with 8 triggers."""
+"""Samples of the data set for each own one, as in a batch of 128 with 8 of them."""
 
-Samples = torch.Tensor | NDArray[Any]
+Given: TypeAlias = torch.Tensor | Array
+"""Values (n, ...) as a tensor or an array."""
 
 
 class Watermark:
@@ -43,116 +55,141 @@ class Watermark:
     Make it before the optimizer takes its first step and before `torch.compile`. Gradients may be
     accumulated: divide the penalty by the number of pieces as you divide the loss. A scaler of the
     loss scales the penalty with it; autocast does not touch it. Each process of a
-    DistributedDataParallel training adds the same penalty when all have the same `key`.
+    DistributedDataParallel training adds the same penalty when all have the same `claim`.
+
+    It knows no method: whatever a method adds is in `vocabulary.Additions`.
 
     Attributes:
-        key: secret; what `nnw_onnx.decode` needs. It carries the payload.
-        payload: what is put in.
         method: the plug-in.
+        payload: the bits, before code and alphabet.
         network: the model as the method sees it.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        payload: Payload,
+        payload: Payload | None = None,
         method: str = "uchida",
         *,
         layer: str | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Mapping[str, Json] | None = None,
+        code: str | None = None,
+        code_options: Mapping[str, Json] | None = None,
         seed: int | None = None,
-        key: Key | None = None,
-        inputs: Samples | None = None,
+        claim: Claim | None = None,
+        inputs: Given | Mapping[str, Given] | Samples | None = None,
+        targets: Given | None = None,
         classes: int | None = None,
-        images: Samples | None = None,
-        triggers_per_batch: int = 8,
+        own_per_batch: int = 8,
+        loss: Loss = "cross-entropy",
+        output: int = 0,
     ) -> None:
         """Make the key, or take one.
 
         Args:
             model: any module, or an `OnnxModule`.
-            payload: the Symbols.
+            payload: the bits; None for a method that only says that it is there, or with a claim.
             method: name of a method that training puts in, such as "uchida" or "adi".
             layer: name of the carrier as in `state_dict`; chosen by the method if None.
             options: options of the method, see `nnw list methods`.
+            code: error-correcting code between payload and Symbols, see `nnw list codes`.
+            code_options: options of the code.
             seed: makes the key repeatable, and only as secret as the seed; None draws a fresh one.
-            key: of an earlier watermark, to go on with it, by its method.
-            inputs: some samples (n, ...) as the model takes them; a trigger set needs them.
+            claim: of an earlier watermark, to go on with it (`nnw_onnx.load_key`).
+            inputs: some samples (n, ...) of the training as the model takes them, for methods that
+                ask for data: a tensor or array, one for each input by its name, or `Samples`.
+            targets: what is right for them; 0 for each if None.
             classes: number of classes; asked of the model if None.
-            images: inputs (m, ...) to choose triggers from; None draws abstract ones.
-            triggers_per_batch: triggers that `extend` adds.
+            own_per_batch: samples of the method's own that `extend` adds.
+            loss: what the loop minimises, for methods that ask for its gradient.
+            output: index of the model's output that the loss is of.
 
         Raises:
             InjectionError: no layer, or not this one, can hold the payload.
-            ConfigurationError: an option is wrong, or a method with triggers got no inputs.
+            ConfigurationError: an option is wrong, or a method that asks for samples got none.
             TrainingError: the carrier does not learn.
         """
-        self.network = model if isinstance(model, OnnxModule) else TorchNetwork(model)
-        seen: Any = self.network
-        if key is not None:
-            mark = Mark(_method(key, options), payload, key)
+        self._model = LoopModel(model, loss, output)
+        self.network = self._model.network
+        if claim is not None:
+            self._mark = nnw_onnx.continue_mark(self.network, claim, payload)
         else:
-            mark = nnw_onnx.make_mark(
-                seen,
-                payload,
+            self._mark = nnw_onnx.make_mark(
+                self.network,
+                payload or Payload(),
                 method=method,
                 options=options,
+                code=code,
+                code_options=code_options,
                 layer=layer,
                 seed=seed,
-                data=None if inputs is None else self._samples(inputs, classes, options or {}),
-                images=None if images is None else _array(images),
+                samples=None if inputs is None else _samples(inputs, targets, classes),
+                run=self.network.run,
             )
-        self.payload, self.method, self.key = payload, mark.method, mark.key
-        layers = {found.name: found for found in self.network.layers}
-        self._addition = Addition(mark, layers, self._tensor)
-        triggers = self._addition.triggers()
-        self._triggers = None if triggers is None else Triggers(*triggers, triggers_per_batch)
-        self._labels: torch.Tensor | None = None
-        self._capturing = contextlib.ExitStack()
-        self._captured: Mapping[str, torch.Tensor] = {}
-        if self._addition.activation_layer is not None:
-            self._captured = self._listen(self._addition.activation_layer)
+        self.method, self.payload = self._mark.method, self._mark.payload
+        additions = self._mark.additions
+        self._addition = Addition(additions, self._model.layers, self._model.tensor)
+        own = additions.samples
+        self._own = None if own is None else OwnSamples(own, own_per_batch)
+        self._batch: tuple[Batch, torch.Tensor] | None = None
+        self._appended = 0
+        self._model.listen(additions.activations)
+        self._addition.begin()
 
-    def extend(
-        self, inputs: torch.Tensor, labels: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The batch with triggers appended; the batch itself for a method without triggers.
+    @property
+    def claim(self) -> Claim:
+        """Secret: key and Symbols, with what the method has learnt so far."""
+        return self._mark.learnt(self.state)
+
+    @property
+    def key(self) -> Key:
+        """Secret: what finds the watermark again."""
+        return self.claim.key
+
+    @property
+    def state(self) -> Weights:
+        """The method's own arrays as the last step left them."""
+        return self._addition.state
+
+    def extend(self, inputs: Inputs, targets: torch.Tensor) -> tuple[Inputs, torch.Tensor]:
+        """The batch with the method's own samples appended; itself for a method without any.
 
         Args:
-            inputs: samples (n, ...).
-            labels: classes (n,), or probabilities (n, classes).
+            inputs: samples (n, ...), or those of each input by its name.
+            targets: what is right for them (n, ...): classes, probabilities, values.
         """
-        if self._triggers is not None:
-            inputs, labels = self._triggers.appended(inputs, labels)
-        self._labels = labels
-        return inputs, labels
+        self._appended = 0
+        if self._own is not None:
+            inputs, targets = self._own.appended(inputs, targets)
+            self._appended = self._own.per_batch
+        self._batch = inputs, targets
+        return inputs, targets
 
     def extend_dataset(
-        self, dataset: Any, *, keys: tuple[str, str] | None = None, repeats: int | None = None
-    ) -> TriggeredDataset:
-        """A data set with triggers, for a training whose batches are out of reach.
+        self, dataset: Items, *, keys: tuple[str, str] | None = None, repeats: int | None = None
+    ) -> ExtendedDataset:
+        """A data set with the method's own samples, where batches are out of reach.
 
         Args:
-            dataset: of `len` and `[index]`; items are pairs (inputs, label), or mappings.
-            keys: names of inputs and label in an item that is a mapping.
-            repeats: times that each trigger occurs; as many as make one item in seventeen if None.
+            dataset: of `len` and `[index]`; items are pairs (input, target), or mappings.
+            keys: names of input and target in an item that is a mapping.
+            repeats: times that each sample occurs; as many as make one in seventeen if None.
         """
-        images, labels = self.triggers
+        own = self._addition.additions.samples
         if repeats is None:
-            repeats = max(1, round(len(dataset) / (_SHARE * max(1, len(labels)))))
-        return TriggeredDataset(dataset, (images, labels), keys, repeats if len(labels) else 0)
+            repeats = max(1, round(len(dataset) / (_SHARE * max(1, len(own) if own else 1))))
+        return ExtendedDataset(dataset, own, keys, repeats)
 
-    def penalty(self, labels: torch.Tensor | None = None) -> torch.Tensor:
-        """The scalar to add to the loss, with the method's own gradient; 0 for a trigger set.
+    def penalty(self, targets: torch.Tensor | None = None) -> torch.Tensor:
+        """The scalar to add to the loss, with the method's own gradient; 0 where there is none.
+
+        Each call is one step of the method: its own arrays go on.
 
         Args:
-            labels: classes (n,) of the batch that the model has just seen, for a method that looks
-                at activations; those given to `extend` if None.
+            targets: of the batch that the model has just seen; those given to `extend` if None.
         """
-        activation = self._captured.get(self._addition.activation_layer or "")
-        known = labels if labels is not None else self._labels
-        term = self._addition.term(activation, known)
-        return torch.zeros((), device=self._device) if term is None else term
+        term = self._addition.term(self._seen(targets))
+        return torch.zeros((), device=self._model.device) if term is None else term
 
     def add_gradient(self, scale: float = 1.0) -> float:
         """Add the gradient of the penalty to that of its layers; the value of the penalty.
@@ -163,85 +200,124 @@ class Watermark:
         Args:
             scale: factor of the gradient, such as the scale of gradients not yet unscaled.
         """
-        if self._addition.activation_layer is not None:
+        if self._addition.additions.activations:
             raise TrainingError(
-                f"method {self.key.method!r}: expected a method that looks at weights or has "
-                "triggers, got one that looks at activations; add Watermark.penalty() to the loss"
+                f"method {self.method.name!r}: expected a method that looks at weights or has "
+                "samples of its own, got one that looks at activations; add Watermark.penalty() to "
+                "the loss"
             )
-        value, pairs = self._addition.weight_gradients()
-        for tensor, gradient in pairs:
+        seen = self._seen(None)
+        found = self._addition.penalty(seen)
+        for tensor, gradient in self._addition.gradients(found, seen):
             grown = gradient.mul_(scale)
             tensor.grad = grown if tensor.grad is None else tensor.grad.add_(grown)
-        return value
+        return found.value
+
+    def after_step(self) -> None:
+        """Put weights back that the method keeps as they are; call it after each step."""
+        self._addition.enforce()
 
     def decode(self) -> Decoding:
-        """The payload as it is read from the model now."""
-        found: Decoding = self.method.decode(self.network, self.key)
-        return found
+        """The Symbols as they are read from the model now; raises `ConfigurationError` if none."""
+        reader = plugins.decodes(self.method)
+        if reader is None:
+            raise ConfigurationError(
+                f"{self.method.name}: expected a method that reads symbols, got one that only says "
+                "that it is there; use nnw_onnx.detect on the exported model"
+            )
+        return reader.decode(self.network, self.key)
 
     def symbol_error_rate(self) -> float:
         """Share (0 to 1) of the Symbols that are read wrongly from the model now."""
-        return self.payload.errors(self.decode().payload) / len(self.payload)
+        claimed = self._mark.claim.payload or Payload()
+        return claimed.errors(self.decode().payload) / len(claimed)
 
     def save_key(self, path: str | Path) -> None:
-        """Write the key file; see `nnw_onnx.save_key`."""
-        nnw_onnx.save_key(self.key, path)
+        """Write the key file, payload included; see `nnw_onnx.save_key`."""
+        nnw_onnx.save_key(self.claim, path)
+
+    def state_dict(self) -> dict[str, object]:
+        """What a checkpoint must hold, so that a loop that goes on ends the same."""
+        place = 0 if self._own is None else self._own.place
+        arrays = {name: np.array(values) for name, values in self.state.items()}
+        return {"state": arrays, "step": self._addition.step, "place": place}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Take up what `state_dict` gave; raises `TrainingError` for anything else."""
+        arrays, step, place = state.get("state"), state.get("step"), state.get("place")
+        if not (isinstance(arrays, Mapping) and isinstance(step, int) and isinstance(place, int)):
+            raise TrainingError(
+                "checkpoint: expected the state of a watermark, got another; give what "
+                "Watermark.state_dict returned"
+            )
+        self._addition.state |= {name: np.array(values) for name, values in arrays.items()}
+        self._addition.step = step
+        if self._own is not None:
+            self._own.place = place
 
     @property
-    def has_triggers(self) -> bool:
+    def has_own_samples(self) -> bool:
         """Whether `extend` adds something to a batch."""
-        return self._triggers is not None
+        return self._own is not None
 
     @property
-    def triggers(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """All trigger inputs (n, ...) and their classes (n,); none for another method."""
-        found = self._addition.triggers()
-        return (np.zeros(0, np.float32), np.zeros(0, np.int64)) if found is None else found
+    def own_samples(self) -> Samples | None:
+        """All samples of the method's own, or None."""
+        return self._addition.additions.samples
 
-    def learns_by(self, optimizer: Any) -> bool:
+    @property
+    def adds_gradient(self) -> bool:
+        """Whether there is a penalty that `add_gradient` can bring in."""
+        additions = self._addition.additions
+        return additions.penalty is not None and not additions.activations
+
+    @property
+    def reads_symbols(self) -> bool:
+        """Whether there is a Symbol Error Rate."""
+        return plugins.decodes(self.method) is not None and self._mark.claim.key.size > 0
+
+    def learns_by(self, optimizer: torch.optim.Optimizer) -> bool:
         """Whether an optimizer changes a layer that carries the watermark."""
-        carriers = [self._tensor(name) for name in self.key.layers]
+        carriers = [self._model.tensor(name) for name in self._addition.additions.carriers]
         learned = (p for group in optimizer.param_groups for p in group["params"])
         return any(p is carrier for p in learned for carrier in carriers)
 
-    @property
-    def _device(self) -> torch.device:
-        model = self.network.model if isinstance(self.network, TorchNetwork) else self.network
-        return next((p.device for p in model.parameters()), torch.device("cpu"))
+    def _seen(self, targets: torch.Tensor | None) -> Seen:
+        known = self._batch[1] if targets is None and self._batch is not None else targets
+        wanted = self._addition.additions.activations
+        heard = {n: self._model.heard[n] for n in wanted if n in self._model.heard}
+        for name in wanted:
+            count = len(heard[name]) if name in heard else None
+            if count is None or (known is not None and len(known) != count):
+                got = "none" if count is None else f"{count} answers"
+                raise TrainingError(
+                    f"method {self.method.name!r}: expected the output of layer {name!r} for each "
+                    f"sample of the batch, got {got}; run the network on the batch first, in "
+                    "training mode"
+                )
+        told = None if known is None else as_array(known)
+        return Seen(heard, told, self._appended, self._task_gradient)
 
-    def _tensor(self, name: str) -> torch.Tensor:
-        if isinstance(self.network, OnnxModule):
-            return self.network.parameter(name)
-        return self.network.tensor(name)
-
-    def _samples(
-        self, inputs: Samples, classes: int | None, options: Mapping[str, Any]
-    ) -> TrainingData:
-        values = _array(inputs)
-        if classes is None:
-            classes = int(self.network.infer(values[:1])[options.get("output", 0)].shape[1])
-        return TrainingData(values, np.zeros(len(values), np.int64), classes)
-
-    def _listen(self, layer: str) -> Mapping[str, torch.Tensor]:
-        """A mapping that always holds what the layer answered last, while training."""
-        if isinstance(self.network, OnnxModule):
-            return self._capturing.enter_context(self.network.capturing(layer))
-        captured: dict[str, torch.Tensor] = {}
-
-        def keep(module: nn.Module, given: Any, answer: Any) -> None:
-            if module.training and isinstance(answer, torch.Tensor):
-                captured[layer] = answer
-
-        self.network.owner(layer).register_forward_hook(keep)
-        return captured
+    def _task_gradient(self, weights: Weights) -> Weights:
+        if self._batch is None:
+            raise TrainingError(
+                f"method {self.method.name!r}: expected the batch, whose gradient it asks for, got "
+                "none; call Watermark.extend first"
+            )
+        return self._model.task_gradient(*self._batch, weights)
 
 
-def _method(key: Key, options: Mapping[str, Any] | None) -> Any:
-    if options is None:
-        return plugins.method_of(key)
-    return plugins.create("methods", Spec(key.method, dict(options)))
+def _samples(
+    inputs: Given | Mapping[str, Given] | Samples, targets: Given | None, classes: int | None
+) -> Samples:
+    if isinstance(inputs, Samples):
+        return inputs
+    named = inputs if isinstance(inputs, Mapping) else {"inputs": inputs}
+    feeds = {name: _array(values) for name, values in named.items()}
+    count = len(next(iter(feeds.values())))
+    told = np.zeros(count, np.int64) if targets is None else _array(targets)
+    return ArraySamples(feeds, told, {} if classes is None else {"classes": classes})
 
 
-def _array(samples: Samples) -> NDArray[np.float32]:
-    given = as_array(samples) if isinstance(samples, torch.Tensor) else samples
-    return np.ascontiguousarray(given, np.float32)
+def _array(values: Given) -> Array:
+    return np.array(as_array(values) if isinstance(values, torch.Tensor) else values)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nnw_onnx.cli import output
 from nnw_onnx.cli.options import Force, OutputFormat, check_outputs, write_text
 from nnw_onnx.cli.output import Format
-from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.errors import ConfigurationError, PluginError
+
+if TYPE_CHECKING:
+    from nnw_onnx.plugins import Option
+    from nnw_onnx.vocabulary import Json, Modification, PlugIn
 
 EVALUATIONS = "evaluations"
 
@@ -19,19 +24,21 @@ def list_plugins(
     what: Annotated[
         str | None,
         typer.Argument(
-            metavar="[GROUP]",
-            help="methods, modifications, datasets, tasks, engines, trainers or evaluations.",
+            metavar="GROUP",
+            help="methods, codes, modifications, tasks, datasets, engines, trainers, evaluations.",
         ),
     ] = None,
     output_format: OutputFormat = Format.TEXT,
 ) -> None:
     """List plug-ins and evaluations, with their options.
 
+    A plug-in that cannot be used is listed with the reason.
+
     Example: nnw list modifications
     """
     from nnw_onnx import plugins
 
-    groups = [*plugins.FOLDERS, EVALUATIONS]
+    groups = [*plugins.GROUPS, EVALUATIONS]
     if what is not None and what not in groups:
         raise ConfigurationError(
             f"list: expected one of {', '.join(groups)}; got {what!r}"
@@ -39,23 +46,27 @@ def list_plugins(
         )
     found = {group: _entries(group) for group in ([what] if what else groups)}
     if output_format is Format.JSON:
-        output.as_json(found if what is None else found[what])
+        told = {group: [_as_json(entry) for entry in entries] for group, entries in found.items()}
+        output.as_json(told if what is None else told[what])
         return
     for group, entries in found.items():
         if what is None:
             output.text(f"{group}:")
         for entry in entries:
-            output.text(*_entry_lines(entry, indent="" if what else "  "))
+            output.text(*(f"{'' if what else '  '}{line}" for line in _lines(entry)))
 
 
 def new_evaluation(
     models: Annotated[
-        list[Path], typer.Argument(metavar="MODEL...", help="Unwatermarked networks, one task.")
+        list[Path], typer.Argument(metavar="MODEL", help="Unwatermarked networks, one task.")
     ],
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="FILE", help="By default stdout.")
     ] = None,
     dataset: Annotated[str, typer.Option(help="See 'nnw list datasets'.")] = "image-folder",
+    task: Annotated[
+        str | None, typer.Option(help="See 'nnw list tasks'. [default: classes of images]")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the data set lies.")
     ] = None,
@@ -68,13 +79,22 @@ def new_evaluation(
     import nnw_onnx as nnw
     from nnw_onnx import plugins
     from nnw_onnx.cli.new_evaluation import evaluation_text
+    from nnw_onnx.runs.tables import Evaluation
+    from nnw_onnx.vocabulary import Dataset, Task
 
     if out is not None:
         check_outputs(models, {"--out": out}, force=force)
-    plugin = plugins.load("datasets", dataset)
+    plugin = plugins.load(Dataset, dataset)
+    if data is not None and not plugins.path_options(plugin):
+        raise ConfigurationError(
+            f"--data: expected a data set that is read from files, got {dataset!r}, which is "
+            "bundled; leave --data out"
+        )
+    task = task or Evaluation.model_fields["task"].default.name
+    plugins.load(Task, task)
     networks = [nnw.open(model) for model in models]
     folder = Path.cwd() if out is None else out.parent
-    content = evaluation_text(networks, plugin, data, folder)
+    content = evaluation_text(networks, plugin, task, data, folder)
     if out is None:
         output.document(content)
         return
@@ -82,61 +102,126 @@ def new_evaluation(
     output.note(f"wrote {out}; read it, then: nnw evaluate {out}")
 
 
-def _entries(group: str) -> list[dict[str, Any]]:
-    """Name, summary and options of everything in one catalogue."""
+@dataclass(frozen=True)
+class _Entry:
+    """Something in a catalogue.
+
+    Attributes:
+        plugin: the class; None for an evaluation, and for a plug-in that cannot be used.
+        error: why it cannot be used, or None.
+    """
+
+    name: str
+    summary: str = ""
+    plugin: type[PlugIn] | None = None
+    error: str | None = None
+
+
+def _entries(group: str) -> list[_Entry]:
+    """Everything in one catalogue."""
     if group == EVALUATIONS:
         from nnw_onnx.runs.evaluation import summaries
 
-        return [{"name": n, "summary": text, "options": []} for n, text in summaries().items()]
-    from dataclasses import asdict
-
+        return [_Entry(name, text) for name, text in summaries().items()]
     from nnw_onnx import plugins
 
-    loaded = [plugins.load(group, name) for name in plugins.names(group)]
-    return [
-        {
-            "name": plugin.name,
-            "summary": plugin.summary,
-            **_standard(plugin),
-            "options": [_as_value(asdict(option)) for option in plugins.options(plugin)],
-        }
-        for plugin in loaded
-    ]
+    return [_entry(group, name) for name in plugins.names(group)]
 
 
-def _standard(plugin: Any) -> dict[str, Any]:
-    """Number in the standard's table and Parameter of a Modification; empty for the others."""
-    parameter = getattr(plugin, "parameter", None)
-    if parameter is None:
+def _entry(group: str, name: str) -> _Entry:
+    from nnw_onnx import plugins
+
+    try:
+        plugin = plugins.load(plugins.GROUPS[group], name)
+    except PluginError as error:
+        return _Entry(name, error=str(error))
+    return _Entry(name, plugins.summary(plugin), plugin)
+
+
+def _as_json(entry: _Entry) -> dict[str, Json]:
+    from nnw_onnx import plugins
+
+    told: dict[str, Json] = {"name": entry.name, "summary": entry.summary, "options": []}
+    if entry.error is not None:
+        return {**told, "error": entry.error}
+    if entry.plugin is None:
+        return told
+    package, version = plugins.origin(entry.plugin)
+    return {
+        **told,
+        "package": f"{package} {version}".strip(),
+        **_details(entry.plugin),
+        "options": [_described(option) for option in plugins.options(entry.plugin)],
+    }
+
+
+def _details(plugin: type[PlugIn]) -> dict[str, Json]:
+    """What tells a method or a Modification from others of its kind."""
+    from nnw_onnx.vocabulary import Method, Modification
+
+    if issubclass(plugin, Method):
+        return {"kind": plugin.kind, "access": plugin.access}
+    if not issubclass(plugin, Modification):
         return {}
-    from dataclasses import asdict
+    parameter = plugin.parameter
+    return {
+        "number": plugin.number,
+        "family": plugin.family,
+        "parameter": None if parameter is None else asdict(parameter),
+    }
 
-    return {"number": plugin.number, "parameter": asdict(parameter)}
 
-
-def _as_value(option: dict[str, Any]) -> dict[str, Any]:
+def _described(option: Option) -> dict[str, Json]:
     """An option whose default is a JSON value."""
-    default = option["default"]
-    plain = default is None or isinstance(default, bool | int | float | str)
-    return {**option, "default": default if plain else str(default)}
+    return {**asdict(option), "default": _plain(option.default)}
 
 
-def _entry_lines(entry: dict[str, Any], indent: str) -> list[str]:
-    lines = [f"{indent}{entry['name']}: {entry['summary']}"]
-    if "parameter" in entry:
-        found = entry["parameter"]
-        number = (
-            "not in the standard"
-            if entry["number"] is None
-            else f"row {entry['number']} of the standard's table"
-        )
-        lines.append(
-            f"{indent}    {number}, Parameter {found['letter']}: {found['meaning']}, "
-            f"{found['low']:g} to {found['high']:g} {found['unit']}"
-        )
-    for option in entry["options"]:
-        default = "required" if option["required"] else f"default {option['default']}"
-        lines.append(
-            f"{indent}    {option['name']} ({option['type']}, {default}): {option['help']}"
-        )
+def _plain(default: object) -> Json:
+    if default is None or isinstance(default, bool | int | float):
+        return default
+    if isinstance(default, tuple):
+        return [_plain(value) for value in default]
+    if is_dataclass(default) and not isinstance(default, type):
+        return {name: _plain(value) for name, value in asdict(default).items()}
+    return str(default)
+
+
+def _shown(default: object) -> str:
+    """A default as a person reads it: of a table, the keys that say something."""
+    plain = _plain(default)
+    if isinstance(plain, dict):
+        said = [f"{name} {value}" for name, value in plain.items() if value not in (None, [])]
+        return ", ".join(said)
+    if isinstance(plain, list):
+        return ", ".join(map(str, plain)) or "none"
+    return '""' if plain == "" else str(plain)
+
+
+def _lines(entry: _Entry) -> list[str]:
+    from nnw_onnx import plugins
+    from nnw_onnx.vocabulary import Method, Modification
+
+    if entry.error is not None:
+        return [f"{entry.name}: cannot be used: {entry.error}"]
+    lines = [f"{entry.name}: {entry.summary}"]
+    if entry.plugin is None:
+        return lines
+    if issubclass(entry.plugin, Method):
+        lines.append(f"    {entry.plugin.kind}, sees {entry.plugin.access}")
+    if issubclass(entry.plugin, Modification):
+        lines.append(f"    {_standard(entry.plugin)}")
+    for option in plugins.options(entry.plugin):
+        default = "required" if option.required else f"default {_shown(option.default)}"
+        lines.append(f"    {option.name} ({option.type}, {default}): {option.help}")
     return lines
+
+
+def _standard(plugin: type[Modification]) -> str:
+    """Row of the standard's table and Parameter of a Modification."""
+    number, found = plugin.number, plugin.parameter
+    where = "not in the standard" if number is None else f"row {number} of the standard's table"
+    if found is None:
+        return f"{where}, no Parameter"
+    limits = [f"{bound:g}" for bound in (found.low, found.high) if bound is not None]
+    bounds = f", {' to '.join(limits)} {found.unit}" if limits else ""
+    return f"{where}, Parameter {found.letter}: {found.meaning}{bounds}"

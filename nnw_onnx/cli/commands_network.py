@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nnw_onnx.cli import output
 from nnw_onnx.cli.options import (
+    Code,
+    CodeSettings,
     Data,
     Force,
     Model,
@@ -28,11 +30,10 @@ from nnw_onnx.errors import ConfigurationError
 if TYPE_CHECKING:
     from nnw_onnx.api import Injection, Modified
     from nnw_onnx.graph import OnnxNetwork
-    from nnw_onnx.vocabulary import Layer
+    from nnw_onnx.vocabulary import Json, Layer, Payload
 
-
-LEAST_DETECTABLE = 20
-"""The smallest n with 2^-n <= 1e-6."""
+LEVEL = 1e-6
+"""False-positive rate that detection has if nothing else is said."""
 
 
 def layers(model: Model, output_format: OutputFormat = Format.TEXT) -> None:
@@ -67,7 +68,8 @@ def inject(
     ],
     method: Annotated[str, typer.Option(help="See 'nnw list methods'.")] = "block-spread",
     layer: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Carrier layer; by default chosen and told.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Carrier layer; repeatable. [default: chosen and told]"),
     ] = None,
     payload: Annotated[str | None, typer.Option(metavar="TEXT", help="Payload as text.")] = None,
     payload_hex: Annotated[
@@ -77,6 +79,8 @@ def inject(
         int | None, typer.Option(metavar="N", help="Payload of N random bits. [default: 64]")
     ] = None,
     option: Settings = None,
+    code: Code = None,
+    code_option: CodeSettings = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Repeatable key; only as secret as the seed itself.")
     ] = None,
@@ -94,16 +98,18 @@ def inject(
 
     _check_training(training, data, work_folder)
     check_outputs([model], {"--out": out, "--key-out": key_out}, force=force)
-    symbols = parse_payload(payload, payload_hex, payload_bits, seed)
-    warn(_too_short(len(symbols)))
-    settings = parse_settings(option)
+    settings, code_settings = parse_settings(option), parse_settings(code_option, "--code-option")
+    carries = _carries(method, settings)
+    bits = parse_payload(payload, payload_hex, payload_bits, seed, carries=carries)
     network = nnw.open(model)
     warn(network.warnings)
     injection = nnw.inject(
         network,
-        symbols,
+        bits,
         method=method,
         options=settings,
+        code=code,
+        code_options=code_settings,
         layer=layer,
         seed=seed,
         training=training,
@@ -113,16 +119,23 @@ def inject(
     )
     _save_both(injection, out, key_out)
     _tell_injection(injection, out, key_out, output_format)
+    warn(_too_short(injection))
 
 
 def modify(
     model: Model,
     out: Out,
     modification: Annotated[str, typer.Option(help="See 'nnw list modifications'.")],
-    intensity: Annotated[float, typer.Option(help="Value of the Modification's Parameter.")],
+    intensity: Annotated[
+        float | None, typer.Option(help="Value of the Modification's Parameter, if it has one.")
+    ] = None,
     layer: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Layer to modify; repeatable. [default: all kernels]"),
+    ] = None,
+    copy: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="MODEL", help="Another recipient's copy, for averaging; repeatable."),
     ] = None,
     option: Settings = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of random Modifications.")] = 0,
@@ -139,7 +152,7 @@ def modify(
     import nnw_onnx as nnw
 
     _check_training(training, data, work_folder)
-    check_outputs([model], {"--out": out}, force=force)
+    check_outputs([model, *(copy or ())], {"--out": out}, force=force)
     settings = parse_settings(option)
     network = nnw.open(model)
     warn(network.warnings)
@@ -147,9 +160,10 @@ def modify(
         network,
         modification,
         intensity,
-        layers=layer or "all",
+        layers=layer,
         options=settings,
         seed=seed,
+        copies=copy or (),
         training=training,
         data=data,
         work_folder=work_folder,
@@ -171,10 +185,39 @@ def _check_training(training: str | None, data: Path | None, work_folder: Path |
             )
 
 
-def _carrier(injection: Injection) -> str:
-    """Where a watermark lies, in words."""
-    layers = injection.key.layers
-    return ", ".join(layers) if layers else "what the network answers to its triggers"
+def _carries(method: str, settings: dict[str, str]) -> bool:
+    """Whether a method carries a payload."""
+    from nnw_onnx import plugins
+    from nnw_onnx.vocabulary import Method, Spec
+
+    return plugins.create(Method, Spec(method, settings)).alphabet > 0
+
+
+def _in_words(injection: Injection) -> str:
+    """What was put in, and where it lies."""
+    from nnw_onnx import plugins
+
+    key = injection.key
+    where = ", ".join(key.layers) or "what the network answers"
+    if plugins.enrols(plugins.method_of(key)):
+        return f"a fingerprint of {where}, nothing was changed"
+    what = _counted(key.size, "symbol") if key.size else "the watermark"
+    changed = f"weights changed by {injection.change:.2%} of their standard deviation"
+    return f"{what} in {where}, {changed}"
+
+
+def _counted(number: int, what: str) -> str:
+    """So many of something: 1 layer, 2 layers."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _danger(injection: Injection) -> str:
+    """Why the key is to be kept secret."""
+    from nnw_onnx import plugins
+
+    if plugins.enrols(plugins.method_of(injection.key)):
+        return "whoever has it knows which weights are compared"
+    return "whoever has it can find and remove the watermark"
 
 
 def warn(warnings: tuple[str, ...]) -> None:
@@ -190,15 +233,18 @@ def _tell_injection(injection: Injection, out: Path, key_out: Path, output_forma
         output.as_json(_injected(injection, out, key_out))
         return
     output.text(
-        f"{out}: {len(injection.payload)} symbols in {_carrier(injection)}, "
-        f"weights changed by {injection.change:.2%} of their standard deviation",
-        f"{key_out}: the key; whoever has it can find and remove the watermark",
+        f"{out}: {_in_words(injection)}",
+        f"{key_out}: the key; {_danger(injection)}",
         f"commitment to publish with a date: {injection.key.commitment}",
     )
 
 
 def _tell_modified(
-    modified: Modified, modification: str, intensity: float, out: Path, output_format: Format
+    modified: Modified,
+    modification: str,
+    intensity: float | None,
+    out: Path,
+    output_format: Format,
 ) -> None:
     if output_format is Format.JSON:
         output.as_json(
@@ -208,6 +254,7 @@ def _tell_modified(
                 "intensity": intensity,
                 "layers": list(modified.layers),
                 "change": modified.change,
+                "difference": modified.difference,
                 "facts": dict(modified.facts),
                 "warnings": list(modified.warnings),
             }
@@ -221,35 +268,45 @@ def _tell_modified(
     facts = [
         f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in modified.facts.items()
     ]
+    at = "" if intensity is None else f" at {intensity:g}"
+    on = f" on {_counted(len(modified.layers), 'layer')}" if modified.layers else ""
     output.text(
-        f"{out}: {modification} at {intensity:g} on {len(modified.layers)} layers, {change}",
+        f"{out}: {modification}{at}{on}, {change}",
         *([", ".join(facts)] if facts else []),
     )
 
 
-def _injected(injection: Injection, out: Path, key_out: Path) -> dict[str, Any]:
+def _injected(injection: Injection, out: Path, key_out: Path) -> dict[str, Json]:
+    key = injection.key
     return {
         "out": str(out),
         "key": str(key_out),
-        "method": injection.key.method,
-        "layers": list(injection.key.layers),
-        "payload": payload_values(injection.payload),
-        "symbols": len(injection.payload),
+        "method": key.method.name,
+        "options": dict(key.method.options),
+        "code": None if key.code is None else str(key.code),
+        "layers": list(key.layers),
+        "payload": payload_values(injection.payload) if injection.payload.symbols else None,
+        "symbols": key.size,
         "change": injection.change,
-        "commitment": injection.key.commitment,
+        "commitment": key.commitment,
     }
 
 
-def _too_short(size: int) -> tuple[str, ...]:
-    if size >= LEAST_DETECTABLE:
+def _too_short(injection: Injection) -> tuple[str, ...]:
+    """A line where no network at all could be detected at the usual rate."""
+    import nnw_onnx as nnw
+
+    found = nnw.verify(injection.network, injection.claim, false_positive_rate=LEVEL).detection
+    if found is None or found.null.reaches(LEVEL):
         return ()
     return (
-        f"a payload of {size} symbols can be decoded but never detected at the default "
-        f"false-positive rate of 1e-6; {LEAST_DETECTABLE} or more can",
+        f"a payload of {_counted(injection.key.size, 'symbol')} can be decoded but never detected "
+        f"at the default false-positive rate of {LEVEL:g}, even when all match: {found.null.name}; "
+        "give a longer one",
     )
 
 
-def payload_values(payload: Any) -> dict[str, str | None]:
+def payload_values(payload: Payload) -> dict[str, Json]:
     """A payload as bits, hexadecimal digits and text, the latter two where they exist."""
     return {"bits": payload.bits, "hex": payload.hex, "text": payload.text}
 
@@ -260,7 +317,7 @@ def _save_both(injection: Injection, out: Path, key_out: Path) -> None:
 
     with tempfile.TemporaryDirectory(dir=key_out.parent, prefix=".nnw-") as folder:
         key_file = Path(folder) / key_out.name
-        nnw.save_key(injection.key, key_file)
+        nnw.save_key(injection.claim, key_file)
         injection.network.save(out)
         key_file.replace(key_out)
 
@@ -284,7 +341,7 @@ def _row(layer: Layer) -> tuple[str, ...]:
     )
 
 
-def _described(network: OnnxNetwork) -> dict[str, Any]:
+def _described(network: OnnxNetwork) -> dict[str, Json]:
     from dataclasses import asdict
 
     return {

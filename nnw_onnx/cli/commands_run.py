@@ -35,7 +35,7 @@ def evaluate(
     evaluation: Annotated[
         str | None,
         typer.Argument(
-            metavar="[CONFIG|NAME]", help="TOML file, or a name of 'nnw list evaluations'."
+            metavar="CONFIG|NAME", help="TOML file, or a name of 'nnw list evaluations'."
         ),
     ] = None,
     data: Annotated[
@@ -51,7 +51,7 @@ def evaluate(
     """Measure what a watermark costs and survives.
 
     Imperceptibility, robustness and computational cost, with a report. Without an argument the
-    embedded evaluation runs: both methods on handwritten digits.
+    embedded evaluation runs: two methods on handwritten digits.
 
     Example: nnw evaluate mine.toml --run-folder run
     """
@@ -71,18 +71,15 @@ def evaluate(
         raise InterruptedRunError(
             f"interrupted; what is done is kept, go on with: {again}"
         ) from None
-    page = done.folder / REPORT_PAGE
-    verdicts = done.report.verdicts
+    from nnw_onnx.reports import summary
+
+    page, lines = done.folder / REPORT_PAGE, summary(done.report)
     if output_format is Format.JSON:
         output.as_json(
-            {
-                "run_folder": str(done.folder),
-                "report": str(page),
-                "verdicts": [verdict.model_dump(mode="json") for verdict in verdicts],
-            }
+            {"run_folder": str(done.folder), "report": str(page), "summary": list(lines)}
         )
         return
-    output.text(*(verdict.text for verdict in verdicts), f"report: {page}")
+    output.text(*lines, f"report: {page}")
 
 
 def report(

@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
-from nnw_onnx import __version__
 from nnw_onnx.cli import output
 from nnw_onnx.cli.commands_catalogue import list_plugins, new_evaluation
 from nnw_onnx.cli.commands_network import inject, layers, modify
 from nnw_onnx.cli.commands_owner import decode, detect
 from nnw_onnx.cli.commands_run import InterruptedRunError, evaluate, report
-from nnw_onnx.errors import NnwError
+from nnw_onnx.errors import NnwError, expected
+from nnw_onnx.version import __version__
 
 ERROR, INTERRUPTED = 2, 130
 TRACEBACK = "NNW_TRACEBACK"
@@ -102,9 +102,9 @@ def _told(error: Exception) -> str:
 
 
 def _usage(error: typer.TyperException) -> str:
-    context = getattr(error, "ctx", None)
+    context = vars(error).get("ctx")  # only some of typer's exceptions have one
     command = context.command_path if context else "nnw"
-    message = " ".join(error.format_message().split()).replace("Value error, ", "")
+    message = expected(" ".join(error.format_message().split()).replace("Value error, ", ""))
     return f"{message.rstrip('.')}; see '{command} --help'"
 
 

@@ -6,10 +6,11 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nnw_onnx import plugins
 from nnw_onnx.cli.output import printable
+from nnw_onnx.vocabulary import Dataset, Method
 
 if TYPE_CHECKING:
     from nnw_onnx.graph import OnnxNetwork
@@ -27,7 +28,7 @@ networks = [
 ]
 # D payloads are injected into each, so there are M x D watermarked networks.
 payloads = 5
-# Symbols (bits) of a payload; each size is reported as a technology of its own.
+# Bits of a payload; each size is reported as a technology of its own.
 payload_sizes = [64]
 # How often each random Modification is drawn anew.
 repetitions = 1
@@ -35,27 +36,27 @@ repetitions = 1
 seed = 0
 # Probability of "detected" for a network without the watermark, for one key.
 false_positive_rate = 1e-6
-# A loss of quality up to this much counts as negligible.
-margin = 0.005
+# A loss of the headline measure up to this much counts as negligible; by default as the task says.
+# margin = 0.005
 
 [dataset]
 name = {dataset}
 {dataset_options}
 split = "test"
 
-# How an image becomes an input; what is wrong here shows as an accuracy at chance.
+# What the networks take and answer:
 {inputs}
-[dataset.preprocessing]
-# scale = 0.00392156862745098  # by default 1/255 for bytes, 1 for everything else
-# mean = [0.485, 0.456, 0.406] # subtracted after scaling, one number a channel
-# std = [0.229, 0.224, 0.225]  # divisor after that
-# layout = "NCHW"              # by default the one that fits the input
-# channels = "BGR"             # by default as the images have them
-# resize = [32, 32]            # height, width
+{preprocessing}
+# What quality means; see 'nnw list tasks'.
+[task]
+name = {task}
 
 [[methods]]
 name = "block-spread"
 {block_spread}
+#
+# [methods.code]           # an error-correcting code between payload and symbols
+# name = "repetition"
 
 [[methods]]
 name = "uchida"
@@ -128,17 +129,33 @@ repetitions = 30          # timed runs of an inference
 name = "serial"           # or "processes": one process a core
 """
 
+PREPROCESSING = """
+# How an image becomes an input; what is wrong here shows as a quality at chance.
+[dataset.preprocessing]
+# scale = 0.00392156862745098  # by default 1/255 for bytes, 1 for everything else
+# mean = [0.485, 0.456, 0.406] # subtracted after scaling, one number a channel
+# std = [0.229, 0.224, 0.225]  # divisor after that
+# layout = "NCHW"              # by default the one that fits the input
+# channels = "BGR"             # by default as the images have them
+# resize = [32, 32]            # height, width
+"""
+
 MOST_LAYERS = 8
 
 
 def evaluation_text(
-    networks: Sequence[OnnxNetwork], dataset: type[Any], data: Path | None, folder: Path
+    networks: Sequence[OnnxNetwork],
+    dataset: type[Dataset],
+    task: str,
+    data: Path | None,
+    folder: Path,
 ) -> str:
     """A commented evaluation that `read_evaluation` accepts.
 
     Args:
         networks: the unwatermarked networks, at least one.
         dataset: class of the data set plug-in.
+        task: name of the task.
         data: where the data set lies; "data" beside the evaluation if None.
         folder: folder of the evaluation, which its paths are relative to.
     """
@@ -149,30 +166,36 @@ def evaluation_text(
         dataset=_quoted(dataset.name),
         dataset_options=_dataset_options(dataset, data, folder, _image_size(first)),
         inputs="\n".join(_input_lines(first)),
+        preprocessing=PREPROCESSING if _is_preprocessed(dataset) else "",
+        task=_quoted(task),
         block_spread=_defaults("block-spread"),
         uchida=_defaults("uchida"),
         layers=_shortened(kernels),
     )
 
 
+def _is_preprocessed(dataset: type[Dataset]) -> bool:
+    return any(option.name == "preprocessing" for option in plugins.options(dataset))
+
+
 def _dataset_options(
-    dataset: type[Any], data: Path | None, folder: Path, size: tuple[int, int] | None
+    dataset: type[Dataset], data: Path | None, folder: Path, size: tuple[int, int] | None
 ) -> str:
     """Path and size where the data set takes them; what its other options mean, as comments."""
-    lines = []
+    lines, paths = [], plugins.path_options(dataset)[:1]
     for option in plugins.options(dataset):
-        if option.name == "path":
+        if option.name in paths:
             given = "data" if data is None else _relative(data, folder)
-            lines.append(f"path = {_quoted(given)}")
+            lines.append(f"{option.name} = {_quoted(given)}")
         elif option.name == "size" and size is not None:
             lines.append(f"size = {list(size)}  # height, width of the network's input")
-        elif option.name != "split":
+        elif option.name != "preprocessing":
             lines.append(f"# {option.name}: {printable(option.help)}")
     return "\n".join(lines)
 
 
 def _defaults(method: str) -> str:
-    found = plugins.options(plugins.load("methods", method))
+    found = plugins.options(plugins.load(Method, method))
     return "\n".join(
         f"# {o.name} = {json.dumps(o.default)}  # {o.help}"
         if o.default is not None
@@ -191,7 +214,7 @@ def _input_lines(network: OnnxNetwork) -> list[str]:
 
 def _image_size(network: OnnxNetwork) -> tuple[int, int] | None:
     """Height and width that the first input fixes, where it looks like an image."""
-    shape: Sequence[Any] = network.inputs[0].shape[1:] if network.inputs else []
+    shape: Sequence[int | str | None] = network.inputs[0].shape[1:] if network.inputs else []
     if len(shape) != 3:
         return None
     height, width = shape[1:] if shape[0] in IMAGE_CHANNELS else shape[:2]

@@ -25,7 +25,14 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--option", metavar="NAME=VALUE", help="Option of the plug-in; repeatable."),
 ]
-
+Code = Annotated[
+    str | None,
+    typer.Option("--code", metavar="NAME", help="Error-correcting code; see 'nnw list codes'."),
+]
+CodeSettings = Annotated[
+    list[str] | None,
+    typer.Option("--code-option", metavar="NAME=VALUE", help="Option of the code; repeatable."),
+]
 Training = Annotated[
     str | None,
     typer.Option(
@@ -46,8 +53,12 @@ DEFAULT_PAYLOAD_SIZE = 64
 MAX_PAYLOAD = 1 << 20
 
 
-def parse_settings(settings: Sequence[str] | None) -> dict[str, str]:
+def parse_settings(settings: Sequence[str] | None, option: str = "--option") -> dict[str, str]:
     """Options of a plug-in from NAME=VALUE; the plug-in's own types convert the values.
+
+    Args:
+        settings: as they were given.
+        option: of the command line, for messages.
 
     Raises:
         ConfigurationError: no "=", no name, or a name given twice.
@@ -58,18 +69,23 @@ def parse_settings(settings: Sequence[str] | None) -> dict[str, str]:
         name = name.strip().replace("-", "_")
         if not name or not equals:
             raise ConfigurationError(
-                f"--option: expected NAME=VALUE, got {setting!r}; write for example margin=4"
+                f"{option}: expected NAME=VALUE, got {setting!r}; write for example margin=4"
             )
         if name in parsed:
             raise ConfigurationError(
-                f"--option: expected every name once, got {name!r} twice; leave one out"
+                f"{option}: expected every name once, got {name!r} twice; leave one out"
             )
         parsed[name] = value.strip()
     return parsed
 
 
 def parse_payload(
-    text: str | None, digits: str | None, size: int | None, seed: int | None
+    text: str | None,
+    digits: str | None,
+    size: int | None,
+    seed: int | None,
+    *,
+    carries: bool = True,
 ) -> Payload:
     """The payload asked for: a text, hexadecimal digits, or random bits (64 by default).
 
@@ -78,6 +94,7 @@ def parse_payload(
         digits: four bits a digit.
         size: number of random bits, at least 1.
         seed: makes random bits repeatable; None for fresh ones.
+        carries: whether the method carries a payload; if not, none is made for it.
 
     Raises:
         ConfigurationError: more than one was given, or one that holds no bits.
@@ -98,6 +115,8 @@ def parse_payload(
         )
     from nnw_onnx.vocabulary import Payload
 
+    if text == "":
+        raise ConfigurationError("payload: expected at least one bit, got none; give a text")
     if text is not None:
         return Payload.from_text(text)
     if digits is not None:
@@ -106,6 +125,8 @@ def parse_payload(
         raise ConfigurationError(
             f"--payload-bits: expected 1 to {MAX_PAYLOAD} bits, got {size}; give another number"
         )
+    if size is None and not carries:
+        return Payload()
     return _random_payload(DEFAULT_PAYLOAD_SIZE if size is None else size, seed)
 
 

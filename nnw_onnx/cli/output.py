@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, TextIO
+from typing import TextIO
 
 # A list of numbers that json has spread over lines; a string in JSON holds no line end.
 NUMBERS = re.compile(r"(?<=\[)\n[-+.,\deE\s]*\n\s*(?=\])")
@@ -35,7 +35,7 @@ def document(content: str) -> None:
     _write(sys.stdout, content if content.endswith("\n") else content + "\n")
 
 
-def as_json(value: Any) -> None:
+def as_json(value: object) -> None:
     """Write a value to stdout as JSON, ASCII only; raises `ValueError` for NaN or infinity."""
     content = json.dumps(value, indent=2, allow_nan=False)
     _write(sys.stdout, NUMBERS.sub(lambda m: " ".join(m.group().split()), content) + "\n")

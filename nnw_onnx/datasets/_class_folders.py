@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnw_onnx.datasets._image_files import decoded_images, is_image
-from nnw_onnx.datasets._samples import chosen, samples
-from nnw_onnx.datasets._sources import Source
+from nnw_onnx.datasets._folders import SPLIT_FOLDERS
+from nnw_onnx.datasets._samples import labelled
 from nnw_onnx.errors import DatasetError
-from nnw_onnx.vocabulary import Samples
-
-SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "valid", "validation")}
+from nnw_onnx.kit.images import images_of, is_image
+from nnw_onnx.kit.preprocessing import Preprocessing
+from nnw_onnx.kit.samples import ImageSamples, evenly
+from nnw_onnx.kit.sources import Source
 
 
 def has_split_folders(names: list[str]) -> bool:
@@ -26,7 +26,8 @@ def load_class_folders(
     only_split: str | None = None,
     size: tuple[int, int] | None = None,
     limit: int | None = None,
-) -> Samples:
+    preprocessing: Preprocessing,
+) -> ImageSamples:
     """Samples of one split, ordered by class name and file name.
 
     Args:
@@ -35,6 +36,7 @@ def load_class_folders(
         only_split: the split that all class folders belong to, where no folder names it.
         size: see `decoded_images`.
         limit: number of evenly spaced entries, which keeps classes in proportion.
+        preprocessing: of the images.
     """
     images = [n for n in source.names if is_image(n)]
     found = _in_split(source, images, split) if only_split is None else images
@@ -48,9 +50,10 @@ def load_class_folders(
     found.sort(key=lambda n: (_folder(n, 2), n))
     classes = sorted({_folder(n, 2) for n in images})
     index = {name: i for i, name in enumerate(classes)}
-    names = [found[i] for i in chosen(len(found), limit)]
+    names = [found[i] for i in evenly(len(found), limit)]
     labels = np.array([index[_folder(n, 2)] for n in names], np.int64)
-    return samples(decoded_images(source, names, size), labels, classes, source.title)
+    images_read = images_of(source, names, size)
+    return labelled(images_read, labels, classes, source.title, preprocessing)
 
 
 def _in_split(source: Source, images: list[str], split: str) -> list[str]:

@@ -17,8 +17,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnw_onnx.datasets._samples import check_size
 from nnw_onnx.errors import DatasetError
+from nnw_onnx.kit.sources import check_size
 
 _SUFFIX = ".npy"
 _MAX_HEADER = 10_000

@@ -9,14 +9,16 @@ from typing import Annotated, ClassVar
 import numpy as np
 from annotated_types import Ge
 
-from nnw_onnx.datasets._cifar_batches import IMAGE_BYTES, binary_batch, python_batch
+from nnw_onnx.datasets._cifar_batches import binary_batch, python_batch
 from nnw_onnx.datasets._class_folders import has_split_folders, load_class_folders
-from nnw_onnx.datasets._samples import LIMIT_HELP, chosen, samples
-from nnw_onnx.datasets._sources import Source, is_archive, open_source
+from nnw_onnx.datasets._samples import LIMIT_HELP, PREPROCESSING_HELP, labelled
 from nnw_onnx.datasets._splits import check_split
 from nnw_onnx.errors import DatasetError
+from nnw_onnx.kit.preprocessing import Preprocessing
+from nnw_onnx.kit.samples import evenly
+from nnw_onnx.kit.sources import Source, is_archive, open_source
 from nnw_onnx.plugins import option
-from nnw_onnx.vocabulary import Samples
+from nnw_onnx.vocabulary import Dataset, Samples
 
 CLASSES = (
     "airplane",
@@ -34,7 +36,7 @@ _BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_ba
 
 
 @dataclass(frozen=True)
-class Cifar10:
+class Cifar10(Dataset):
     """CIFAR-10, uint8 (n, 32, 32, 3), in the first form that is found below the path.
 
     The binary version (`data_batch_1.bin` ... `test_batch.bin`), the Python version (the same names
@@ -47,6 +49,7 @@ class Cifar10:
 
     path: Path = option(help="folder or archive of CIFAR-10")
     limit: Annotated[int, Ge(1)] | None = option(None, help=LIMIT_HELP)
+    preprocessing: Preprocessing = option(Preprocessing(), help=PREPROCESSING_HELP)
 
     def load(self, split: str) -> Samples:
         """Samples of "train" or "test", in the official order (class folders: by class, name).
@@ -73,16 +76,18 @@ class Cifar10:
         batches = [read(f"{source.title}: {n}", contents[n]) for n in names]
         labels = np.concatenate([b[0] for b in batches])
         planes = np.concatenate([b[1] for b in batches])
-        some = chosen(len(labels), self.limit)
+        some = evenly(len(labels), self.limit)
         images = planes[some].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        return samples(images, labels[some], CLASSES, source.title)
+        return labelled(images, labels[some], CLASSES, source.title, self.preprocessing)
 
     def _from_folders(self, source: Source, split: str) -> Samples:
-        found = load_class_folders(source, split, limit=self.limit)
-        if found.classes != CLASSES or found.inputs[0].size != IMAGE_BYTES:
+        found = load_class_folders(
+            source, split, limit=self.limit, preprocessing=self.preprocessing
+        )
+        if found.facts["classes"] != list(CLASSES) or found.shape[1:] != (32, 32, 3):
             raise DatasetError(
-                f"{source.title}: expected the 10 classes of CIFAR-10 in 32 x 32 pixels, got "
-                f"{len(found.classes)} classes; use the data set image-folder"
+                f"{source.title}: expected the 10 classes of CIFAR-10 in 32 x 32 pixels, got other "
+                f"ones in {found.shape[1]} x {found.shape[2]}; use the data set image-folder"
             )
         return found
 

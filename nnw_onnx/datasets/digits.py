@@ -8,14 +8,16 @@ from typing import Annotated, ClassVar
 import numpy as np
 from annotated_types import Ge
 
-from nnw_onnx.datasets._samples import LIMIT_HELP, chosen, samples
+from nnw_onnx.datasets._samples import LIMIT_HELP, PREPROCESSING_HELP, labelled
 from nnw_onnx.datasets._splits import check_split
+from nnw_onnx.kit.preprocessing import Preprocessing
+from nnw_onnx.kit.samples import evenly
 from nnw_onnx.plugins import option
-from nnw_onnx.vocabulary import Samples
+from nnw_onnx.vocabulary import Dataset, Samples
 
 
 @dataclass(frozen=True)
-class Digits:
+class Digits(Dataset):
     """1797 images of 8 x 8 pixels, bundled with scikit-learn.
 
     Entries with an even index are for training (899), those with an odd one for testing (898).
@@ -27,6 +29,7 @@ class Digits:
     summary: ClassVar[str] = "scikit-learn's 8 x 8 handwritten digits, pixels 0 to 16, no files"
 
     limit: Annotated[int, Ge(1)] | None = option(None, help=LIMIT_HELP)
+    preprocessing: Preprocessing = option(Preprocessing(), help=PREPROCESSING_HELP)
 
     def load(self, split: str) -> Samples:
         """Samples of "train" or "test".
@@ -41,5 +44,6 @@ class Digits:
         first = ("train", "test").index(split)
         images = images[first::2].reshape(-1, 8, 8, 1).astype(np.float32)
         labels = labels[first::2]
-        some = chosen(len(labels), self.limit)
-        return samples(images[some], labels[some], [str(d) for d in range(10)], self.name)
+        some = evenly(len(labels), self.limit)
+        digits = [str(d) for d in range(10)]
+        return labelled(images[some], labels[some], digits, self.name, self.preprocessing)

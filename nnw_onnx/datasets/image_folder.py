@@ -8,19 +8,19 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Le
 
-from nnw_onnx.arrays.preprocessing import MAX_SIDE
 from nnw_onnx.datasets._class_folders import load_class_folders
-from nnw_onnx.datasets._samples import LIMIT_HELP
-from nnw_onnx.datasets._sources import open_source
+from nnw_onnx.datasets._samples import LIMIT_HELP, PREPROCESSING_HELP
 from nnw_onnx.datasets._splits import check_split
+from nnw_onnx.kit.preprocessing import MAX_SIDE, Preprocessing
+from nnw_onnx.kit.sources import open_source
 from nnw_onnx.plugins import option
-from nnw_onnx.vocabulary import Samples
+from nnw_onnx.vocabulary import Dataset, Samples
 
 Side = Annotated[int, Ge(1), Le(MAX_SIDE)]
 
 
 @dataclass(frozen=True)
-class ImageFolder:
+class ImageFolder(Dataset):
     """Images as `train/<class>/<image>` and `test/<class>/<image>`; uint8 (n, height, width, 3).
 
     Classes are the sorted names of their folders. `val`, `valid` and `validation` serve as test
@@ -38,6 +38,7 @@ class ImageFolder:
         None, help="(height, width) that images are brought to; needed where their sizes differ"
     )
     limit: Annotated[int, Ge(1)] | None = option(None, help=LIMIT_HELP)
+    preprocessing: Preprocessing = option(Preprocessing(), help=PREPROCESSING_HELP)
 
     def load(self, split: str) -> Samples:
         """Samples of "train" or "test", ordered by class and file name.
@@ -52,4 +53,5 @@ class ImageFolder:
             only_split=self.only_split,
             size=self.size,
             limit=self.limit,
+            preprocessing=self.preprocessing,
         )

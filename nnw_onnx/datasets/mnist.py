@@ -14,18 +14,21 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
-from nnw_onnx.datasets._samples import LIMIT_HELP, check_size, chosen, samples
+from nnw_onnx.datasets._samples import LIMIT_HELP, PREPROCESSING_HELP, labelled
 from nnw_onnx.datasets._splits import check_split
 from nnw_onnx.errors import DatasetError
+from nnw_onnx.kit.preprocessing import Preprocessing
+from nnw_onnx.kit.samples import evenly
+from nnw_onnx.kit.sources import check_size
 from nnw_onnx.plugins import option
-from nnw_onnx.vocabulary import Samples
+from nnw_onnx.vocabulary import Dataset, Samples
 
 _PREFIX = {"train": "train", "test": "t10k"}
 _UNSIGNED_BYTE = 8
 
 
 @dataclass(frozen=True)
-class Mnist:
+class Mnist(Dataset):
     """MNIST in idx files, compressed with gzip or not; uint8 (n, 28, 28, 1).
 
     The folder holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same with `t10k`,
@@ -37,6 +40,7 @@ class Mnist:
 
     path: Path = option(help="folder of the idx files")
     limit: Annotated[int, Ge(1)] | None = option(None, help=LIMIT_HELP)
+    preprocessing: Preprocessing = option(Preprocessing(), help=PREPROCESSING_HELP)
 
     def load(self, split: str) -> Samples:
         """Samples of "train" or "test".
@@ -52,9 +56,10 @@ class Mnist:
                 f"{self.path.name}: expected as many labels as images, got {len(labels)} and "
                 f"{len(images)}; get the files again"
             )
-        some = chosen(len(labels), self.limit)
+        some = evenly(len(labels), self.limit)
         digits = [str(d) for d in range(10)]
-        return samples(images[some, :, :, np.newaxis], labels[some], digits, self.path.name)
+        found = images[some, :, :, np.newaxis]
+        return labelled(found, labels[some], digits, self.path.name, self.preprocessing)
 
     def _file(self, split: str, kind: str) -> Path:
         name = f"{_PREFIX[split]}-{kind}"

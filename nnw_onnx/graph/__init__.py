@@ -1,7 +1,8 @@
 """The only room that imports onnx: open safely, list layers, read and replace weights, save."""
 
-from nnw_onnx.graph.description import TensorInfo
+from nnw_onnx.graph.editing import to_plain_form
 from nnw_onnx.graph.files import Limits
+from nnw_onnx.graph.folding import fold_batch_norms
 from nnw_onnx.graph.network import CanonicalWeights, OnnxNetwork, open_network
 from nnw_onnx.graph.runnable import Runnable
 
@@ -10,6 +11,7 @@ __all__ = [
     "Limits",
     "OnnxNetwork",
     "Runnable",
-    "TensorInfo",
+    "fold_batch_norms",
     "open_network",
+    "to_plain_form",
 ]

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
-from numpy.typing import NDArray
+from onnx import GraphProto, NodeProto, TensorShapeProto, ValueInfoProto
 
 from nnw_onnx.graph.files import MAP_ABOVE, ModelFile
 from nnw_onnx.graph.layers import ListedLayer
 from nnw_onnx.graph.tensors import dtype_name, finite, one_line, shown
 from nnw_onnx.graph.wire import Address
-from nnw_onnx.vocabulary import Layer
+from nnw_onnx.vocabulary import Array, Layer, TensorInfo
 
 _KNOWN_DOMAINS = frozenset(
     {
@@ -27,22 +25,7 @@ _KNOWN_DOMAINS = frozenset(
 _NOT_MODELS = frozenset({"ai.onnx.ml"})
 
 
-@dataclass(frozen=True)
-class TensorInfo:
-    """An input or output.
-
-    Attributes:
-        name: its name.
-        shape: sizes; a name where the size is symbolic, None where it is not given.
-        dtype: name of the element type such as "float32"; "" where it is not given.
-    """
-
-    name: str
-    shape: tuple[int | str | None, ...]
-    dtype: str
-
-
-def _info(value: Any) -> TensorInfo:
+def _info(value: ValueInfoProto) -> TensorInfo:
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
         return TensorInfo(str(value.name), (), (kind or "").removesuffix("_type"))
@@ -52,7 +35,7 @@ def _info(value: Any) -> TensorInfo:
     return TensorInfo(str(value.name), shape, dtype_name(tensor.elem_type) if known else "")
 
 
-def _dimension(dim: Any) -> int | str | None:
+def _dimension(dim: TensorShapeProto.Dimension) -> int | str | None:
     which = dim.WhichOneof("value")
     if which == "dim_value":
         return int(dim.dim_value)
@@ -71,6 +54,11 @@ def outputs(file: ModelFile) -> tuple[TensorInfo, ...]:
     return tuple(_info(v) for v in file.proto.graph.output)
 
 
+def computed(file: ModelFile) -> frozenset[str]:
+    """Names of the values that nodes of the main graph compute."""
+    return frozenset(name for node in file.proto.graph.node for name in node.output if name)
+
+
 def opset(file: ModelFile) -> dict[str, int]:
     """Operator set version by domain."""
     return {
@@ -83,7 +71,7 @@ def producer(file: ModelFile) -> str:
     return f"{file.proto.producer_name} {file.proto.producer_version}".strip()
 
 
-def _nodes(graph: Any) -> Iterator[Any]:
+def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
     for node in graph.node:
         yield node
         for attribute in node.attribute:
@@ -93,7 +81,7 @@ def _nodes(graph: Any) -> Iterator[Any]:
                 yield from _nodes(inside)
 
 
-def all_nodes(file: ModelFile) -> Iterator[Any]:
+def all_nodes(file: ModelFile) -> Iterator[NodeProto]:
     """Every node of the graph, its subgraphs and the functions."""
     yield from _nodes(file.proto.graph)
     for function in file.proto.functions:
@@ -103,7 +91,7 @@ def all_nodes(file: ModelFile) -> Iterator[Any]:
 def warnings(
     file: ModelFile,
     listed: Mapping[str, ListedLayer],
-    replaced: Mapping[Address, NDArray[Any]],
+    replaced: Mapping[Address, Array],
 ) -> tuple[str, ...]:
     """What a person should know before trusting results."""
     return (*_graph_warnings(file), *_value_warnings(listed, replaced), *_checker_warning(file))
@@ -135,12 +123,12 @@ def _graph_warnings(file: ModelFile) -> Iterator[str]:
         yield "sparse initializers: their weights are not listed"
 
 
-def _in_training(node: Any) -> bool:
+def _in_training(node: NodeProto) -> bool:
     return any(a.name == "training_mode" and a.i for a in node.attribute)
 
 
 def _value_warnings(
-    listed: Mapping[str, ListedLayer], replaced: Mapping[Address, NDArray[Any]]
+    listed: Mapping[str, ListedLayer], replaced: Mapping[Address, Array]
 ) -> Iterator[str]:
     for name, entry in listed.items():
         if not entry.tensor.floating:
@@ -185,5 +173,5 @@ def no_weights_reason(file: ModelFile, layers: Sequence[Layer]) -> str | None:
     return "this model has no weights"
 
 
-def _has_floats(node: Any) -> bool:
+def _has_floats(node: NodeProto) -> bool:
     return any(len(a.floats) or a.HasField("t") for a in node.attribute)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto
 
 from nnw_onnx.errors import ModelFileError
 from nnw_onnx.graph.tensors import External, shown
+
+NOT_WAITING = 0 if sys.platform == "win32" else os.O_NONBLOCK
+"""Flag that opens a FIFO without waiting for who writes into it."""
 
 Opened = dict[Path, tuple[NDArray[np.uint8], tuple[int, int]]]
 """Data files of one model that are mapped into memory already, with device and inode."""
 
 
 def validate(
-    proto: Any, nbytes: int, folder: Path, opened: Opened, *, hard_links: bool
+    proto: TensorProto, nbytes: int, folder: Path, opened: Opened, *, hard_links: bool
 ) -> External:
     """The place of an externally stored tensor of `nbytes` bytes.
 
@@ -48,7 +52,7 @@ def validate(
     return External(path, location, offset, length, data, identity)
 
 
-def _entries(proto: Any, name: str) -> dict[str, str]:
+def _entries(proto: TensorProto, name: str) -> dict[str, str]:
     entries: dict[str, str] = {}
     for entry in proto.external_data:
         if not isinstance(entry.key, str) or not isinstance(entry.value, str):
@@ -113,7 +117,7 @@ def _open(
     """Map a regular file; a FIFO is never opened for waiting."""
     try:
         _expect_regular(path.stat(), location, name, hard_links=hard_links)
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        descriptor = os.open(path, os.O_RDONLY | NOT_WAITING)
     except (OSError, ValueError) as error:
         raise ModelFileError(
             f"{name}: expected its external data file {shown(location)}, got none that can be "

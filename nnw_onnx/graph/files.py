@@ -9,15 +9,18 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # has no stubs
-from onnx import TensorProto
+from google.protobuf.message import Message as Parsed
+from onnx import ModelProto, TensorProto
 
 from nnw_onnx.errors import ModelFileError
 from nnw_onnx.graph import external, sniffing, wire
+from nnw_onnx.graph.external import NOT_WAITING
 from nnw_onnx.graph.tensors import (
     DATA_FIELD_NAMES,
     DATA_TYPES,
@@ -78,14 +81,16 @@ class ModelFile:
         root: where its tensors lie.
         proto: the parsed message, without values of `STRIP_ABOVE` bytes and more.
         tensors: every tensor by address.
+        keep: what must live as long as this.
     """
 
     path: Path
     folder: Path
     buffer: Buffer
     root: Message
-    proto: Any
+    proto: ModelProto
     tensors: Mapping[Address, StoredTensor]
+    keep: object = None
 
     @cached_property
     def messages(self) -> dict[Address, Message]:
@@ -134,7 +139,7 @@ def _read(path: Path, limits: Limits) -> Buffer:
         before = path.stat()
         _expect_file(path, before.st_mode, before.st_size, limits)
         # A file exchanged for a FIFO in between must not block.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        descriptor = os.open(path, os.O_RDONLY | NOT_WAITING)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else one_line(error)
         raise ModelFileError(
@@ -166,7 +171,7 @@ def _expect_file(path: Path, mode: int, size: int, limits: Limits) -> None:
 
 
 def _tensors(
-    buffer: Buffer, root: Message, proto: Any, folder: Path, *, hard_links: bool
+    buffer: Buffer, root: Message, proto: ModelProto, folder: Path, *, hard_links: bool
 ) -> Iterator[StoredTensor]:
     opened: external.Opened = {}
     for message in root.walk():
@@ -178,8 +183,8 @@ def _tensors(
 def resolve(proto: Any, address: Address) -> Any:
     """The message at an address of a parsed model."""
     for name, index in address:
-        value = getattr(proto, name)
-        proto = value if hasattr(value, "DESCRIPTOR") else value[index]
+        value = attrgetter(name)(proto)
+        proto = value if isinstance(value, Parsed) else value[index]
     return proto
 
 
@@ -209,7 +214,7 @@ def _stored(
     )
 
 
-def _expect_type(proto: Any, dims: tuple[int, ...]) -> None:
+def _expect_type(proto: TensorProto, dims: tuple[int, ...]) -> None:
     name = f"tensor {shown(proto.name)}"
     if len(dims) > MOST_AXES:
         raise ModelFileError(
@@ -231,7 +236,7 @@ def _expect_type(proto: Any, dims: tuple[int, ...]) -> None:
         )
 
 
-def _expect_external(proto: Any) -> None:
+def _expect_external(proto: TensorProto) -> None:
     if proto.data_type == STRING:
         raise ModelFileError(
             f"tensor {shown(proto.name)}: expected text inside the model, got external data; "
@@ -250,7 +255,7 @@ def _validate(tensor: StoredTensor, limits: Limits) -> None:
         return
     if tensor.values is not None:
         got, expected, unit = tensor.values[1] - tensor.values[0], tensor.nbytes, "bytes"
-    elif sum(bool(len(getattr(tensor.proto, field))) for field in DATA_FIELD_NAMES) > 1:
+    elif sum(bool(len(attrgetter(field)(tensor.proto))) for field in DATA_FIELD_NAMES) > 1:
         raise ModelFileError(
             f"{name}: expected its values in one field, got several; export the model again"
         )
@@ -267,7 +272,7 @@ def _validate(tensor: StoredTensor, limits: Limits) -> None:
 
 def _typed_values(tensor: StoredTensor) -> tuple[int, int, str]:
     field, factor = _COUNTS.get(int(tensor.data_type), ("int32_data", 1))
-    got = len(getattr(tensor.proto, field))
+    got = len(attrgetter(field)(tensor.proto))
     if field == "int32_data" and tensor.nbytes < tensor.size:
         return got, tensor.nbytes, "packed values"
     return got, tensor.size * factor, "values"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+
+from onnx import NodeProto
 
 from nnw_onnx.errors import ModelFileError
 from nnw_onnx.graph import quantized, roles, views
@@ -23,6 +24,10 @@ MOST_STEPS_IN_ALL = 500_000
 _RANK = {k: n for n, k in enumerate(("kernel", "recurrent", "embedding", "norm", "bias", "other"))}
 
 
+_BIASED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+"""Operators whose bias may follow them as an Add."""
+
+
 @dataclass(frozen=True)
 class Sink:
     """An operator that computes with a tensor: where, as what, and through which view."""
@@ -35,11 +40,20 @@ class Sink:
 
 @dataclass(frozen=True)
 class ListedLayer:
-    """A layer, the tensor that stores it, and how integers in it become weights."""
+    """A layer as it lies in the file.
+
+    Attributes:
+        layer: what is told of it.
+        tensor: what stores it.
+        dequantization: how integers in it become weights.
+        result: name of the value that its operator computes with its bias, in the main graph;
+            None for one inside a subgraph or function, whose values nobody outside can name.
+    """
 
     layer: Layer
     tensor: StoredTensor
     dequantization: Dequantization | None
+    result: str | None = None
 
 
 def list_layers(file: ModelFile) -> tuple[ListedLayer, ...]:
@@ -100,7 +114,7 @@ class _Value:
     scope: Scope
     name: str
     view: View
-    calls: tuple[tuple[Any, Scope], ...] = ()
+    calls: tuple[tuple[NodeProto, Scope], ...] = ()
 
 
 class _Walker:
@@ -160,10 +174,10 @@ class _Walker:
         index = scope.results.get(value.name)
         if scope.kind == "main" or index is None:
             return
-        callers: list[tuple[Any, Scope]] = []
+        callers: list[tuple[NodeProto, Scope]] = []
         if scope.kind == "function":
             callers = [calls[-1]] if calls else self.scopes.callers[id(scope)]
-        elif scope.owner.op_type == "If" and scope.parent is not None:
+        elif scope.owner is not None and scope.owner.op_type == "If" and scope.parent is not None:
             callers = [(scope.owner, scope.parent)]
         rest = calls[:-1] if scope.kind == "function" else calls
         for node, outside in callers:
@@ -199,7 +213,32 @@ def _listed(
         quantization=how.kind if how is not None else (tensor.dtype if tensor.packed else None),
         position=positions[id(main.use.node)],
     )
-    return ListedLayer(layer, tensor, how)
+    return ListedLayer(layer, tensor, how, _result(main.use))
+
+
+def _result(use: Use) -> str | None:
+    """The first value that a node of the main graph computes; optional ones may have no name.
+
+    With its bias, in whichever form: one exporter writes Gemm where another one writes MatMul and
+    Add, and a framework tells what its layer answers, which is the sum.
+    """
+    if use.scope.kind != "main":
+        return None
+    name = next((str(output) for output in use.node.output if output), None)
+    if name is None or use.node.op_type not in _BIASED or name in use.scope.outputs:
+        return name
+    then = use.scope.uses.get(name, [])
+    return name if len(then) != 1 else _biased(then[0]) or name
+
+
+def _biased(use: Use) -> str | None:
+    """The sum, where a value is used by the Add of a constant vector."""
+    node = use.node
+    if use.scope.kind != "main" or node.op_type != "Add" or len(node.input) != 2:
+        return None
+    bias = use.scope.constant(node.input[1 - use.index])
+    is_vector = bias is not None and sum(size != 1 for size in bias.dims) <= 1
+    return str(node.output[0]) if is_vector else None
 
 
 def canonical_axes(role: Role, view: View) -> tuple[int, ...] | None:

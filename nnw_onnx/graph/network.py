@@ -2,39 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnw_onnx.errors import ModelFileError
+from nnw_onnx.errors import CarrierNotFoundError, ModelFileError
 from nnw_onnx.graph import description, quantized, runnable, saving
-from nnw_onnx.graph.description import TensorInfo
 from nnw_onnx.graph.files import Limits, ModelFile, open_file
 from nnw_onnx.graph.layers import ListedLayer, list_layers
 from nnw_onnx.graph.runnable import Runnable
 from nnw_onnx.graph.tensors import finite, is_real, numpy_dtype, shown
 from nnw_onnx.graph.wire import Address
-from nnw_onnx.vocabulary import Layer, Weights
+from nnw_onnx.vocabulary import Array, Layer, TensorInfo, Weights
 
 
-class CanonicalWeights(Mapping[str, NDArray[Any]]):
+class CanonicalWeights(Mapping[str, Array]):
     """Layer name -> read-only array in canonical layout, read when it is asked for."""
 
     def __init__(
-        self, layers: Mapping[str, ListedLayer], replaced: Mapping[Address, NDArray[Any]]
+        self, layers: Mapping[str, ListedLayer], replaced: Mapping[Address, Array]
     ) -> None:
         self._layers, self._replaced = layers, replaced
 
-    def __getitem__(self, name: str) -> NDArray[Any]:
+    def __getitem__(self, name: str) -> Array:
         listed = self._layers[name]
         layer, tensor = listed.layer, listed.tensor
         if listed.dequantization is not None:
-            stored: NDArray[Any] = quantized.dequantize(tensor, listed.dequantization)
+            stored: Array = quantized.dequantize(tensor, listed.dequantization)
         else:
             found = self._replaced.get(tensor.address)
             stored = tensor.array() if found is None else found
@@ -61,10 +62,10 @@ class OnnxNetwork:
         self,
         file: ModelFile,
         listed: Mapping[str, ListedLayer],
-        replaced: Mapping[Address, NDArray[Any]] | None = None,
+        replaced: Mapping[Address, Array] | None = None,
     ) -> None:
         self._file, self._listed = file, listed
-        self._replaced: Mapping[Address, NDArray[Any]] = MappingProxyType(dict(replaced or {}))
+        self._replaced: Mapping[Address, Array] = MappingProxyType(dict(replaced or {}))
 
     def __repr__(self) -> str:
         return f"OnnxNetwork({str(self.path)!r}, {len(self._listed)} layers)"
@@ -81,6 +82,27 @@ class OnnxNetwork:
         Of a model in one file this is the SHA-256 of the file.
         """
         return self._file.sha256
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) that changes with the graph and with every weight.
+
+        That of the file, `sha256`, while every weight is as in the file; else one over it, and over
+        the name and the stored values of each layer that has others.
+        """
+        changed = {
+            name: values
+            for name, entry in self._listed.items()
+            if (values := self._replaced.get(entry.tensor.address)) is not None
+            and not np.array_equal(_bytes(values), np.frombuffer(entry.tensor.raw(), np.uint8))
+        }
+        if not changed:
+            return self.sha256
+        state = hashlib.sha256(self.sha256.encode())
+        for name, values in sorted(changed.items()):
+            state.update(f"{len(name)} {name} {values.nbytes} ".encode())
+            state.update(_bytes(values).data)
+        return state.hexdigest()
 
     @cached_property
     def layers(self) -> Sequence[Layer]:
@@ -178,21 +200,72 @@ class OnnxNetwork:
         """
         saving.save(self._file, self._replaced, Path(path))
 
-    def runnable(self) -> Runnable:
-        """The model as bytes and its weights as arrays, for a session of the runtime."""
-        return runnable.make_runnable(self._file, self._replaced)
+    def inner(self, names: Iterable[str]) -> dict[str, str]:
+        """Each name -> the value of the main graph that it stands for.
+
+        A name is that of a layer, and stands for the output of the operator that consumes it (the
+        first one of a shared layer), with its bias also where that is an Add of its own, before
+        every activation function, and as integers where the operator computes with integers. What
+        is not the name of a layer is that of a value which a node of the main graph computes. Names
+        of nodes are none: files repeat them or leave them out.
+
+        Raises:
+            CarrierNotFoundError: neither; or a layer inside a subgraph or function.
+        """
+        return {name: self._inner(name) for name in names}
+
+    def _inner(self, name: str) -> str:
+        listed = self._listed.get(name)
+        if listed is None:
+            if name in description.computed(self._file):
+                return name
+            reason = "no such name"
+        elif listed.result is not None:
+            return listed.result
+        else:
+            reason = "a layer inside a subgraph or function, whose values cannot be reached"
+        raise CarrierNotFoundError(
+            f"layer {shown(name)}: expected a layer, or a value that a node of the main graph "
+            f"computes, got {reason}; choose another one with `nnw layers`"
+        )
+
+    def runnable(self, layers: Iterable[str] = ()) -> Runnable:
+        """The model as bytes and its weights as arrays, for a session of the runtime.
+
+        With names of layers or of inner values (see `inner`) these become outputs of the graph, in
+        this copy only. A runtime then fuses no operators across them, so the other outputs may
+        differ from those without them in the last bits.
+
+        Raises:
+            CarrierNotFoundError: see `inner`.
+        """
+        return runnable.make_runnable(self._file, self._replaced, self.inner(layers))
 
 
-def open_network(path: str | Path, limits: Limits | None = None) -> OnnxNetwork:
+def open_network(
+    path: str | Path, limits: Limits | None = None, keep: object = None
+) -> OnnxNetwork:
     """Open an ONNX model as untrusted input; weights are read when they are asked for.
 
-    Raises `ModelFileError`, one line, for a file that is missing, broken, hostile or not ONNX.
+    Args:
+        path: the file.
+        limits: what it may ask for at most.
+        keep: what must live as long as the network and all that are made of it, such as the
+            temporary folder of the file.
+
+    Raises:
+        ModelFileError: one line, for a file that is missing, broken, hostile or not ONNX.
     """
-    file = open_file(Path(path), limits or Limits())
+    file = dataclasses.replace(open_file(Path(path), limits or Limits()), keep=keep)
     return OnnxNetwork(file, {entry.layer.name: entry for entry in list_layers(file)})
 
 
-def _stored_values(listed: ListedLayer, values: NDArray[Any]) -> NDArray[Any]:
+def _bytes(values: Array) -> NDArray[np.uint8]:
+    """The bytes of values in stored layout, which `_stored_values` made contiguous."""
+    return values.reshape(-1).view(np.uint8)
+
+
+def _stored_values(listed: ListedLayer, values: Array) -> Array:
     """New values in stored layout and type; raises `ModelFileError` where they do not fit."""
     layer = listed.layer
     name = f"layer {shown(layer.name)}"

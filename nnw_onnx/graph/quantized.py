@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from onnx import TensorProto
 from nnw_onnx.errors import ModelFileError
 from nnw_onnx.graph.scopes import Scope, Use, number
 from nnw_onnx.graph.tensors import StoredTensor, shown
+from nnw_onnx.vocabulary import Array
 
 Axes = tuple[tuple[int, ...], ...]
 _MOST_FOLLOWED = 64
@@ -216,7 +216,7 @@ def _spread(
     return values.reshape(aligned)
 
 
-def _unpacked(packed: NDArray[Any], bits: int) -> NDArray[np.uint8]:
+def _unpacked(packed: Array, bits: int) -> NDArray[np.uint8]:
     """Bytes (..., n) to the (..., n * 8 / bits) numbers inside, lowest bits first."""
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
     parts = packed[..., None] >> shifts & np.uint8((1 << bits) - 1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from onnx import NodeProto
 
 from nnw_onnx.graph.scopes import Use, attributes, number
 
@@ -204,6 +205,6 @@ def role_of(use: Use, rank: int | None, sizes: tuple[int, ...]) -> Role | None:
     return _BIAS if vector else OTHER
 
 
-def describe(node: Any, index: int) -> str:
+def describe(node: NodeProto, index: int) -> str:
     """A consumer as "operator:node:input index"."""
     return f"{node.op_type}:{node.name}:{index}"

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from google.protobuf.message import EncodeError  # type: ignore[import-untyped]  # has no stubs
-from numpy.typing import NDArray
-from onnx import TensorProto
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
 
 from nnw_onnx.errors import ModelFileError
 from nnw_onnx.graph.files import ModelFile, resolve
 from nnw_onnx.graph.tensors import DATA_FIELD_NAMES, STRIP_ABOVE, StoredTensor, numpy_dtype
 from nnw_onnx.graph.wire import Address
+from nnw_onnx.vocabulary import Array
 
 LOCATION = "weights"
 _NATIVE = "biuf"
@@ -32,18 +32,26 @@ class Runnable:
         initializers: name -> values of exactly those initializers, in stored layout and type, for
             `SessionOptions.add_external_initializers` (which must see all of them).
         folder: where the runtime finds data files that are still needed, or None.
+        inner: layer or inner value that was asked for -> name of the output that has it.
     """
 
     model: bytes
-    initializers: Mapping[str, NDArray[Any]]
+    initializers: Mapping[str, Array]
     folder: Path | None = None
+    inner: Mapping[str, str] = field(default_factory=dict)
 
 
-def make_runnable(file: ModelFile, replaced: Mapping[Address, NDArray[Any]]) -> Runnable:
-    """The model with its replaced weights; raises `ModelFileError` beyond protobuf's 2 GiB."""
+def make_runnable(
+    file: ModelFile, replaced: Mapping[Address, Array], inner: Mapping[str, str]
+) -> Runnable:
+    """The model with its replaced weights, and the values of `inner` as further outputs.
+
+    Raises:
+        ModelFileError: a graph beyond protobuf's 2 GiB.
+    """
     proto = onnx.ModelProto()
     proto.CopyFrom(file.proto)
-    initializers: dict[str, NDArray[Any]] = {}
+    initializers: dict[str, Array] = {}
     folder = None
     for tensor in file.tensors.values():
         message = resolve(proto, tensor.address)
@@ -58,7 +66,26 @@ def make_runnable(file: ModelFile, replaced: Mapping[Address, NDArray[Any]]) -> 
             folder = file.folder
         elif tensor.external is not None or tensor.stripped:
             _embed(message, tensor, bytes(tensor.raw()))
-    return Runnable(_serialized(proto), initializers, folder)
+    _append_outputs(proto.graph, inner.values())
+    return Runnable(_serialized(proto), initializers, folder, inner)
+
+
+def whole(file: ModelFile) -> ModelProto:
+    """The model as one message that holds every value, for tools that want such a one."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(file.proto)
+    for tensor in file.tensors.values():
+        if tensor.external is not None or tensor.stripped:
+            _embed(resolve(proto, tensor.address), tensor, bytes(tensor.raw()))
+    return proto
+
+
+def _append_outputs(graph: GraphProto, names: Iterable[str]) -> None:
+    """Make these values outputs; without a type, which the runtime infers."""
+    known = {output.name for output in graph.output}
+    graph.output.extend(
+        ValueInfoProto(name=name) for name in dict.fromkeys(names) if name not in known
+    )
 
 
 def _detachable(tensor: StoredTensor) -> bool:
@@ -76,7 +103,7 @@ def _must_stay_outside(tensor: StoredTensor) -> bool:
     return tensor.external is not None and tensor.nbytes >= _EMBED_BELOW
 
 
-def _mark_external(message: Any, tensor: StoredTensor) -> None:
+def _mark_external(message: TensorProto, tensor: StoredTensor) -> None:
     _clear(message)
     message.data_location = TensorProto.EXTERNAL
     for key, value in (("location", LOCATION), ("offset", "0"), ("length", str(tensor.nbytes))):
@@ -93,12 +120,12 @@ def _embed(message: Any, tensor: StoredTensor, values: bytes) -> None:
     message.raw_data = values
 
 
-def _clear(message: Any) -> None:
+def _clear(message: TensorProto) -> None:
     for name in (*DATA_FIELD_NAMES, "external_data"):
         message.ClearField(name)
 
 
-def _serialized(proto: Any) -> bytes:
+def _serialized(proto: ModelProto) -> bytes:
     try:
         data: bytes = proto.SerializeToString()
     except (EncodeError, ValueError) as error:

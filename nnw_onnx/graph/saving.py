@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from nnw_onnx.graph import wire
 from nnw_onnx.graph.files import ModelFile
 from nnw_onnx.graph.tensors import StoredTensor
 from nnw_onnx.graph.wire import Address, Edit
+from nnw_onnx.vocabulary import Array
 
 _ALIGNMENT = 4096
 _BLOCK = 1 << 22
@@ -47,7 +47,7 @@ class DataFile:
     new_location: str | None = None
 
 
-def save(file: ModelFile, replaced: Mapping[Address, NDArray[Any]], path: Path) -> None:
+def save(file: ModelFile, replaced: Mapping[Address, Array], path: Path) -> None:
     """Write the model and its data files; raises `ModelFileError` where that fails.
 
     Everything is written under temporary names first; a data file that belongs to another model
@@ -62,7 +62,7 @@ def save(file: ModelFile, replaced: Mapping[Address, NDArray[Any]], path: Path) 
         ) from error
 
 
-def _save(file: ModelFile, replaced: Mapping[Address, NDArray[Any]], path: Path) -> None:
+def _save(file: ModelFile, replaced: Mapping[Address, Array], path: Path) -> None:
     if path.exists() and not path.is_file():
         raise OSError(0, "a folder, pipe or device")
     changed = {

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
-from onnx import AttributeProto
+from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto
 
 from nnw_onnx.errors import ModelFileError
 from nnw_onnx.graph.files import ModelFile
@@ -21,7 +20,7 @@ FunctionName = tuple[str, str, str]
 class Use:
     """One consumption of a value: input `index` of `node`, which lies in `scope`."""
 
-    node: Any
+    node: NodeProto
     index: int
     scope: Scope
 
@@ -47,12 +46,12 @@ class Scope:
     kind: str
     label: str
     parent: Scope | None = None
-    owner: Any = None
+    owner: NodeProto | None = None
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     names: set[str] = field(default_factory=set)
     uses: dict[str, list[Use]] = field(default_factory=dict)
-    producers: dict[str, Any] = field(default_factory=dict)
+    producers: dict[str, NodeProto] = field(default_factory=dict)
     tensors: dict[str, StoredTensor] = field(default_factory=dict)
     twins: set[str] = field(default_factory=set)
 
@@ -80,17 +79,17 @@ class Scopes:
 
     all: tuple[Scope, ...]
     functions: dict[FunctionName, Scope]
-    calls: dict[FunctionName, list[tuple[Any, Scope]]]
+    calls: dict[FunctionName, list[tuple[NodeProto, Scope]]]
     positions: Mapping[int, int]
     """Identity of a node -> its place among those of its graph."""
 
     @cached_property
-    def callers(self) -> dict[int, list[tuple[Any, Scope]]]:
+    def callers(self) -> dict[int, list[tuple[NodeProto, Scope]]]:
         """Identity of the scope of a function -> who calls it."""
         return {id(s): self.calls.get(key, []) for key, s in self.functions.items()}
 
 
-def attributes(node: Any) -> dict[str, int | str | Sequence[int]]:
+def attributes(node: NodeProto) -> dict[str, int | str | Sequence[int]]:
     """Integers, texts and lists of integers among the attributes of a node, by name."""
     found: dict[str, int | str | Sequence[int]] = {}
     for attribute in node.attribute:
@@ -105,13 +104,13 @@ def attributes(node: Any) -> dict[str, int | str | Sequence[int]]:
     return found
 
 
-def number(node: Any, name: str, default: int) -> int:
+def number(node: NodeProto, name: str, default: int) -> int:
     """The integer attribute of that name, or the default where there is none."""
     found = attributes(node).get(name)
     return found if isinstance(found, int) else default
 
 
-def numbers(node: Any, name: str) -> list[int] | None:
+def numbers(node: NodeProto, name: str) -> list[int] | None:
     """The attribute of that name that gives axes or sizes, or None; longer than any is none."""
     found = attributes(node).get(name)
     if found is None or isinstance(found, (int, str)) or len(found) > MOST_AXES:
@@ -134,11 +133,11 @@ class _Builder:
         self.file = file
         self.scopes: list[Scope] = []
         self.functions: dict[FunctionName, Scope] = {}
-        self.calls: dict[FunctionName, list[tuple[Any, Scope]]] = {}
-        self.nodes: list[tuple[Any, Scope]] = []
+        self.calls: dict[FunctionName, list[tuple[NodeProto, Scope]]] = {}
+        self.nodes: list[tuple[NodeProto, Scope]] = []
         self.positions: dict[int, int] = {}
 
-    def graph(self, graph: Any, address: Address, scope: Scope) -> None:
+    def graph(self, graph: GraphProto, address: Address, scope: Scope) -> None:
         """Enter a graph and everything inside it."""
         scope.inputs = tuple(v.name for v in graph.input)
         scope.outputs = tuple(v.name for v in graph.output)
@@ -151,7 +150,7 @@ class _Builder:
         scope.names.update(s.values.name for s in graph.sparse_initializer)
         self._nodes(graph.node, address, scope)
 
-    def function(self, function: Any, address: Address) -> None:
+    def function(self, function: FunctionProto, address: Address) -> None:
         """Enter the body of a function of the model."""
         scope = Scope("function", f"{function.domain}.{function.name}")
         scope.inputs, scope.outputs = tuple(function.input), tuple(function.output)
@@ -160,7 +159,7 @@ class _Builder:
         self.functions[function.domain, function.name, function.overload] = scope
         self._nodes(function.node, address, scope)
 
-    def _define(self, scope: Scope, name: str, taken: Any, what: str) -> None:
+    def _define(self, scope: Scope, name: str, taken: Container[str], what: str) -> None:
         if not name or name in taken:
             got = f"two of the name {shown(name)}" if name else "one without a name"
             raise ModelFileError(
@@ -169,7 +168,7 @@ class _Builder:
             )
         scope.names.add(name)
 
-    def _nodes(self, nodes: Any, address: Address, scope: Scope) -> None:
+    def _nodes(self, nodes: Iterable[NodeProto], address: Address, scope: Scope) -> None:
         for index, node in enumerate(nodes):
             for output in filter(None, node.output):
                 if _both_constants(node, scope.producers.get(output)):
@@ -181,7 +180,7 @@ class _Builder:
             self.positions[id(node)] = index
             self._inside(node, (*address, ("node", index)), scope)
 
-    def _inside(self, node: Any, address: Address, scope: Scope) -> None:
+    def _inside(self, node: NodeProto, address: Address, scope: Scope) -> None:
         for index, attribute in enumerate(node.attribute):
             place = (*address, ("attribute", index))
             if attribute.type == AttributeProto.GRAPH or attribute.HasField("g"):
@@ -195,7 +194,9 @@ class _Builder:
         for name in scope.twins.intersection(node.output):
             scope.tensors.pop(name, None)
 
-    def _subgraph(self, graph: Any, address: Address, scope: Scope, node: Any, name: str) -> None:
+    def _subgraph(
+        self, graph: GraphProto, address: Address, scope: Scope, node: NodeProto, name: str
+    ) -> None:
         label = node.name or (node.output[0] if node.output else node.op_type)
         self.graph(graph, address, Scope("subgraph", f"{label}.{name}", scope, node))
 
@@ -211,7 +212,7 @@ class _Builder:
                     definer.uses.setdefault(name, []).append(Use(node, index, scope))
 
 
-def _both_constants(node: Any, earlier: Any) -> bool:
+def _both_constants(node: NodeProto, earlier: NodeProto | None) -> bool:
     """Whether a Constant repeats the name of an earlier one, which runtimes accept."""
     return earlier is not None and node.op_type == earlier.op_type == "Constant"
 

@@ -16,6 +16,7 @@ from onnx import TensorProto
 
 from nnw_onnx.errors import ModelFileError
 from nnw_onnx.graph.wire import Address, Buffer
+from nnw_onnx.vocabulary import Array
 
 STRING = TensorProto.STRING
 MOST_AXES = 64
@@ -92,7 +93,7 @@ class StoredTensor:
     buffer: Buffer
     values: tuple[int, int] | None
     external: External | None
-    proto: Any
+    proto: TensorProto | onnx.AttributeProto
 
     @property
     def size(self) -> int:
@@ -138,7 +139,7 @@ class StoredTensor:
             return self.buffer[slice(*self.values)]
         return memoryview(np.ascontiguousarray(self._from_proto()).tobytes())
 
-    def array(self) -> NDArray[Any]:
+    def array(self) -> Array:
         """Values in the stored layout and type; read-only, without a copy where possible."""
         if self.external is None and self.values is None:
             array = self._from_proto()
@@ -149,11 +150,11 @@ class StoredTensor:
         array.setflags(write=False)
         return array
 
-    def _from_proto(self) -> NDArray[Any]:
+    def _from_proto(self) -> Array:
         if self.is_floats:
             return np.array(self.proto.floats, np.float32)
         try:
-            array: NDArray[Any] = onnx.numpy_helper.to_array(self.proto)
+            array: Array = onnx.numpy_helper.to_array(self.proto)
         except (ValueError, TypeError) as error:
             raise ModelFileError(
                 f"tensor {shown(self.name)}: expected {self.size} values of type {self.dtype}, "
@@ -162,10 +163,10 @@ class StoredTensor:
         return array if array.flags.owndata else array.copy()
 
 
-def unpack(data: bytes, data_type: int, dims: tuple[int, ...]) -> NDArray[Any]:
+def unpack(data: bytes, data_type: int, dims: tuple[int, ...]) -> Array:
     """Elements smaller than a byte, one per array element (ml_dtypes types)."""
     proto = TensorProto(dims=dims, data_type=data_type, raw_data=data)
-    array: NDArray[Any] = onnx.numpy_helper.to_array(proto)
+    array: Array = onnx.numpy_helper.to_array(proto)
     return array
 
 
@@ -195,7 +196,7 @@ def raw_bytes(data_type: int, dims: tuple[int, ...]) -> int:
     return size * numpy_dtype(data_type).itemsize
 
 
-def finite(array: NDArray[Any]) -> bool:
+def finite(array: Array) -> bool:
     """Whether no value is NaN or infinite, also for the types of ml_dtypes."""
     if array.dtype.kind not in "fc":
         array = array.astype(np.float32)
@@ -206,7 +207,7 @@ def finite(array: NDArray[Any]) -> bool:
 
 def is_real(dtype: np.dtype[Any]) -> bool:
     """Whether values of this type are real numbers (numpy's or those of ml_dtypes)."""
-    return dtype.kind in "fiu" or hasattr(ml_dtypes, dtype.name)
+    return dtype.kind in "fiu" or dtype.name in vars(ml_dtypes)
 
 
 def shown(name: str) -> str:

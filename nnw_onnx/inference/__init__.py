@@ -6,52 +6,56 @@ Names are reached lazily, so that a worker process sets its thread limits before
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nnw_onnx.inference.isolation import (
         IsolatedPool,
-        Outcome,
         leave_if_importing_main,
         run_isolated,
+        unwrap,
     )
+    from nnw_onnx.inference.quantization import quantize_dynamic, quantize_static, to_float16
     from nnw_onnx.inference.runtime import runtime_description
     from nnw_onnx.inference.sessions import (
         RunnableGraph,
         Session,
         SessionSettings,
-        TensorInfo,
         check_providers,
     )
 
 _MODULES = {
     "IsolatedPool": "isolation",
-    "Outcome": "isolation",
     "leave_if_importing_main": "isolation",
+    "quantize_dynamic": "quantization",
+    "quantize_static": "quantization",
     "run_isolated": "isolation",
+    "unwrap": "isolation",
     "runtime_description": "runtime",
+    "to_float16": "quantization",
     "RunnableGraph": "sessions",
     "Session": "sessions",
     "SessionSettings": "sessions",
-    "TensorInfo": "sessions",
     "check_providers": "sessions",
 }
 
 __all__ = [
     "IsolatedPool",
-    "Outcome",
     "RunnableGraph",
     "Session",
     "SessionSettings",
-    "TensorInfo",
     "check_providers",
     "leave_if_importing_main",
+    "quantize_dynamic",
+    "quantize_static",
     "run_isolated",
     "runtime_description",
+    "to_float16",
+    "unwrap",
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return vars(importlib.import_module(f"{__name__}.{_MODULES[name]}"))[name]

@@ -22,14 +22,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.reduction import ForkingPickler
 from types import TracebackType
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, TypeVarTuple
 
 from nnw_onnx.errors import ConfigurationError, InferenceError, NnwError
 from nnw_onnx.inference.runtime import THREAD_VARIABLES
+
+if TYPE_CHECKING:
+    from nnw_onnx.vocabulary import Outcome
 
 DEFAULT_TIMEOUT = 600.0
 MIN_MEMORY = 256 * 2**20
@@ -39,31 +42,14 @@ _UNSENDABLE = next(c for c in Exception.__subclasses__() if c.__name__ == "Pickl
 
 Item = TypeVar("Item")
 T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 
-@dataclass(frozen=True)
-class Outcome(Generic[T]):
-    """What became of one item.
+class _Future(Protocol):
+    """What the pool gives for an item that was scheduled."""
 
-    Attributes:
-        kind: "done" with a value, or "failed" with a reason.
-        value: the function's value, or None.
-        error: why it failed, one line, or None.
-    """
-
-    kind: Literal["done", "failed"]
-    value: T | None = None
-    error: str | None = None
-
-    def unwrap(self) -> T:
-        """The value.
-
-        Raises:
-            InferenceError: the item failed; the message is the reason.
-        """
-        if self.kind == "failed":
-            raise InferenceError(self.error or "failed")
-        return self.value  # type: ignore[return-value]  # None may be the function's own value
+    def result(self) -> bytes: ...
+    def cancel(self) -> bool: ...
 
 
 class WorkerTracebackError(Exception):
@@ -84,7 +70,7 @@ class IsolatedPool:
         timeout: float = DEFAULT_TIMEOUT,
         memory_bytes: int | None = None,
         initializer: Callable[..., object] | None = None,
-        initargs: tuple[Any, ...] = (),
+        initargs: tuple[object, ...] = (),
         *,
         quiet: bool = True,
     ) -> None:
@@ -153,7 +139,7 @@ class IsolatedPool:
             Exception: an error inside `function` that is no `NnwError` is a bug and is raised
                 here, caused by the worker's traceback.
         """
-        pending: deque[Any] = deque()
+        pending: deque[_Future] = deque()
         try:
             for item in items:
                 pending.append(self._schedule(function, item))
@@ -168,20 +154,21 @@ class IsolatedPool:
             for future in pending:
                 future.cancel()
 
-    def _schedule(self, function: Callable[..., Any], item: object) -> Any:
+    def _schedule(self, function: Callable[[Item], object], item: Item) -> _Future:
         call = bytes(ForkingPickler.dumps((function, item)))
         with _interrupts_blocked():
-            return self._pool.schedule(_call, args=(call,), timeout=self._timeout)
+            future: _Future = self._pool.schedule(_call, args=(call,), timeout=self._timeout)
+        return future
 
-    def _outcome(self, future: Any) -> Outcome[Any]:
+    def _outcome(self, future: _Future) -> Outcome[Any]:
         from pebble import ProcessExpired
 
         try:
             answer = future.result()
         except FutureTimeoutError:
-            return Outcome("failed", error=f"took longer than {self._timeout:g} s")
+            return _failed(f"took longer than {self._timeout:g} s")
         except ProcessExpired as error:
-            return Outcome("failed", error=_death(error.exitcode))
+            return _failed(_death(error.exitcode))
         except BrokenProcessPool:
             raise ConfigurationError(_not_started(self._started)) from None
         self._started = True
@@ -189,14 +176,25 @@ class IsolatedPool:
 
 
 def run_isolated(
-    function: Callable[..., Any],
-    *args: Any,
+    function: Callable[[*Arguments], T],
+    *args: *Arguments,
     timeout: float = DEFAULT_TIMEOUT,
     memory_bytes: int | None = None,
-) -> Outcome[Any]:
+) -> Outcome[T]:
     """The outcome of one call `function(*args)` in a process of its own."""
     with IsolatedPool(1, timeout, memory_bytes) as pool:
         return next(pool.map(_spread, [(function, args)]))
+
+
+def unwrap(outcome: Outcome[T]) -> T:
+    """The value of an outcome.
+
+    Raises:
+        InferenceError: the item failed; the message is the reason.
+    """
+    if outcome.error is not None:
+        raise InferenceError(outcome.error)
+    return outcome.value  # type: ignore[return-value]  # None may be the function's own value
 
 
 def leave_if_importing_main() -> None:
@@ -206,7 +204,7 @@ def leave_if_importing_main() -> None:
     says so in one line, and the workers say nothing.
     """
     # The flag by which the standard library itself recognises this situation.
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
+    if vars(multiprocessing.current_process()).get("_inheriting", False):
         os._exit(1)
 
 
@@ -269,11 +267,24 @@ def _opened(answer: bytes) -> Outcome[Any]:
         sent, text = content
         raise ForkingPickler.loads(sent) from WorkerTracebackError(f"\n{text}")
     if kind == "failed":
-        return Outcome("failed", error=content)
-    return Outcome("done", value=content)
+        return _failed(content)
+    return _done(content)
 
 
-def _spread(call: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
+def _failed(reason: str) -> Outcome[Any]:
+    # Imported here: a worker imports this module before it limits the threads of numpy.
+    from nnw_onnx.vocabulary import Outcome
+
+    return Outcome(error=reason)
+
+
+def _done(value: T) -> Outcome[T]:
+    from nnw_onnx.vocabulary import Outcome
+
+    return Outcome(value)
+
+
+def _spread(call: tuple[Callable[[*Arguments], T], tuple[*Arguments]]) -> T:
     function, args = call
     return function(*args)
 
@@ -305,9 +316,11 @@ def _not_started(started: bool) -> str:
 @contextlib.contextmanager
 def _interrupts_blocked() -> Iterator[None]:
     """Start threads and processes so that Ctrl-C is never theirs; the mask is inherited."""
-    if not hasattr(signal, "pthread_sigmask"):
+    if sys.platform == "win32":
         yield
         return
+    # Started later, by the thread that starts workers, it would unblock the signal there.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -45,7 +45,7 @@ def load_runtime() -> Any:
             f"onnxruntime: expected it to be importable, got: {one_line(error)}; install "
             "onnxruntime-gpu or onnxruntime, not both"
         ) from error
-    if not hasattr(onnxruntime, "InferenceSession"):
+    if "InferenceSession" not in vars(onnxruntime):
         raise InferenceError(
             "onnxruntime: expected a whole package, got an empty folder; uninstall every "
             "distribution of it and install one again"

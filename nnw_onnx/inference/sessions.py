@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nnw_onnx.errors import InferenceError
 from nnw_onnx.inference import _pieces
+from nnw_onnx.inference._pieces import Piece, Pieces
 from nnw_onnx.inference.runtime import load_runtime, one_line
+from nnw_onnx.vocabulary import Array, Feeds, TensorInfo
 
 Optimization = Literal["disable", "basic", "extended", "all"]
 
@@ -64,7 +65,7 @@ class RunnableGraph(Protocol):
         ...
 
     @property
-    def initializers(self) -> Mapping[str, NDArray[Any]]:
+    def initializers(self) -> Mapping[str, Array]:
         """The weights of this variant."""
         ...
 
@@ -87,21 +88,6 @@ class SessionSettings:
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     threads: int = 1
     optimization: Optimization = "all"
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """An input or output of a graph.
-
-    Attributes:
-        name: its name.
-        shape: sizes; a name or None where a size is free.
-        dtype: numpy name of the element type; the runtime's own words for what is no tensor.
-    """
-
-    name: str
-    shape: tuple[int | str | None, ...]
-    dtype: str
 
 
 class Session:
@@ -147,10 +133,11 @@ class Session:
         _check_used(settings.providers, self.providers)
         self.inputs = tuple(map(_tensor_info, self._session.get_inputs()))
         self.outputs = tuple(map(_tensor_info, self._session.get_outputs()))
+        # What runs have shown of outputs: not batch-first, or said to have one size and not tried.
+        self._alone: set[str] = set()
+        self._constant = {o.name for o in self.outputs if o.shape and isinstance(o.shape[0], int)}
 
-    def run(
-        self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
-    ) -> list[NDArray[Any]]:
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:
         """Values of the outputs (all of them, or those named) for one set of inputs.
 
         Raises:
@@ -174,42 +161,74 @@ class Session:
 
     def predict(
         self,
-        inputs: NDArray[Any],
+        feeds: Feeds | Array,
         batch_size: int = 256,
         outputs: Sequence[str] | None = None,
-    ) -> list[NDArray[Any]]:
+    ) -> dict[str, Array]:
         """Run many samples in pieces.
 
         A batch size that is fixed in the graph wins over `batch_size`; the last piece is then
-        filled up with copies of its last sample, whose answers are cut off again.
+        filled up with copies of its last sample, whose answers are cut off again. An output that
+        does not answer each sample on its first axis is asked for one sample after the other, and
+        its answers are stacked on a new first axis.
 
         Args:
-            inputs: (n, ...) samples; converted to the input's element type.
+            feeds: input -> samples (n, ...), or the samples of the only input. They are matched by
+                place where no name is that of an input, and converted to the input's element type
+                where nothing is lost but digits of floating-point numbers. Samples of an input
+                without a batch axis are fed one by one.
             batch_size: samples a run where the graph leaves it open.
             outputs: names of the outputs wanted; None for all.
 
         Returns:
-            One array (n, ...) for each output.
+            Output -> answers (n, ...), in the order of `outputs` or of the graph.
 
         Raises:
-            InferenceError: the graph has not exactly one input without a default, the samples do
-                not fit it, an output has no batch axis, or the runtime fails.
+            InferenceError: feeds that do not fit the inputs, answers of different shapes, or the
+                runtime fails.
         """
-        info = _pieces.only_input(self.inputs)
-        _pieces.check_samples(info, inputs, batch_size)
-        fixed = _pieces.fixed_batch(info)
-        size = fixed or batch_size
+        pieces = _pieces.cut_up(self.inputs, feeds, batch_size)
         names = [o.name for o in self.outputs] if outputs is None else list(outputs)
-        collected: list[list[NDArray[Any]]] = [[] for _ in names]
-        for start in range(0, len(inputs), size):
-            piece = _pieces.converted(info, inputs[start : start + size])
-            kept = len(piece)
-            if fixed:
-                piece = _pieces.filled_up(piece, fixed)
-            for i, value in enumerate(self.run({info.name: piece}, names)):
-                _pieces.check_batch_axis(names[i], value, len(piece))
-                collected[i].append(value[:kept])
-        return [np.concatenate(values) for values in collected]
+        together = [n for n in names if n not in self._alone] if pieces.batched else []
+        found = self._together(pieces, together)
+        rest = [name for name in names if name not in found]
+        found |= self._one_by_one(pieces, rest)
+        return {name: found[name] for name in names}
+
+    def _together(self, pieces: Pieces, names: list[str]) -> dict[str, Array]:
+        """Answers of the outputs that answer each sample; the others are remembered."""
+        collected: dict[str, list[Array]] = {name: [] for name in names}
+        for piece in pieces if names else ():
+            for name, value in zip(collected, self.run(piece.feeds, list(collected)), strict=True):
+                if self._answers_each(name, value, piece, pieces):
+                    collected[name].append(value[: piece.kept])
+                else:
+                    self._alone.add(name)
+            collected = {n: values for n, values in collected.items() if n not in self._alone}
+            if not collected:
+                break
+        return {
+            name: _pieces.joined(name, values, alone=False) for name, values in collected.items()
+        }
+
+    def _one_by_one(self, pieces: Pieces, names: list[str]) -> dict[str, Array]:
+        if not names:
+            return {}
+        answers = [self.run(piece.feeds, names) for piece in pieces.one_by_one()]
+        columns = zip(names, zip(*answers, strict=True), strict=True)
+        return {name: _pieces.joined(name, values, alone=True) for name, values in columns}
+
+    def _answers_each(self, name: str, value: Array, piece: Piece, pieces: Pieces) -> bool:
+        """Whether the first axis of an output is that of the samples."""
+        if value.ndim == 0 or len(value) != piece.samples:
+            return False
+        if pieces.fixed or name not in self._constant:
+            return True
+        # The file says that this axis has one size for any number of samples; equal by chance?
+        other = pieces.cut(0, 1) if piece.samples > 1 else pieces.twice()
+        (again,) = self.run(other.feeds, [name])
+        self._constant.discard(name)
+        return again.ndim > 0 and len(again) == other.samples
 
 
 def check_providers(providers: tuple[str, ...]) -> None:
@@ -240,7 +259,7 @@ def check_providers(providers: tuple[str, ...]) -> None:
 
 
 def _preload(runtime: Any, providers: Sequence[str]) -> None:
-    if "CUDAExecutionProvider" in providers and hasattr(runtime, "preload_dlls"):
+    if "CUDAExecutionProvider" in providers and "preload_dlls" in vars(runtime):
         runtime.preload_dlls()
 
 
@@ -254,7 +273,7 @@ def _session_options(runtime: Any, settings: SessionSettings, folder: Path | Non
     options.inter_op_num_threads = 1
     options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
     level = _LEVELS[settings.optimization]
-    options.graph_optimization_level = getattr(runtime.GraphOptimizationLevel, level)
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.__members__[level]
     options.log_severity_level = _FATAL_ONLY
     options.use_deterministic_compute = True
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -265,7 +284,7 @@ def _session_options(runtime: Any, settings: SessionSettings, folder: Path | Non
     return options
 
 
-def _value(runtime: Any, name: str, array: NDArray[Any]) -> Any:
+def _value(runtime: Any, name: str, array: Array) -> Any:
     contiguous = np.ascontiguousarray(array).reshape(array.shape)
     if array.dtype.name in _EXTENSION_TYPES:
         number, size = _EXTENSION_TYPES[array.dtype.name]
@@ -296,6 +315,11 @@ def _check_used(asked: Sequence[str], used: Sequence[str]) -> None:
             f"providers: expected {', '.join(asked)}, got {', '.join(used)}: onnxruntime could "
             f"not start {', '.join(missing)}; {_CURE}"
         )
+
+
+def runtime_errors() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises: its own errors, and those of Python that it lets out."""
+    return _runtime_errors(load_runtime())
 
 
 def _runtime_errors(runtime: Any) -> tuple[type[Exception], ...]:

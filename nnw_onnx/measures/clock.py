@@ -6,6 +6,7 @@ be reset; `ru_maxrss` of a child also counts its parent). Times come from a mono
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import sys
@@ -13,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 STATUS = Path("/proc/self/status")
 CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -24,7 +24,7 @@ def seconds() -> float:
     return time.perf_counter()
 
 
-def time_of(function: Callable[[], Any]) -> float:
+def time_of(function: Callable[[], object]) -> float:
     """Wall time in seconds of one call."""
     start = seconds()
     function()
@@ -56,12 +56,12 @@ def give_back_memory() -> None:
     """Return freed memory to the system, so that a call after it shows what it needs."""
     gc.collect()
     if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
+        # Only glibc has it; other C libraries give freed memory back on their own terms.
+        with contextlib.suppress(AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
 
 
-def peak_of(function: Callable[[], Any]) -> tuple[int, int]:
+def peak_of(function: Callable[[], object]) -> tuple[int, int]:
     """Peak resident memory of one call above what was resident before, and that baseline.
 
     Returns:
@@ -82,13 +82,13 @@ def _can_reset() -> bool:
     return sys.platform == "linux"
 
 
-def _kernel_peak(function: Callable[[], Any]) -> int:
+def _kernel_peak(function: Callable[[], object]) -> int:
     function()
     line = next(x for x in STATUS.read_text().splitlines() if x.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
 
 
-def _sampled_peak(function: Callable[[], Any]) -> int:
+def _sampled_peak(function: Callable[[], object]) -> int:
     peak = resident_bytes()
     done = threading.Event()
 

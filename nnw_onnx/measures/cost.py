@@ -10,7 +10,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from nnw_onnx.measures import clock
 
@@ -58,7 +57,7 @@ class InferenceCost:
         return statistics.median(w / o for w, o in pairs)
 
 
-def measure_operation(operation: Callable[[], Any], repetitions: int = 30) -> OperationCost:
+def measure_operation(operation: Callable[[], object], repetitions: int = 30) -> OperationCost:
     """Memory of the second call, then times of up to `repetitions` calls.
 
     At least five calls are timed; more only while they take less than a second together.
@@ -77,7 +76,7 @@ TRAINING_ROUNDS = 4
 
 
 def measure_training(
-    train_watermarked: Callable[[Lap], Any], train_original: Callable[[Lap], Any]
+    train_watermarked: Callable[[Lap], object], train_original: Callable[[Lap], object]
 ) -> InferenceCost:
     """Times of a batch with and without the watermark, and memory of the training with it.
 
@@ -99,8 +98,8 @@ def measure_training(
 
 
 def measure_inference(
-    load_watermarked: Callable[[], Callable[[], Any]],
-    load_original: Callable[[], Callable[[], Any]],
+    load_watermarked: Callable[[], Callable[[], object]],
+    load_original: Callable[[], Callable[[], object]],
     repetitions: int = 30,
     warmups: int = 5,
 ) -> InferenceCost:
@@ -108,7 +107,7 @@ def measure_inference(
 
     The order alternates from round to round, so a drift of the machine hits both alike.
     """
-    loaded: list[Callable[[], Any]] = []
+    loaded: list[Callable[[], object]] = []
 
     def load_and_run() -> None:
         loaded.append(load_watermarked())

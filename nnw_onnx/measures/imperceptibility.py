@@ -8,160 +8,151 @@ watermark, so that what training on does to quality is not laid to the watermark
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
-from nnw_onnx.measures.comparison import Comparison, Pair, by_network, compared, nothing_compared
-from nnw_onnx.measures.limits import (
-    Estimate,
-    Failure,
-    Measured,
-    NotMeasured,
-    failures,
-    over_networks,
+from nnw_onnx.math.statistics import mcnemar
+from nnw_onnx.measures.limits import OTHER_NETWORKS, Nested, average, failures, loss
+from nnw_onnx.measures.results import Imperceptibility, Loudness, PairResult, QualityRow, Value
+from nnw_onnx.measures.run import Run, asked
+from nnw_onnx.measures.scores import Pair, changed_answers, lost, quality_loss
+from nnw_onnx.records import (
+    InjectionRecord,
+    MeasureRecord,
+    Status,
+    TechnologyRecord,
+    TrialRecord,
 )
-from nnw_onnx.measures.selection import marks_of, not_asked, twins_of
-from nnw_onnx.records import Group, InjectionRecord, Plan, Status, TrialRecord
 
 _NO_PAIR = "no pair of networks was measured"
-_TWIN = "the twin, which is the same training without a watermark"
+_TWIN = "the twin, which is the same training without a watermark,"
 _Outcomes = list[tuple[Status, str | None]]
 
 
-class GroupImperceptibility(Comparison):
-    """Imperceptibility of one technology: against the original networks, or against the twins."""
-
-    group: int
-    label: str
-    workflow: Literal["NNW-NTI", "NNW-WTI"]
-    """No Training or With Training Imperceptibility."""
-    not_asked: NotMeasured | None = None
-    """Why there are no numbers, where the plan leaves out the workflow."""
-    reference: Literal["original", "twin"]
-    """What the watermarked networks are compared with: the original network, or the same training
-    without a watermark."""
-    original: Comparison | None = None
-    """Where the reference is the twin, the comparison with the original network; it includes what
-    further training does."""
-    twins: int | None = None
-    """Networks whose twin was measured; None where there is none to measure."""
-    margin: float
-    """Largest loss that counts as negligible."""
-    carrier_change: Measured
-    """Detectability: relative RMS change of the carrier."""
-    changed_weights: Measured
-    failures: tuple[Failure, ...]
-
-
-@dataclass(frozen=True)
-class _Unmodified:
-    """Trials without Modification, by (network, injection): those that were done, and the rest."""
-
-    done: Mapping[tuple[int, str | None], TrialRecord]
-    refused: Mapping[tuple[int, str | None], TrialRecord]
-
-    def outcomes(self, injections: Sequence[InjectionRecord]) -> _Outcomes:
-        """What became of injections, and of the trials of those that were done."""
-        found: _Outcomes = [(i.status, i.reason) for i in injections]
-        keys = [(i.network, i.identity) for i in injections if i.status == "done"]
-        return found + [(t.status, t.reason) for k in keys if (t := self.refused.get(k))]
-
-
-def imperceptibility(
-    plan: Plan, injections: Sequence[InjectionRecord], trials: Sequence[TrialRecord]
-) -> tuple[GroupImperceptibility, ...]:
-    """Imperceptibility of every technology of the plan."""
-    plain = [t for t in trials if t.modification is None]
-    unmodified = _Unmodified(
-        {(t.network, t.injection): t for t in plain if t.status == "done"},
-        {(t.network, t.injection): t for t in plain if t.status != "done"},
-    )
-    return tuple(_group(plan, group, injections, unmodified) for group in plan.groups)
-
-
-def _group(
-    plan: Plan, group: Group, injections: Sequence[InjectionRecord], unmodified: _Unmodified
-) -> GroupImperceptibility:
-    own, twins = marks_of(group, injections), twins_of(plan, group, injections)
-    refusal = not_asked(plan, group.imperceptibility)
-    trained = group.imperceptibility == "NNW-WTI"
-    done = [i for i in own if i.status == "done" and refusal is None]
-    original = compared(plan, _with_original(done, unmodified), _NO_PAIR)
-    found, outcomes = original, unmodified.outcomes(own)
-    if refusal is not None:
-        found, outcomes = nothing_compared(refusal.reason), []
-    elif trained:
-        found = compared(plan, _with_twins(done, twins, unmodified), _why_none(twins, unmodified))
-        outcomes += unmodified.outcomes(twins) + _absent(done, twins)
-    return GroupImperceptibility(
-        **dict(found),
-        group=group.index,
-        label=group.label,
-        workflow=group.imperceptibility,
-        not_asked=refusal,
+def imperceptibility(run: Run, technology: TechnologyRecord) -> Imperceptibility:
+    """What the watermark of a technology costs."""
+    workflow = technology.imperceptibility
+    own, twins = run.marks(technology.index), run.twins(technology)
+    done = [i for i in own if i.status == "done"] if asked(run.plan, workflow) else []
+    original = _pairs(run, done, {n.index: None for n in run.plan.networks})
+    trained = workflow == "NNW-WTI"
+    pairs, reason, outcomes = original, _NO_PAIR, _outcomes(run, own)
+    if trained:
+        measured = {t.network: t.identity for t in twins if _trial(run, t.network, t.identity)}
+        pairs, reason = _pairs(run, done, measured), _why_none(run, twins)
+        outcomes += _outcomes(run, twins) + _absent(done, twins)
+    if not asked(run.plan, workflow):
+        reason, outcomes = f"the evaluation leaves out the workflow {workflow}", []
+    headline = _headline(run, pairs, reason)
+    return Imperceptibility(
+        workflow=workflow,
         reference="twin" if trained else "original",
-        original=original if trained and refusal is None else None,
-        twins=len(_measured_twins(twins, unmodified)) if trained and refusal is None else None,
-        margin=plan.margin,
-        carrier_change=_carrier([(i.network, i.change) for i in done], refusal),
-        changed_weights=_carrier([(i.network, i.changed_weights) for i in done], refusal),
+        verdict=_verdict(headline.loss, run.headline.negligible),
+        scope="other networks"
+        if headline.loss.networks >= OTHER_NETWORKS
+        else "the networks tested",
+        margin=run.headline.negligible,
+        before=headline.before,
+        after=headline.after,
+        loss=headline.loss,
+        measures=(headline, *(_row(m, pairs, reason) for m in run.plan.measures[1:])),
+        original=_headline(run, original, _NO_PAIR) if trained else None,
+        pairs=tuple(_described(run, p) for p in pairs if lost(p, run.headline) is not None),
+        carrier_change=_carrier([(i, i.change) for i in done]),
+        changed_weights=_carrier([(i, i.changed_weights) for i in done]),
         failures=failures(outcomes),
     )
 
 
-def _with_original(done: Sequence[InjectionRecord], unmodified: _Unmodified) -> list[Pair]:
-    found = unmodified.done
-    return [
-        Pair(i, found[i.network, None], found[i.network, i.identity])
-        for i in done
-        if {(i.network, None), (i.network, i.identity)} <= found.keys()
-    ]
+def _trial(run: Run, network: int, injection: str | None) -> TrialRecord | None:
+    """The unmodified trial of a network, if it was done."""
+    trial = run.unmodified.get((network, injection))
+    return trial if trial is not None and trial.status == "done" else None
 
 
-def _with_twins(
-    done: Sequence[InjectionRecord], twins: Sequence[InjectionRecord], unmodified: _Unmodified
+def _pairs(
+    run: Run, done: Sequence[InjectionRecord], before: Mapping[int, str | None]
 ) -> list[Pair]:
-    before = _measured_twins(twins, unmodified)
+    """Watermarked networks beside those that `before` names, by network."""
     return [
-        Pair(i, before[i.network], after)
+        Pair(i.network, i.identity, first, after)
         for i in done
-        if i.network in before and (after := unmodified.done.get((i.network, i.identity)))
+        if i.network in before
+        if (first := _trial(run, i.network, before[i.network])) is not None
+        if (after := _trial(run, i.network, i.identity)) is not None
     ]
 
 
-def _measured_twins(
-    twins: Sequence[InjectionRecord], unmodified: _Unmodified
-) -> dict[int, TrialRecord]:
-    """Network -> trial of its twin."""
-    return {
-        t.network: unmodified.done[t.network, t.identity]
-        for t in twins
-        if t.status == "done" and (t.network, t.identity) in unmodified.done
-    }
+def _headline(run: Run, pairs: Sequence[Pair], reason: str) -> QualityRow:
+    change = quality_loss(pairs, run.headline, reason, run.book)
+    return _row(run.headline, pairs, reason).model_copy(update={"loss": change})
 
 
-def _why_none(twins: Sequence[InjectionRecord], unmodified: _Unmodified) -> str:
-    """Why nothing was compared with a twin."""
-    if not twins:
-        return f"{_TWIN}, has no record"
-    if _measured_twins(twins, unmodified):
-        return _NO_PAIR
-    reason = next((r for s, r in unmodified.outcomes(twins) if s != "done"), None)
-    return f"{_TWIN}, was not measured: {reason or 'no reason was recorded'}"
+def _row(measure: MeasureRecord, pairs: Sequence[Pair], reason: str) -> QualityRow:
+    known = [(p, x) for p in pairs if (x := lost(p, measure)) is not None]
+
+    def mean(after: bool) -> Value:
+        singles = (
+            (p.network, p.unit, (p.after if after else p.before).quality[measure.name])
+            for p, _ in known
+        )
+        return average(Nested.of(singles), reason)
+
+    change = loss(Nested.of((p.network, p.unit, x) for p, x in known), reason)
+    return QualityRow(measure=measure.name, before=mean(False), after=mean(True), loss=change)
+
+
+def _verdict(change: Value, margin: float) -> Loudness:
+    """Negligible only where the limits fit into the margin; without limits nothing is shown."""
+    if change.value is None:
+        return "not measured"
+    if change.low is None or change.high is None:
+        return "not shown"
+    if -margin < change.low and change.high < margin:
+        return "negligible"
+    return "noticeable" if change.low > margin else "not shown"
+
+
+def _described(run: Run, pair: Pair) -> PairResult:
+    before = pair.before.quality[run.headline.name]
+    after = pair.after.quality[run.headline.name]
+    injection = run.by_identity[pair.unit]
+    changed = changed_answers(pair, run.book)
+    return PairResult(
+        network=pair.network,
+        payload_index=injection.payload_index,
+        before=before,
+        after=after,
+        loss=before - after if run.headline.better == "higher" else after - before,
+        lost=changed[0] if changed else None,
+        gained=changed[1] if changed else None,
+        mcnemar_p=mcnemar(*changed) if changed else None,
+        change=injection.change,
+    )
+
+
+def _carrier(values: Sequence[tuple[InjectionRecord, float | None]]) -> Value:
+    known = ((i.network, i.identity, float(x)) for i, x in values if x is not None)
+    return average(Nested.of(known), "no injection into Weights was recorded")
+
+
+def _outcomes(run: Run, injections: Sequence[InjectionRecord]) -> _Outcomes:
+    """What became of injections, and of the trials of those that were done."""
+    found: _Outcomes = [(i.status, i.reason) for i in injections]
+    done = [(i.network, i.identity) for i in injections if i.status == "done"]
+    return found + [(t.status, t.reason) for k in done if (t := run.unmodified.get(k))]
 
 
 def _absent(done: Sequence[InjectionRecord], twins: Sequence[InjectionRecord]) -> _Outcomes:
     """One entry for each watermarked network whose twin has no record."""
     recorded = {t.network for t in twins}
-    return [("skipped", f"{_TWIN}, has no record") for i in done if i.network not in recorded]
+    return [("skipped", f"{_TWIN} has no record") for i in done if i.network not in recorded]
 
 
-def _carrier(
-    values: Sequence[tuple[int, float | None]], refusal: NotMeasured | None
-) -> Estimate | NotMeasured:
-    if refusal is not None:
-        return refusal
-    known = [(network, float(value)) for network, value in values if value is not None]
-    return over_networks(by_network(known), "no injection succeeded", (0.0, math.inf))
+def _why_none(run: Run, twins: Sequence[InjectionRecord]) -> str:
+    """Why nothing was compared with a twin."""
+    if not twins:
+        return f"{_TWIN} has no record"
+    if any(_trial(run, t.network, t.identity) for t in twins):
+        return _NO_PAIR
+    reason = next((r for s, r in _outcomes(run, twins) if s != "done"), None)
+    return f"{_TWIN} was not measured: {reason or 'no reason was recorded'}"

@@ -1,220 +1,180 @@
-"""Numbers with their limits, and the rule on data-set size.
+"""From single results to numbers with limits that hold: the network is the unit.
 
-Everything measured carries its status: what could not be measured is `NotMeasured` with a reason,
-never NaN and never zero.
+Repetitions are averaged first, then Payloads, then networks. Which limits are given, and from how
+many networks on, follows the simulations that `math.clusters` was chosen by; where none hold, there
+are none, and the reason is said.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-import numpy as np
-from pydantic import ConfigDict, Field
+from nnw_onnx.math import clusters
+from nnw_onnx.math.statistics import CONFIDENCE, Limits, mean_limits, zero_event_bound
+from nnw_onnx.measures.results import DatasetSize, Failure, Value
+from nnw_onnx.records import Plan, Status
 
-from nnw_onnx.arrays import statistics
-from nnw_onnx.records import Plan, RecordModel, Status
+FEW_NETWORKS = 10
+"""Networks below which rates have no limits but those of an event that never happened."""
+OTHER_NETWORKS = 6
+"""Networks from which on a loss is said to be negligible for other networks: the smallest number
+with which a sign-flip test can be significant at 5 %."""
+FEW_CELLS = 5
+"""Measurements of cost below which there are values only."""
+LOSS_CONFIDENCE = 0.90
+"""Of the limits of a loss: inside the margin they are two one-sided tests (TOST) at 5 %."""
+_FEW = f"fewer than {FEW_NETWORKS} networks: their values are listed instead of limits"
+_NO_SPREAD = "all networks have the same value: no spread can be estimated"
 
-FEW_NETWORKS = 5
-ENTRIES_PER_WEIGHT = 10
-SHARE: statistics.Limits = (0.0, 1.0)
-"""Where a share lies."""
-POSITIVE: statistics.Limits = (0.0, math.inf)
-"""Where a time or a size lies."""
+Single = tuple[int, Hashable, float]
+"""One result: network, what was repeated on it (a Payload), number."""
 
 
-class ResultModel(RecordModel):
-    """Base of everything in a report; the sentence below each field goes into its JSON Schema."""
+@dataclass(frozen=True)
+class Nested:
+    """Results by network and by Payload, repetitions averaged.
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
+    Attributes:
+        rows: network -> mean over repetitions of each Payload.
+    """
 
-
-class Interval(ResultModel):
-    """Two limits."""
-
-    status: Literal["measured"] = "measured"
-    low: float
-    high: float
+    rows: Mapping[int, Sequence[float]]
 
     @classmethod
-    def of(cls, limits: statistics.Limits) -> Interval:
-        """The interval of a pair (low, high)."""
-        return cls(low=limits[0], high=limits[1])
+    def of(cls, singles: Iterable[Single]) -> Nested:
+        """Results one by one, in any order."""
+        found: dict[int, dict[Hashable, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for network, unit, value in singles:
+            found[network][unit].append(value)
+        return cls({n: [_mean(v) for v in found[n].values()] for n in sorted(found)})
+
+    @property
+    def means(self) -> list[float]:
+        """The mean of each network."""
+        return [_mean(row) for row in self.rows.values()]
+
+    @property
+    def units(self) -> int:
+        """Payloads of all networks."""
+        return sum(len(row) for row in self.rows.values())
 
 
-class NotMeasured(ResultModel):
-    """Why there is no number."""
-
-    status: Literal["not-measured"] = "not-measured"
-    reason: str
-    """In plain words."""
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
 
 
-MeasuredInterval = Annotated[Interval | NotMeasured, Field(discriminator="status")]
-
-
-class Estimate(ResultModel):
-    """A mean with its limits."""
-
-    status: Literal["measured"] = "measured"
-    mean: float
-    """Mean over the units."""
-    n: int
-    """Number of units."""
-    unit: str
-    """What was averaged over, such as "networks"."""
-    limits: MeasuredInterval
-    """95 % limits of the mean (Student's t, or a bootstrap where `limits_method` says so), cut off
-    where the quantity ends: a share at 0 and 1, a time at 0."""
-    limits_method: Literal["student-t", "bootstrap"] = "student-t"
-    bootstrap: Interval | None = None
-    """95 % percentile limits of the bootstrap, where they are given beside Student's t."""
-    minimum: float
-    """Smallest value of a unit."""
-    maximum: float
-    """Largest value of a unit."""
-    individual: tuple[float, ...] = ()
-    """The values themselves, where there are fewer than five."""
-
-
-Measured = Annotated[Estimate | NotMeasured, Field(discriminator="status")]
-
-
-class Proportion(ResultModel):
-    """Events among trials."""
-
-    status: Literal["measured"] = "measured"
-    events: int
-    n: int
-    value: float
-    """events / n."""
-    limits: Interval | None = None
-    """95 % Clopper-Pearson limits; None where the ratio is no probability."""
-
-
-MeasuredProportion = Annotated[Proportion | NotMeasured, Field(discriminator="status")]
-
-
-class Value(ResultModel):
-    """One number that follows from others."""
-
-    status: Literal["measured"] = "measured"
-    value: float
-
-
-MeasuredValue = Annotated[Value | NotMeasured, Field(discriminator="status")]
-
-
-class Failure(ResultModel):
-    """What was not done, why, and how often."""
-
-    status: Status
-    reason: str
-    count: int
-
-
-class DatasetSize(ResultModel):
-    """The standard's rule on data-set size for one network: ten entries for each Weight."""
-
-    network: int
-    weights: int
-    """Trainable Weights (kernels)."""
-    samples_per_weight: MeasuredValue
-    """Samples / Weights."""
-    scalars_per_weight: MeasuredValue
-    """Scalars of all samples / Weights."""
-    enough_by_samples: bool | None
-    enough_by_scalars: bool | None
-
-
-def estimate(
-    values: Sequence[float],
-    unit: str,
-    reason: str,
-    rng: np.random.Generator | None = None,
-    bounds: statistics.Limits | None = None,
-) -> Estimate | NotMeasured:
-    """Mean with Student-t limits of independent units, with bootstrap limits too if `rng` is given.
+def rate(nested: Nested, reason: str, *, events: bool = False) -> Value:
+    """A share of 1, with limits from ten networks on.
 
     Args:
-        values: one number a unit.
-        unit: what the units are called.
+        nested: shares, 0 to 1.
         reason: said where there are none.
-        rng: generator of the bootstrap.
-        bounds: smallest and largest possible value; Student's limits are cut off there.
+        events: whether each is an event that happened or not; then no more is known than the
+            number of units tells.
     """
-    if not values:
-        return NotMeasured(reason=reason)
-    limits: Interval | NotMeasured = NotMeasured(reason=f"limits need two {unit}, there is one")
-    bootstrap = None
-    if len(values) > 1:
-        low, high = statistics.mean_limits(values)
-        least, most = bounds or (low, high)
-        limits = Interval(low=max(low, least), high=min(high, most))
-        if rng is not None:
-            bootstrap = Interval.of(statistics.bootstrap_limits([values], rng))
-    return Estimate(
-        mean=float(np.mean(values)),
-        n=len(values),
-        unit=unit,
-        limits=limits,
-        bootstrap=bootstrap,
-        minimum=min(values),
-        maximum=max(values),
-        individual=tuple(values) if len(values) < FEW_NETWORKS else (),
-    )
+    means = nested.means
+    if not means:
+        return Value.missing(reason)
+    value = _bare(means)
+    if max(means) == 0:
+        # The chance that a network has any event bounds the mean of a share too.
+        high = zero_event_bound(len(means))
+        return _limited(value, (0.0, high), CONFIDENCE, "no-event")
+    if min(means) == 1:
+        low = 1 - zero_event_bound(len(means))
+        return _limited(value, (low, 1.0), CONFIDENCE, "no-event")
+    if len(means) < FEW_NETWORKS:
+        return value.model_copy(update={"reason": _FEW})
+    limits = clusters.cluster_limits(means, nested.units if events else math.inf)
+    return _limited(value, limits, CONFIDENCE, "cluster-beta")
 
 
-def over_networks(
-    values: Mapping[int, Sequence[float]], reason: str, bounds: statistics.Limits | None = None
-) -> Estimate | NotMeasured:
-    """Mean with t limits over networks, each of which is the mean of its own values."""
-    means = [float(np.mean(v)) for _, v in sorted(values.items()) if len(v)]
-    return estimate(means, "networks", reason, bounds=bounds)
+def average(nested: Nested, reason: str) -> Value:
+    """A mean over networks without limits."""
+    return _bare(nested.means) if nested.rows else Value.missing(reason)
 
 
-def over_cells(
-    values: Mapping[int, Sequence[float]], reason: str, rng: np.random.Generator
-) -> Estimate | NotMeasured:
-    """Mean over all (network, payload) cells with bootstrap limits over networks and payloads.
+def median(singles: Sequence[Single], reason: str) -> Value:
+    """The median of all results, without limits."""
+    if not singles:
+        return Value.missing(reason)
+    networks = len({network for network, _, _ in singles})
+    return Value(value=statistics.median(v for _, _, v in singles), networks=networks)
 
-    There are no limits with fewer than five networks, whose means are listed instead, and none
-    where all values are equal: a bootstrap sees no spread then, which is no certainty.
+
+@dataclass(frozen=True)
+class SampleError:
+    """What other test samples could change in a mean loss, the networks being given.
+
+    Attributes:
+        error: standard error of the mean loss; None where it is not known.
+        least: half width that limits have at least: answers that are right or wrong and all stayed
+            the same leave open how many of other samples would have changed.
+        alone: limits over samples alone that hold where few answers changed, for one network;
+            None where answers are not right or wrong.
     """
-    rows = [list(v) for _, v in sorted(values.items()) if len(v)]
-    flat = [x for row in rows for x in row]
-    if not flat:
-        return NotMeasured(reason=reason)
-    limits: Interval | NotMeasured
-    if len(rows) < FEW_NETWORKS:
-        limits = NotMeasured(reason="fewer than five networks: their values are listed instead")
-    elif min(flat) == max(flat):
-        limits = NotMeasured(reason=f"all {len(flat)} values are equal: no spread can be estimated")
-    else:
-        limits = Interval.of(statistics.bootstrap_limits(rows, rng))
-    return Estimate(
-        mean=float(np.mean(flat)),
-        n=len(flat),
-        unit="network-payload cells",
-        limits=limits,
-        limits_method="bootstrap",
-        minimum=min(flat),
-        maximum=max(flat),
-        individual=tuple(float(np.mean(r)) for r in rows) if len(rows) < FEW_NETWORKS else (),
-    )
+
+    error: float | None = None
+    least: float = 0.0
+    alone: Limits | None = None
 
 
-def proportion(events: int, n: int, reason: str) -> Proportion | NotMeasured:
-    """A probability with Clopper-Pearson limits."""
-    if n == 0:
-        return NotMeasured(reason=reason)
-    limits = Interval.of(statistics.clopper_pearson(events, n))
-    return Proportion(events=events, n=n, value=events / n, limits=limits)
+UNKNOWN = SampleError()
+"""Where nothing is known of single samples."""
 
 
-def failures(outcomes: Sequence[tuple[Status, str | None]]) -> tuple[Failure, ...]:
+def loss(nested: Nested, reason: str, samples: SampleError = UNKNOWN) -> Value:
+    """A mean loss with its 90 % limits for other networks and other samples at once.
+
+    Args:
+        nested: losses.
+        reason: said where there are none.
+        samples: what other samples could change.
+    """
+    means = nested.means
+    if not means:
+        return Value.missing(reason)
+    if len(means) == 1:
+        limits = samples.alone or clusters.two_way_limits(means, samples.error)
+        return _limited(_bare(means), limits, LOSS_CONFIDENCE, "samples")
+    limits = clusters.two_way_limits(means, samples.error, samples.least, LOSS_CONFIDENCE)
+    method = "student-t" if samples.error is None else "two-way"
+    return _limited(_bare(means), limits, LOSS_CONFIDENCE, method)
+
+
+def cost(nested: Nested, reason: str) -> Value:
+    """A time, a size or a ratio, with limits over networks from five measurements on."""
+    means = nested.means
+    if not means:
+        return Value.missing(reason)
+    value = _bare(means)
+    if nested.units < FEW_CELLS or len(means) < 2:
+        few = f"fewer than {FEW_CELLS} measurements or than two networks: values only"
+        return value.model_copy(update={"reason": few})
+    low, high = mean_limits(means)
+    limits = None if low == high else (max(0.0, low), high)
+    return _limited(value, limits, CONFIDENCE, "student-t")
+
+
+def _bare(means: Sequence[float]) -> Value:
+    single = tuple(means) if len(means) < FEW_NETWORKS else ()
+    return Value(value=_mean(means), networks=len(means), individual=single)
+
+
+def _limited(value: Value, limits: Limits | None, confidence: float, method: str) -> Value:
+    if limits is None:
+        only = "there is one network" if value.networks == 1 else _NO_SPREAD
+        return value.model_copy(update={"reason": only})
+    low, high = limits
+    known = {"low": low, "high": high, "confidence": confidence, "method": method}
+    return value.model_copy(update=known)
+
+
+def failures(outcomes: Iterable[tuple[Status, str | None]]) -> tuple[Failure, ...]:
     """What was not done, counted by status and reason, the most frequent first."""
     counted = Counter((s, r or "no reason was recorded") for s, r in outcomes if s != "done")
     ordered = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
@@ -224,33 +184,24 @@ def failures(outcomes: Sequence[tuple[Status, str | None]]) -> tuple[Failure, ..
 def dataset_sizes(plan: Plan) -> tuple[DatasetSize, ...]:
     """The rule of ten entries for each trainable Weight, by samples and by scalars (section 3.1).
 
-    It is computed for the data the evaluation used; flagged, never blocking.
+    It is computed for the data that the evaluation used; flagged, never blocking.
     """
-    entries, shape = plan.dataset.get("entries"), plan.dataset.get("shape")
-    samples = entries if isinstance(entries, int) else None
-    scalars = samples * math.prod(shape) if samples is not None and shape else None
-    return tuple(_size(n.index, n.weights, samples, scalars) for n in plan.networks)
-
-
-def _size(network: int, weights: int, samples: int | None, scalars: int | None) -> DatasetSize:
-    by_samples, by_scalars = _quotient(samples, weights), _quotient(scalars, weights)
-    return DatasetSize(
-        network=network,
-        weights=weights,
-        samples_per_weight=by_samples,
-        scalars_per_weight=by_scalars,
-        enough_by_samples=_enough(by_samples),
-        enough_by_scalars=_enough(by_scalars),
+    entries, shapes = plan.dataset.entries, plan.dataset.shapes.values()
+    scalars = entries * sum(math.prod(shape) for shape in shapes) if shapes else None
+    return tuple(
+        DatasetSize(
+            network=n.index,
+            weights=n.weights,
+            samples_per_weight=_quotient(entries, n.weights),
+            scalars_per_weight=_quotient(scalars, n.weights),
+        )
+        for n in plan.networks
     )
 
 
-def _quotient(entries: int | None, weights: int) -> Value | NotMeasured:
+def _quotient(entries: int | None, weights: int) -> Value:
     if entries is None:
-        return NotMeasured(reason="the number or the shape of the entries is unknown")
+        return Value.missing("the shape of the entries is unknown")
     if weights == 0:
-        return NotMeasured(reason="the network has no trainable Weights")
+        return Value.missing("the network has no trainable Weights")
     return Value(value=entries / weights)
-
-
-def _enough(quotient: Value | NotMeasured) -> bool | None:
-    return quotient.value >= ENTRIES_PER_WEIGHT if isinstance(quotient, Value) else None

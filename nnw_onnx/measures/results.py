@@ -1,188 +1,511 @@
-"""One network after one Modification: what its Detector, its Decoder and its task said.
+"""What an evaluation came to, as values: everything that a report shows is one of these.
 
-Where the carrier does not exist in a network (a distilled student has none), there is no Symbol to
-be read, so no Symbol Error Rate; but a Detector that finds nothing to look at answers No.
+Numbers are in the units of the records: shares from 0 to 1, seconds, bytes, quality and its losses
+in the measure's own numbers. A loss is always before - after of a measure where more is better, so
+that positive is worse. How a number is named and printed is declared in `reports.columns`.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Self
 
-import numpy as np
+from pydantic import ConfigDict, Field, model_validator
 
-from nnw_onnx.arrays import statistics
-from nnw_onnx.measures.comparison import headline_of
-from nnw_onnx.measures.limits import (
-    Estimate,
-    NotMeasured,
-    Value,
-    over_cells,
-    over_networks,
+from nnw_onnx.records import (
+    EpochRecord,
+    Family,
+    ParameterRecord,
+    RecordModel,
+    Status,
+    StepRecord,
+    TechnologyRecord,
 )
-from nnw_onnx.measures.points import Counts, NetworkResult
-from nnw_onnx.measures.selection import Marked, Unmarked
-from nnw_onnx.records import DecodingRecord, InjectionRecord, TrialRecord
 
-NO_MARKED = "no watermarked network could be tested"
-NO_UNMARKED = "no unwatermarked network could be tested"
-_GONE = "the carrier does not exist in any of the networks"
-_Decoded = Sequence[tuple[InjectionRecord, DecodingRecord]]
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """Headline quality before any Modification, by (network, injection)."""
-
-    values: Mapping[tuple[int, str | None], float]
-
-    def loss(self, trial: TrialRecord) -> float | None:
-        """Loss of quality; None where it was measured on another data set, or not at all."""
-        if trial.quality_of is not None:
-            return None
-        before, after = self.values.get((trial.network, trial.injection)), headline_of(trial)
-        return None if before is None or after is None else before - after
-
-
-def marked_result(marked: Marked, baseline: Baseline) -> NetworkResult:
-    """A watermarked network, tested with its own key."""
-    trial, decoding = marked.trial, marked.decoding
-    status, reason = trial.status, trial.reason
-    if trial.status == "done" and decoding is not None:
-        status, reason = decoding.status, decoding.reason
-    tested = decoding is not None and decoding.status == "done"
-    gone = decoding is not None and decoding.status == "not-applicable"
-    detected = decoding.detected if decoding and tested else None
-    return NetworkResult(
-        network=trial.network,
-        payload_index=marked.injection.payload_index,
-        repetition=trial.repetition,
-        status=status,
-        reason=reason,
-        carrier_exists=None if trial.status != "done" or decoding is None else not gone,
-        symbol_error_rate=symbol_error_rate(decoding) if decoding else None,
-        log10_p=decoding.log10_p if decoding and tested else None,
-        detected=False if gone else detected,
-        keys=int(tested),
-        quality=headline_of(trial),
-        loss=baseline.loss(trial),
-    )
+LimitsMethod = Literal["student-t", "two-way", "samples", "cluster-beta", "no-event"]
+Scope = Literal["other networks", "the networks tested"]
+Usability = Literal["usable", "unusable", "undecided", "elsewhere"]
+Loudness = Literal["negligible", "noticeable", "not shown", "not measured"]
+PointStatus = Literal[
+    "survives", "lost", "undecided", "undetectable", "void", "failed", "not run", "n/a"
+]
+CellStatus = Literal[
+    "outlives",
+    "survives",
+    "partly",
+    "lost",
+    "undecided",
+    "unusable",
+    "undetectable",
+    "void",
+    "failed",
+    "not run",
+    "n/a",
+]
 
 
-def unmarked_result(unmarked: Unmarked, rate: float, baseline: Baseline) -> NetworkResult:
-    """An unwatermarked network, tested with every key of the technology.
+class ResultModel(RecordModel):
+    """Base of everything in a report; the sentence below each field goes into its JSON Schema."""
 
-    A key without its carrier counts among the tests of the Sidak correction, with the answer No.
-    """
-    tested = [d for _, d in unmarked.decodings if d.status == "done"]
-    gone = [d for _, d in unmarked.decodings if d.status == "not-applicable"]
-    p_values = [d.log10_p for d in tested if d.log10_p is not None]
-    answers = p_values + [0.0] * len(gone)
-    errors = [e for d in tested if (e := symbol_error_rate(d)) is not None]
-    qualities = [q for t in unmarked.trials if (q := headline_of(t)) is not None]
-    losses = [x for t in unmarked.trials if (x := baseline.loss(t)) is not None]
-    outcomes = [(t.status, t.reason) for t in unmarked.trials]
-    outcomes += [(d.status, d.reason) for _, d in unmarked.decodings]
-    status, reason = next((o for o in outcomes if o[0] == "done"), outcomes[0])
-    if unmarked.decodings and not tested:
-        refused = gone or [d for _, d in unmarked.decodings]
-        status, reason = refused[0].status, refused[0].reason
-    return NetworkResult(
-        network=unmarked.network,
-        payload_index=None,
-        repetition=unmarked.repetition,
-        status=status,
-        reason=reason,
-        carrier_exists=bool(tested) if tested or gone else None,
-        symbol_error_rate=_mean(errors),
-        log10_p=min(p_values) if p_values else None,
-        detected=statistics.any_detected(answers, rate) if answers else None,
-        keys=len(p_values),
-        quality=_mean(qualities),
-        loss=_mean(losses),
-    )
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
+class Value(ResultModel):
+    """A number with what is known of its precision, or the reason why there is none."""
+
+    value: float | None = None
+    """Mean over networks, each of which is the mean over its Payloads and repetitions."""
+    low: float | None = None
+    """Lower limit; None where there is none that holds."""
+    high: float | None = None
+    """Upper limit, likewise."""
+    confidence: float | None = None
+    """Of the limits: 0.95, or 0.90 for losses of quality, by which they are judged."""
+    method: LimitsMethod | None = None
+    """How the limits were made; "no-event" is a one-sided 95 % limit."""
+    networks: int = 0
+    """Networks that it is a mean over."""
+    individual: tuple[float, ...] = ()
+    """The value of each network, where there are fewer than ten."""
+    reason: str | None = None
+    """Why there is no number; where there is one, why it has no limits."""
+
+    @model_validator(mode="after")
+    def _a_number_or_a_reason(self) -> Self:
+        if self.value is None and self.reason is None:
+            raise ValueError("expected a value or the reason why there is none")
+        return self
+
+    @classmethod
+    def missing(cls, reason: str) -> Value:
+        """No number, and why."""
+        return cls(reason=reason)
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """Both limits, or None."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
 
 
-def counted(results: Sequence[NetworkResult], expected: int) -> Counts:
-    """Networks by what became of them."""
-    by_status = Counter("no-carrier" if r.carrier_exists is False else r.status for r in results)
-    return Counts(
-        expected=expected,
-        done=by_status["done"],
-        failed=by_status["failed"],
-        skipped=by_status["skipped"] + by_status["not-applicable"],
-        not_applicable=by_status["no-carrier"],
-        absent=max(0, expected - len(results)),
-    )
+class Failure(ResultModel):
+    """What was not done, why, and how often."""
+
+    status: Status
+    reason: str
+    count: int
 
 
-def mean_of(
-    results: Sequence[NetworkResult],
-    field: str,
-    reason: str,
-    bounds: statistics.Limits | None = None,
-) -> Estimate | NotMeasured:
-    """Mean of a field over networks, each of which is the mean of its own results."""
-    values: dict[int, list[float]] = defaultdict(list)
-    for result in results:
-        value = getattr(result, field)
-        if value is not None:
-            values[result.network].append(value)
-    return over_networks(values, reason, bounds)
+class DatasetSize(ResultModel):
+    """The standard's rule on data-set size for one network: ten entries for each Weight."""
+
+    network: int
+    weights: int
+    """Trainable Weights (kernels)."""
+    samples_per_weight: Value
+    """Samples / Weights."""
+    scalars_per_weight: Value
+    """Scalars of all samples / Weights."""
+
+    @property
+    def enough(self) -> bool | None:
+        """Whether both quotients reach ten; None where one is not known."""
+        found = (self.samples_per_weight.value, self.scalars_per_weight.value)
+        return None if None in found else all(v is not None and v >= 10 for v in found)
 
 
-def symbol_errors(
-    marked: Sequence[Marked],
-    unmarked: Sequence[Unmarked],
-    payloads: int,
-    rng: np.random.Generator,
-) -> dict[str, Any]:
-    """The Symbol Error Rate three ways (standard.md section 10, item 1)."""
-    with_mark = [(m.injection, m.decoding) for m in marked if m.decoding is not None]
-    without = [pair for u in unmarked for pair in u.decodings]
-    watermarked = over_cells(_error_rates(with_mark), _why_none(with_mark, NO_MARKED), rng)
-    unwatermarked = over_cells(_error_rates(without), _why_none(without, NO_UNMARKED), rng)
-    both: Value | NotMeasured
-    if isinstance(watermarked, NotMeasured):
-        both = watermarked
-    elif isinstance(unwatermarked, NotMeasured):
-        both = unwatermarked
-    else:
-        mean = (payloads * watermarked.mean + unwatermarked.mean) / (payloads + 1)
-        both = Value(value=mean)
-    return {"ser_watermarked": watermarked, "ser_unwatermarked": unwatermarked, "ser_all": both}
+class BaseQuality(ResultModel):
+    """The unwatermarked networks before anything is done to them, by one measure."""
+
+    measure: str
+    quality: Value
+    lowest: float | None
+    """Of a network."""
+    highest: float | None
+    chance: float | None
+    """What guessing reaches, where that is known."""
 
 
-def _why_none(decodings: _Decoded, otherwise: str) -> str:
-    """Why there is no Symbol Error Rate, where there is none."""
-    gone = [d for _, d in decodings if d.status == "not-applicable"]
-    if not gone:
-        return otherwise
-    return f"{_GONE}: {gone[0].reason}" if gone[0].reason else _GONE
+class Level(ResultModel):
+    """A setting at one Intensity, as the unwatermarked networks take it; for all technologies."""
+
+    intensity: float | None
+    """None where nothing is swept."""
+    outside: bool
+    """Whether it is outside the range of the standard's table."""
+    usability: Usability
+    """From the 90 % limits of the loss against the largest that counts as usable; "elsewhere"
+    where quality was measured on another data set (it then counts with the usable ones)."""
+    loss: Value
+    """Of the unwatermarked networks, in the headline measure."""
+    guard_loss: Value | None = None
+    """Likewise in the measure that a collapsed network cannot keep."""
+    quality: Value
+    """Of the unwatermarked networks after it."""
+    quality_of: str | None = None
+    """The other data set that quality was measured on."""
+    reason: str | None = None
+    """Why it is not usable, or undecided."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is in the denominator of all technologies."""
+        return self.usability in ("usable", "elsewhere")
 
 
-def _error_rates(decodings: _Decoded) -> dict[int, list[float]]:
-    """Network -> the rate of each payload, averaged over repetitions."""
-    rates: dict[tuple[int, int], list[float]] = defaultdict(list)
-    for injection, decoding in decodings:
-        rate = symbol_error_rate(decoding)
-        if rate is not None:
-            rates[injection.network, injection.payload_index].append(rate)
-    found: dict[int, list[float]] = defaultdict(list)
-    for (network, _), values in rates.items():
-        found[network].append(math.fsum(values) / len(values))
-    return dict(found)
+class Setting(ResultModel):
+    """A Modification, or a stack of them, with its Intensities from weak to strong."""
+
+    index: int
+    """Of the plan's setting, and its place in `Report.settings`."""
+    code: str
+    """Short name in figures: 0, 1a, D1, F1, A1, R1; S1 for a stack."""
+    label: str
+    family: Family
+    """Group of the report; stacks are in "removal"."""
+    steps: tuple[StepRecord, ...]
+    parameter: ParameterRecord | None
+    copies: int
+    trains: bool
+    levels: tuple[Level, ...]
 
 
-def symbol_error_rate(decoding: DecodingRecord) -> float | None:
-    """Differing Symbols / Symbols, or None where nothing was decoded."""
-    if decoding.status != "done" or decoding.errors is None:
-        return None
-    return decoding.errors / decoding.symbols
+class Share(ResultModel):
+    """Events among units; no probability, so without limits."""
+
+    events: float
+    """A network counts by the share of its keys and repetitions in which it happened."""
+    of: int
+    value: float | None
+    """events / of."""
+
+
+class PlaceCount(ResultModel):
+    """How often a layer was named first: as evidence, or by an integrity method as changed."""
+
+    layer: str
+    tests: int
+
+
+class Point(ResultModel):
+    """One technology in one setting at one Intensity: M x (D + 1) networks."""
+
+    technology: int
+    setting: int | None
+    """None for networks that nothing was done to."""
+    level: int | None
+    """Place in `Setting.levels`."""
+    intensity: float | None
+    status: PointStatus
+    reason: str | None = None
+    """Why there is no verdict."""
+    found: int
+    """Tests (network x Payload x repetition) in which the watermark was found."""
+    tested: int
+    """Tests that were answered; one on a network without the carrier is answered No."""
+    expected: int
+    """Tests that the plan asks for."""
+    gone: int = 0
+    """Tests on networks in which the carrier does not exist."""
+    found_rate: Value
+    """Share of watermarks found."""
+    missed_rate: Value
+    """1 - found_rate: FN / (M D)."""
+    false_alarm_rate: Value
+    """FP / M: of an unwatermarked network the share of its keys that find a watermark, each key at
+    the same level as the watermarked networks are tested."""
+    fn_ratio: Share
+    """FN / [M (D + 1)], the standard's."""
+    fp_ratio: Share
+    """FP / [M (D + 1)], the standard's."""
+    alarms: tuple[int, ...] = ()
+    """Unwatermarked networks in which any key found a watermark."""
+    marks: float | None = None
+    """Effective number of marks M D / (1 + (D - 1) ICC) behind the rate of those found."""
+    icc: float | None = None
+    """Intraclass correlation of finding the Payloads of one network."""
+    ser: Value
+    """Symbol Error Rate of the watermarked networks: raw, before any code."""
+    ser_unwatermarked: Value
+    """Of the unwatermarked networks of this technology, read with its keys."""
+    ser_all: Value
+    """The standard's mean over M (D + 1) networks: (D ser + ser_unwatermarked) / (D + 1)."""
+    bit_errors: Value
+    """Share of Payload bits wrong after the code; that of a code which gave up is 1."""
+    log10_p: Value
+    """Median over tests of the decimal logarithm of the p-value."""
+    log10_p_unwatermarked: Value
+    """Likewise of the unwatermarked networks."""
+    loss: Value
+    """Of the watermarked networks: their quality before the Modification minus that after it."""
+    loss_unwatermarked: Value
+    """Likewise of the unwatermarked networks of this technology (by training: of its twins, where
+    they were modified)."""
+    quality: Value
+    """Headline quality of the watermarked networks after it."""
+    quality_of: str | None = None
+    """The other data set that quality was measured on."""
+    change: Value
+    """RMS change of the layers aimed at / their standard deviation."""
+    ser_new_marks: Value
+    """Of an overwriting: Symbol Error Rate of the further watermarks."""
+    ser_last_new_mark: Value
+    """Likewise of the last of them, by which it is void or not."""
+    places: tuple[PlaceCount, ...] = ()
+    """Layers that the method named, most often first."""
+    place_right: Value | None = None
+    """Share of the places named that are in a layer aimed at; of integrity methods only."""
+    facts: dict[str, float | str] = Field(default_factory=dict)
+    """What the Modification says of itself."""
+    failures: tuple[Failure, ...] = ()
+
+
+class Cell(ResultModel):
+    """A technology under a Modification: one entry of the matrix."""
+
+    technology: int
+    setting: int
+    status: CellStatus
+    level: int | None = None
+    """Place in `Setting.levels` of what is shown: strongest survived; lost: the weakest that loses
+    it; undecided: the strongest survived or, where `survived` is None, the one that is undecided;
+    unusable, undetectable: the strongest tested. None where there is nothing to show."""
+    survived: int | None = None
+    """Place of the strongest Intensity up to which all usable ones are survived."""
+    lost_at: int | None = None
+    """Place of the weakest usable Intensity that loses it."""
+    note: int | None = None
+    """Number (from 1) of the reason in `Report.notes`."""
+
+
+class Tally(ResultModel):
+    """Settings of a technology: survived + lost + undecided + without_result = usable."""
+
+    usable: int
+    """Settings (Modification x Intensity) that leave the unwatermarked networks usable."""
+    survived: int
+    lost: int
+    undecided: int
+    without_result: int
+    """Not run, failed, void, not applicable, undetectable."""
+
+
+class Detectability(ResultModel):
+    """What the Detector of a technology can ever say."""
+
+    ever: bool
+    """Whether any network could be found at the level of the evaluation."""
+    log10_least: float | None
+    """Smallest log10 p that any network could reach; None without a bound."""
+    level: float
+    """At which it is decided: that of the evaluation, or 1 / (negatives + 1) if that is more."""
+    attained: float | None = None
+    """Chance of a Yes that the Detector really has at that level, where its null is a count."""
+    null: str
+    """Name of the null distribution, such as "Bin(64, 1/2)"."""
+    negatives: int | None = None
+    """Statistics of networks that cannot carry the watermark, which it is calibrated on where no
+    null is known."""
+    ser_limit: float | None = None
+    """Largest Symbol Error Rate at which it is still found, where the null counts Symbols."""
+    reason: str | None = None
+    """Why it can never say Yes, or what its answers rest on."""
+
+
+class ControlLevel(ResultModel):
+    """Wrong keys whose p-value is at most a level."""
+
+    level: float
+    count: int
+    expected: float
+    p_value: float
+    """Chance of so many or more in the worst setting, times the number of settings."""
+
+
+class Control(ResultModel):
+    """Wrong keys of one technology, over all networks and settings: counts against expectation."""
+
+    keys: int
+    detected: int
+    expected: float
+    """keys x level."""
+    p_value: float
+    """Chance of so many or more in the worst setting, times the number of settings."""
+    levels: tuple[ControlLevel, ...]
+    log10_least: float | None
+    """Smallest of all p-values."""
+    ser: float | None
+    """Share of Symbols read wrongly with a wrong key."""
+    ser_expected: float | None
+    """1 - 1 / alphabet."""
+
+
+class QualityRow(ResultModel):
+    """One measure without and with the watermark."""
+
+    measure: str
+    before: Value
+    after: Value
+    loss: Value
+
+
+class PairResult(ResultModel):
+    """One network without and with one watermark."""
+
+    network: int
+    payload_index: int
+    before: float
+    after: float
+    loss: float
+    lost: int | None = None
+    """Samples answered rightly before and wrongly after, where answers are right or wrong."""
+    gained: int | None = None
+    """The reverse."""
+    mcnemar_p: float | None = None
+    """Exact two-sided McNemar test."""
+    change: float | None = None
+    """RMS change of the carrier / its standard deviation."""
+
+
+class Imperceptibility(ResultModel):
+    """What the watermark itself costs in quality, without any Modification."""
+
+    workflow: Literal["NNW-NTI", "NNW-WTI"]
+    reference: Literal["original", "twin"]
+    """What the watermarked networks are compared with: the network it was put into, or the same
+    training without a watermark."""
+    verdict: Loudness
+    """Negligible: the 90 % limits fit into the margin; noticeable: they are above it."""
+    scope: Scope
+    """Whom the verdict holds for: other networks from six on."""
+    margin: float
+    before: Value
+    after: Value
+    loss: Value
+    measures: tuple[QualityRow, ...]
+    """Every measure, the headline first."""
+    original: QualityRow | None = None
+    """Where the reference is the twin: beside the network before that training."""
+    pairs: tuple[PairResult, ...]
+    carrier_change: Value
+    """RMS change of the carrier / its standard deviation before."""
+    changed_weights: Value
+    failures: tuple[Failure, ...]
+
+
+class Cost(ResultModel):
+    """Computational Cost of one technology; times in seconds, memory in bytes."""
+
+    injection: Value
+    """Time of one injection without training."""
+    batch: Value
+    """Time of a batch of the training that injects: of an epoch / its batches."""
+    batch_plain: Value
+    """Likewise without a watermark."""
+    batch_ratio: Value
+    """With / without."""
+    epochs: Value
+    """Epochs until every Symbol is read rightly."""
+    never_in: int
+    """Trainings at whose end the watermark was not in."""
+    trainings: int
+    memory: Value
+    """Peak memory of injection above the loaded baseline."""
+    device_memory: Value
+    """Largest memory on the accelerator."""
+    detection: Value
+    decoding: Value
+    detection_memory: Value
+    decoding_memory: Value
+    inference: Value
+    """Of the watermarked network."""
+    inference_plain: Value
+    """Of the unwatermarked one."""
+    inference_ratio: Value
+    """With / without, run in turn."""
+    cells: int
+    """Watermarked networks measured."""
+    repetitions: tuple[int, ...]
+    batches: tuple[int, ...]
+    """Different sizes of a batch that occur."""
+    devices: tuple[str, ...]
+    failures: tuple[Failure, ...]
+
+
+class EpochMean(ResultModel):
+    """One epoch: means over networks, each of which is the mean over its Payloads."""
+
+    number: int
+    networks: int
+    """Networks that came so far."""
+    loss: float
+    """Loss of the task."""
+    penalty: float | None
+    """What the watermark added to it."""
+    symbol_error_rate: float | None
+    """Of the watermark, at the end of the epoch."""
+
+
+class TrainingRun(ResultModel):
+    """One training: of a watermarked network, or of a twin without a watermark."""
+
+    network: int
+    payload_index: int | None
+    """None for a twin."""
+    twin: bool
+    batches: int
+    device: str
+    epochs_to_inject: int | None
+    epochs: tuple[EpochRecord, ...]
+
+
+class Training(ResultModel):
+    """The trainings that put a technology in."""
+
+    recipe: dict[str, Any]
+    mean: tuple[EpochMean, ...]
+    """Of the watermarked networks."""
+    twins: tuple[EpochMean, ...]
+    """Of the same training without a watermark."""
+    runs: tuple[TrainingRun, ...]
+    """Every training, those of the twins last."""
+
+
+class InjectionSummary(ResultModel):
+    """The injections of one technology."""
+
+    expected: int
+    done: int
+    not_in: int
+    """Watermarks with Symbols that are read wrongly right after the injection."""
+    symbols: int | None
+    """In a network, after code and alphabet."""
+    layers: tuple[str, ...]
+    notes: tuple[str, ...]
+    commitments: tuple[str, ...]
+    twins_expected: int
+    twins_done: int
+    failures: tuple[Failure, ...]
+
+
+class Technology(ResultModel):
+    """One technology with all that is not of a single setting."""
+
+    index: int
+    """Of the plan's technology, and its place in `Report.technologies`."""
+    label: str
+    record: TechnologyRecord
+    trained: bool
+    """Whether it is put in by training."""
+    detectability: Detectability
+    tally: Tally
+    alarms: tuple[int, ...] | None
+    """Unwatermarked networks in which it was found in any setting; None where that is no test,
+    because it is calibrated on them."""
+    injections: InjectionSummary
+    unmodified: Point
+    """Right after the injection."""
+    imperceptibility: Imperceptibility
+    cost: Cost
+    training: Training | None
+    control: Control | None
+    robustness_asked: bool
+    imperceptibility_asked: bool

@@ -1,282 +1,349 @@
 """Robustness: false alarms, missed detections and Symbol Error Rate after each Modification.
 
-Clause "Robustness" of NNW-NNT, for one technology, Modification, aim and Intensity at a time, over
+Clause "Robustness" of NNW-NNT, for one technology, setting and Intensity at a time, over
 M x (D + 1) networks. Where some networks could not be measured, ratios are over those that were,
-and the counts say how many are absent. Networks are the units: with repetitions, a watermark counts
-as missed, and an unwatermarked network as a false alarm, if it is one in any of them; Symbol Error
-Rate and quality are averaged over them first. So n never exceeds M x D or M.
+and the counts say how many there are.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
-import numpy as np
+from nnw_onnx.math.clusters import effective_number, intraclass_correlation
+from nnw_onnx.measures.decisions import Judge
+from nnw_onnx.measures.limits import Nested, Single, average, failures, median, rate
+from nnw_onnx.measures.results import PlaceCount, Point, PointStatus, Share, Value
+from nnw_onnx.measures.run import Run, Test, asked
+from nnw_onnx.measures.scores import quality_loss
+from nnw_onnx.measures.usability import NO_UNMARKED, quality_of
+from nnw_onnx.records import Status, TechnologyRecord, TrialRecord
 
-from nnw_onnx.measures.comparison import headline_of
-from nnw_onnx.measures.limits import (
-    SHARE,
-    Estimate,
-    NotMeasured,
-    Proportion,
-    failures,
-    over_networks,
-    proportion,
-)
-from nnw_onnx.measures.points import (
-    Counts,
-    GroupRobustness,
-    NetworkResult,
-    ParameterRange,
-    RobustnessPoint,
-    Sweep,
-)
-from nnw_onnx.measures.results import (
-    NO_MARKED,
-    NO_UNMARKED,
-    Baseline,
-    counted,
-    marked_result,
-    mean_of,
-    symbol_errors,
-    unmarked_result,
-)
-from nnw_onnx.measures.retraining import facts, measured_on, new_marks
-from nnw_onnx.measures.selection import Marked, Records, Setting, Unmarked, not_asked
-from nnw_onnx.records import Group, InjectionRecord, Plan, Status, TrialRecord
-from nnw_onnx.vocabulary import Parameter
-
-USABLE_LOSS = 0.05
 SURVIVAL = 0.95
-_NOT_HERE = "the quality was measured on {}, not on the data set of the evaluation"
+"""Smallest share of watermarks found that counts as surviving."""
+NEW_MARK_IN = 0.05
+"""Largest Symbol Error Rate of the last further watermark at which an overwriting counts as one."""
+NO_MARKED = "no watermarked network could be tested"
+_DIFFERENT = "differs from network to network"
+_CALIBRATED = "the unwatermarked networks are what the Detector is calibrated on"
 
 
 @dataclass(frozen=True)
-class _Cell:
-    marked: list[Marked]
-    unmarked: list[Unmarked]
-    outside: bool
-    repetitions: int
+class Where:
+    """A setting at an Intensity; all None where nothing was modified."""
+
+    setting: int | None = None
+    level: int | None = None
+    intensity: float | None = None
 
 
-def robustness(
-    plan: Plan,
-    injections: Sequence[InjectionRecord],
-    trials: Sequence[TrialRecord],
-    rng: np.random.Generator,
-    parameters: Mapping[str, Parameter] | None = None,
-) -> tuple[GroupRobustness, ...]:
-    """Robustness of every technology of the plan.
+@dataclass(frozen=True)
+class _Found:
+    """What was tested at a point."""
 
-    Args:
-        plan: what was planned.
-        injections: every injection.
-        trials: every trial.
-        rng: generator of the bootstrap.
-        parameters: Modification -> its Parameter in the standard's table, where it has one.
-    """
-    records = Records.without_twins(plan, injections, trials)
-    values = {
-        (t.network, t.injection): value
-        for t in trials
-        if t.modification is None and (value := headline_of(t)) is not None
-    }
-    baseline = Baseline(values)
-    return tuple(_group(records, g, baseline, rng, parameters or {}) for g in plan.groups)
+    run: Run
+    technology: TechnologyRecord
+    judge: Judge
+    where: Where
+    own: Sequence[Test]
+    foreign: Sequence[Test]
+    marked: Sequence[TrialRecord]
+    plain: Sequence[TrialRecord]
+
+    @property
+    def expected(self) -> int:
+        """Tests on watermarked networks: M x D x repetitions, or M x copies x repetitions."""
+        plan, setting = self.run.plan, self.where.setting
+        if setting is None:
+            return self.run.expected
+        copies = plan.settings[setting].copies
+        claims = plan.payloads if copies == 1 else min(copies, plan.payloads)
+        return len(plan.networks) * claims * plan.repetitions
+
+    def answers(self, tests: Iterable[Test]) -> list[tuple[Test, bool]]:
+        """Tests with their answers, those without one left out."""
+        return [(t, found) for t in tests if (found := self.judge.found(t)) is not None]
 
 
-def _group(
-    records: Records,
-    group: Group,
-    baseline: Baseline,
-    rng: np.random.Generator,
-    parameters: Mapping[str, Parameter],
-) -> GroupRobustness:
-    refusal = not_asked(records.plan, group.robustness)
-    unmodified = records.cells.get((Setting(None, "{}", None), None)) if refusal is None else None
-    settings = records.settings if refusal is None else []
-    headlines = [t.headline for t in records.trials if t.headline]
-    return GroupRobustness(
-        group=group.index,
-        label=group.label,
-        workflow=group.robustness,
-        not_asked=refusal,
-        headline=headlines[0] if headlines else None,
-        rate=any(t.correct is not None for t in records.trials),
-        detectable=detectable(group.payload_size, records.plan.false_positive_rate),
-        unmodified=_point(records, group, None, unmodified, baseline, rng) if unmodified else None,
-        sweeps=tuple(
-            _sweep(records, group, s, baseline, rng, parameters.get(s.modification or ""))
-            for s in settings
-        ),
+class _Rates(TypedDict):
+    """The part of a point that follows from the answers of the Detector."""
+
+    found_rate: Value
+    missed_rate: Value
+    false_alarm_rate: Value
+    fn_ratio: Share
+    fp_ratio: Share
+    alarms: tuple[int, ...]
+    icc: float | None
+    marks: float | None
+
+
+def point(run: Run, technology: TechnologyRecord, judge: Judge, where: Where) -> Point:
+    """One technology at one point."""
+    place = (where.setting, where.intensity)
+    index = technology.index
+    twins = run.modified_twins(technology, place)
+    found = _Found(
+        run,
+        technology,
+        judge,
+        where,
+        run.own_tests(index, place),
+        run.foreign_tests(index, place),
+        run.marked(index, place),
+        twins or run.plain(index, place),
+    )
+    return _point(found)
+
+
+def _point(found: _Found) -> Point:
+    run, where = found.run, found.where
+    own, foreign = found.answers(found.own), found.answers(found.foreign)
+    ser, plain_ser = _symbols(found.own, NO_MARKED), _symbols(found.foreign, NO_UNMARKED)
+    new, last = _new_marks(found.marked)
+    status, reason = _status(found, own, last)
+    trials = [t for t in found.marked if t.status == "done"]
+    elsewhere = sorted({t.quality_of for t in trials if t.quality_of is not None})
+    modified = where.setting is not None
+    return Point(
+        technology=found.technology.index,
+        setting=where.setting,
+        level=where.level,
+        intensity=where.intensity,
+        status=status,
+        reason=reason,
+        found=sum(yes for _, yes in own),
+        tested=len(own),
+        expected=found.expected,
+        gone=sum(t.verdict.status == "not-applicable" for t, _ in own),
+        **_rates(found, own, foreign),
+        ser=ser,
+        ser_unwatermarked=plain_ser,
+        ser_all=_of_all(ser, plain_ser, run.plan.payloads),
+        bit_errors=_bits(found.own),
+        log10_p=_evidence(found, found.own, NO_MARKED),
+        log10_p_unwatermarked=_evidence(found, found.foreign, NO_UNMARKED),
+        loss=_loss(run, found.marked, NO_MARKED, modified),
+        loss_unwatermarked=_loss(run, found.plain, NO_UNMARKED, modified),
+        quality=quality_of(trials, run.headline, NO_MARKED),
+        quality_of=" and ".join(elsewhere) or None,
+        change=_mean(trials, lambda t: t.change, "nothing was modified"),
+        ser_new_marks=new,
+        ser_last_new_mark=last,
+        places=_places(found.technology, found.own),
+        place_right=_place_right(found),
+        facts=_facts(trials),
+        failures=failures(_outcomes(found)),
     )
 
 
-def detectable(symbols: int, false_positive_rate: float) -> bool:
-    """Whether so many bits without error have a p-value of at most the false-positive rate."""
-    return -symbols * math.log10(2) <= math.log10(false_positive_rate)
-
-
-def _sweep(
-    records: Records,
-    group: Group,
-    setting: Setting,
-    baseline: Baseline,
-    rng: np.random.Generator,
-    parameter: Parameter | None,
-) -> Sweep:
-    down = parameter is not None and parameter.stronger == "down"
-    order = sorted(records.intensities(setting), reverse=down)
-    points = [_point(records, group, i, records.cells[setting, i], baseline, rng) for i in order]
-    trials = [t for i in order for t in records.cells[setting, i]]
-    single = setting.aim != "all" and all(len(t.layers) == 1 for t in trials)
-    lost = [p.intensity for p in points if p.survived is False]
-    return Sweep(
-        group=group.index,
-        label=group.label,
-        modification=setting.modification or "",
-        options=json.loads(setting.options),
-        aim=setting.aim or "all",
-        single_layer=single,
-        parameter=_range(parameter, single) if parameter else None,
-        points=tuple(points),
-        survives_to=_survives_to(points),
-        lost_at=lost[0] if lost else None,
-    )
-
-
-def _range(parameter: Parameter, single: bool) -> ParameterRange:
-    high = parameter.high
-    if single and parameter.high_single_layer is not None:
-        high = parameter.high_single_layer
-    return ParameterRange(
-        letter=parameter.letter,
-        meaning=parameter.meaning,
-        unit=parameter.unit,
-        low=parameter.low,
-        high=high,
-        stronger=parameter.stronger,
-    )
-
-
-def _survives_to(points: Sequence[RobustnessPoint]) -> float | None:
-    reached = None
-    for point in points:
-        if point.survived is False:
-            break
-        if point.survived:
-            reached = point.intensity
-    return reached
-
-
-def _point(
-    records: Records,
-    group: Group,
-    intensity: float | None,
-    trials: Sequence[TrialRecord],
-    baseline: Baseline,
-    rng: np.random.Generator,
-) -> RobustnessPoint:
-    cell = _Cell(
-        records.marked(trials, group.index),
-        records.unmarked(trials, group.index),
-        any(t.outside_standard_range for t in trials),
-        1 if intensity is None else records.plan.repetitions,
-    )
-    plan = records.plan
-    results = [marked_result(m, baseline) for m in cell.marked]
-    others = [unmarked_result(u, plan.false_positive_rate, baseline) for u in cell.unmarked]
-    marked = counted(results, len(plan.networks) * plan.payloads * cell.repetitions)
-    unmarked = counted(others, len(plan.networks) * cell.repetitions)
-    bounds = SHARE if any(t.correct is not None for t in records.trials) else None
-    own = [m.trial for m in cell.marked]
-    controls = [t for u in cell.unmarked for t in u.trials]
-    elsewhere = measured_on([*own, *controls])
-    loss = mean_of(results, "loss", _NOT_HERE.format(elsewhere) if elsewhere else NO_MARKED)
-    over = new_marks(own)
-    return RobustnessPoint(
-        intensity=intensity,
-        outside_standard_range=cell.outside,
-        watermarked=marked,
-        unwatermarked=unmarked,
-        complete=marked.answered == marked.expected and unmarked.answered == unmarked.expected,
-        **_detections(results, others),
-        survived=None if over["void"] else _survived(results, marked),
-        **symbol_errors(cell.marked, cell.unmarked, plan.payloads, rng),
-        **over,
-        quality_watermarked=mean_of(results, "quality", NO_MARKED, bounds),
-        quality_unwatermarked=mean_of(others, "quality", NO_UNMARKED, bounds),
-        quality_of=elsewhere,
-        quality_loss=loss,
-        usable=loss.mean <= USABLE_LOSS if isinstance(loss, Estimate) else None,
-        change=_change(cell.marked),
-        facts=facts(own or controls),
-        networks=(*others, *results),
-        failures=failures(_outcomes(cell)),
-    )
-
-
-def _detections(
-    marked: Sequence[NetworkResult], unmarked: Sequence[NetworkResult]
-) -> dict[str, Any]:
-    """FP and FN under both normalisations (standard.md section 10, items 1 and 2)."""
-    tested, controls = _by_unit(marked), _by_unit(unmarked)
-    missed = sum(not all(found) for found in tested.values())
-    alarms = sum(any(found) for found in controls.values())
+def _rates(
+    found: _Found, own: Sequence[tuple[Test, bool]], foreign: Sequence[tuple[Test, bool]]
+) -> _Rates:
+    """FP and FN under both normalisations (standard.md section 10, items 1 and 2), at one level."""
+    hit = Nested.of(_singles(own, float))
+    missed = Nested.of(_singles(own, lambda yes: float(not yes)))
+    calibrated = found.judge.calibrated
+    alarm = Nested.of(() if calibrated else _singles(foreign, float))
+    networks = hit.units + len({t.trial.network for t, _ in foreign})
+    correlation = intraclass_correlation([*hit.rows.values()])
+    payloads = hit.units / len(hit.rows) if hit.rows else 0
     return {
-        "false_alarms": alarms,
-        "missed_detections": missed,
-        "fp_ratio": _ratio(alarms, len(tested), len(controls)),
-        "fn_ratio": _ratio(missed, len(tested), len(controls)),
-        "p_fa": proportion(alarms, len(controls), NO_UNMARKED),
-        "p_md": proportion(missed, len(tested), NO_MARKED),
+        "found_rate": rate(hit, NO_MARKED, events=True),
+        "missed_rate": rate(missed, NO_MARKED, events=True),
+        "false_alarm_rate": rate(alarm, _CALIBRATED if calibrated else NO_UNMARKED, events=True),
+        "fn_ratio": _share(sum(sum(row) for row in missed.rows.values()), networks),
+        "fp_ratio": _share(sum(alarm.means), networks),
+        "alarms": tuple(n for n, m in zip(alarm.rows, alarm.means, strict=True) if m > 0),
+        "icc": correlation,
+        "marks": None
+        if correlation is None
+        else effective_number(len(hit.rows), payloads, correlation),
     }
 
 
-def _by_unit(results: Sequence[NetworkResult]) -> dict[tuple[int, int | None], list[bool]]:
-    """Whether the mark was detected in each repetition, by (network, payload)."""
-    found: dict[tuple[int, int | None], list[bool]] = defaultdict(list)
-    for result in results:
-        if result.detected is not None:
-            found[result.network, result.payload_index].append(result.detected)
-    return dict(found)
+def _singles(
+    answers: Iterable[tuple[Test, bool]], number: Callable[[bool], float]
+) -> Iterable[Single]:
+    return ((t.trial.network, t.unit, number(yes)) for t, yes in answers)
 
 
-def _survived(results: Sequence[NetworkResult], counts: Counts) -> bool | None:
-    """None while networks that were not measured could still decide it."""
-    tested = _by_unit(results)
-    if not tested:
-        return None
-    missed = sum(not all(found) for found in tested.values())
-    if 1 - missed / len(tested) >= SURVIVAL:
-        return True if counts.answered == counts.expected else None
-    repetitions = 1 + max(r.repetition for r in results)
-    units = max(len(tested), counts.expected // repetitions)
-    return False if 1 - missed / units < SURVIVAL else None
+def _share(events: float, networks: int) -> Share:
+    return Share(events=events, of=networks, value=events / networks if networks else None)
 
 
-def _ratio(events: int, marked: int, unmarked: int) -> Proportion | NotMeasured:
-    if not marked or not unmarked:
-        return NotMeasured(reason=NO_UNMARKED if marked else NO_MARKED)
-    return Proportion(events=events, n=marked + unmarked, value=events / (marked + unmarked))
+def _status(
+    found: _Found, own: Sequence[tuple[Test, bool]], last: Value
+) -> tuple[PointStatus, str | None]:
+    if not asked(found.run.plan, found.technology.robustness):
+        return "n/a", f"the evaluation leaves out the workflow {found.technology.robustness}"
+    if not own:
+        return _nothing(found)
+    if last.value is not None and last.value > NEW_MARK_IN:
+        return "void", (
+            "the overwriting is none: the last of its new watermarks is not in (its Symbol Error "
+            f"Rate is {last.value:.0%}, the most that counts is {NEW_MARK_IN:.0%})"
+        )
+    if not found.judge.what.ever:
+        return "undetectable", found.judge.what.reason
+    return _survived(sum(yes for _, yes in own), len(own), found.expected)
 
 
-def _change(marked: Sequence[Marked]) -> Estimate | NotMeasured:
-    values: dict[int, list[float]] = defaultdict(list)
-    for m in marked:
-        if m.trial.change is not None:
-            values[m.trial.network].append(m.trial.change)
-    return over_networks(values, "nothing was modified", (0.0, math.inf))
+def _survived(hits: int, tested: int, expected: int) -> tuple[PointStatus, str | None]:
+    """Undecided only while tests that were not done could still tip it."""
+    expected = max(expected, tested)
+    if hits >= SURVIVAL * expected:
+        return "survives", None
+    if hits + expected - tested < SURVIVAL * expected:
+        return "lost", None
+    return "undecided", (
+        f"only {tested} of {expected} tests on watermarked networks were done: the others could "
+        "tip the verdict"
+    )
 
 
-def _outcomes(cell: _Cell) -> list[tuple[Status, str | None]]:
-    trials = [m.trial for m in cell.marked] + [t for u in cell.unmarked for t in u.trials]
-    decodings = [m.decoding for m in cell.marked if m.decoding]
-    decodings += [d for u in cell.unmarked for _, d in u.decodings]
+def _nothing(found: _Found) -> tuple[PointStatus, str]:
+    """Why there is not a single answer."""
+    marks = found.run.marks(found.technology.index)
+    outcomes = failures(_outcomes_of(found.marked, found.own))
+    outcomes = outcomes or failures((i.status, i.reason) for i in marks)
+    if not outcomes:
+        return "not run", "there is no record"
+    words: dict[Status, PointStatus] = {"failed": "failed", "not-applicable": "n/a"}
+    return words.get(outcomes[0].status, "not run"), outcomes[0].reason
+
+
+def _outcomes(found: _Found) -> list[tuple[Status, str | None]]:
+    marked = _outcomes_of(found.marked, found.own)
+    return marked + _outcomes_of(found.plain, found.foreign)
+
+
+def _outcomes_of(
+    trials: Sequence[TrialRecord], tests: Sequence[Test]
+) -> list[tuple[Status, str | None]]:
     outcomes: list[tuple[Status, str | None]] = [(t.status, t.reason) for t in trials]
-    return outcomes + [(d.status, d.reason) for d in decodings]
+    return outcomes + [(t.verdict.status, t.verdict.reason) for t in tests]
+
+
+def _symbols(tests: Sequence[Test], otherwise: str) -> Value:
+    """Symbol Error Rate: differing Symbols / Symbols, before any code."""
+    singles: list[Single] = [
+        (t.trial.network, t.unit, t.verdict.errors / t.verdict.symbols)
+        for t in tests
+        if t.verdict.status == "done"
+        if t.verdict.errors is not None and t.verdict.symbols
+    ]
+    return rate(Nested.of(singles), _why_none(tests, otherwise))
+
+
+def _why_none(tests: Sequence[Test], otherwise: str) -> str:
+    gone = [t.verdict for t in tests if t.verdict.status == "not-applicable"]
+    if gone:
+        reason = "the carrier does not exist in any of the networks"
+        return f"{reason}: {gone[0].reason}" if gone[0].reason else reason
+    return "no Symbols are read" if any(t.verdict.status == "done" for t in tests) else otherwise
+
+
+def _bits(tests: Sequence[Test]) -> Value:
+    singles: list[Single] = [
+        (t.trial.network, t.unit, min(1.0, t.verdict.bit_errors / t.verdict.bits))
+        for t in tests
+        if t.verdict.status == "done" and t.verdict.bit_errors is not None and t.verdict.bits
+    ]
+    return rate(Nested.of(singles), "there is no code between Payload and Symbols")
+
+
+def _of_all(marked: Value, plain: Value, payloads: int) -> Value:
+    """The standard's mean over M (D + 1) networks."""
+    if marked.value is None or plain.value is None:
+        return Value.missing(marked.reason or plain.reason or NO_UNMARKED)
+    mean = (payloads * marked.value + plain.value) / (payloads + 1)
+    return Value(value=mean, networks=marked.networks)
+
+
+def _evidence(found: _Found, tests: Sequence[Test], reason: str) -> Value:
+    singles: list[Single] = [
+        (t.trial.network, t.unit, p) for t in tests if (p := found.judge.log10_p(t)) is not None
+    ]
+    return median(singles, reason)
+
+
+def _loss(run: Run, trials: Sequence[TrialRecord], reason: str, modified: bool) -> Value:
+    if not modified:
+        return Value.missing("nothing was modified")
+    if any(t.quality_of is not None for t in trials):
+        reason = "quality was measured on another data set, not on that of the evaluation"
+    return run.book.once(
+        trials, lambda: quality_loss(run.pairs(trials), run.headline, reason, run.book)
+    )
+
+
+def _mean(
+    trials: Sequence[TrialRecord], number: Callable[[TrialRecord], float | None], reason: str
+) -> Value:
+    singles = ((t.network, t.injection or "", x) for t in trials if (x := number(t)) is not None)
+    return average(Nested.of(singles), reason)
+
+
+def _new_marks(trials: Sequence[TrialRecord]) -> tuple[Value, Value]:
+    """Symbol Error Rate of the further watermarks of an overwriting: of all, and of the last.
+
+    Those before the last are overwritten by the later ones, so whether they were put in shows in
+    the last.
+    """
+    shares = [(t, [m.errors / m.symbols for m in t.new_marks]) for t in trials if t.new_marks]
+    none = "no further watermark was put in"
+    every = Nested.of((t.network, t.injection, math.fsum(x) / len(x)) for t, x in shares)
+    last = Nested.of((t.network, t.injection, x[-1]) for t, x in shares)
+    return average(every, none), average(last, none)
+
+
+def _named(technology: TechnologyRecord, test: Test) -> str | None:
+    """The layer that a test names: the strongest evidence, or what an integrity method misses.
+
+    An integrity method has evidence that places are as they were, so that a change is where it has
+    least of it; where all places are alike and it still says Yes, none is named.
+    """
+    places = test.verdict.places
+    if not places:
+        return None
+    if technology.kind != "integrity":
+        return places[0].layer
+    least = min(places, key=lambda p: p.statistic)
+    alike = least.statistic == max(p.statistic for p in places)
+    return None if alike and test.verdict.detected is not False else least.layer
+
+
+def _places(technology: TechnologyRecord, tests: Sequence[Test]) -> tuple[PlaceCount, ...]:
+    named = Counter(name for t in tests if (name := _named(technology, t)) is not None)
+    return tuple(PlaceCount(layer=name, tests=n) for name, n in named.most_common())
+
+
+def _place_right(found: _Found) -> Value | None:
+    if found.technology.kind != "integrity":
+        return None
+    singles = (
+        (t.trial.network, t.unit, float(name in aimed))
+        for t in found.own
+        if (name := _named(found.technology, t)) is not None
+        if (aimed := {layer for step in t.trial.layers for layer in step})
+    )
+    return rate(Nested.of(singles), "no place was named, or nothing was aimed at", events=True)
+
+
+def _facts(trials: Sequence[TrialRecord]) -> dict[str, float | str]:
+    """What the Modifications say: numbers as means over networks, words where they all agree."""
+    names = dict.fromkeys(name for t in trials for name in t.facts)
+    return {name: _fact(name, trials) for name in names}
+
+
+def _fact(name: str, trials: Sequence[TrialRecord]) -> float | str:
+    said = [t for t in trials if name in t.facts]
+    words = {w for t in said if isinstance(w := t.facts[name], str)}
+    numbers = [(t.network, t.injection, x) for t in said if not isinstance(x := t.facts[name], str)]
+    if words:
+        return words.pop() if len(words) == 1 and not numbers else _DIFFERENT
+    return average(Nested.of(numbers), "").value or 0.0

@@ -6,22 +6,34 @@ Networks by Backdooring", USENIX Security 2018 (the "Trigger-Based Watermarking"
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
-from nnw_onnx.arrays import carriers, keystream, triggers
-from nnw_onnx.methods import _trigger_keys
+from nnw_onnx.kit import carriers, keystream, symbols, triggers
+from nnw_onnx.kit.samples import ArraySamples
 from nnw_onnx.plugins import option
-from nnw_onnx.vocabulary import Decoding, Detection, Key, Network, Payload, TrainingData
-from nnw_onnx.vocabulary import InferringNetwork as Asked
+from nnw_onnx.vocabulary import (
+    Additions,
+    Bench,
+    Decodes,
+    Decoding,
+    Key,
+    Network,
+    Payload,
+    Suspect,
+    Trains,
+)
+
+_FEED = "triggers"  # no input has to have this name: feeds are then matched by their place
 
 
 @dataclass(frozen=True)
-class Adi:
+class Adi(Decodes, Trains):
     """Trigger i must be answered with class (symbol i + mask i) mod C.
 
     The mask is uniform over the C classes, so the labels are, whatever the payload: a network made
@@ -30,60 +42,50 @@ class Adi:
     network always finds some that match.
     """
 
-    name: ClassVar[str] = "adi"
-    summary: ClassVar[str] = "keyed classes for trigger inputs (Adi 2018): black-box, by training"
-    needs_inference: ClassVar[bool] = True
+    name = "adi"
+    summary = "keyed classes for trigger inputs (Adi 2018): black-box, by training"
+    access = "answers"
+    needs = ("data",)
 
     output: Annotated[int, Ge(0)] = option(0, help="index of the output that holds the scores")
+    images: Path | None = option(
+        None, help="folder, tar or zip of trigger images; without it patterns are drawn"
+    )
 
-    def make_key(
-        self, network: Network, payload_size: int, secret: bytes, layer: str | None = None
-    ) -> Key:
-        """A key without triggers, one Symbol a trigger; `draw_triggers` completes it.
+    def make_key(self, network: Network, size: int, secret: bytes, bench: Bench) -> Key:
+        """A key with one trigger a Symbol, committed to them, the classes and the network.
 
-        Raises:
-            InjectionError: the payload is empty, or a layer was asked for.
-        """
-        carriers.check_size(payload_size)
-        return _trigger_keys.empty(self.name, payload_size, secret, layer, {"output": self.output})
-
-    def draw_triggers(
-        self,
-        key: Key,
-        data: TrainingData,
-        images: NDArray[np.float32] | None = None,
-        *,
-        network_digest: str = "",
-    ) -> Key:
-        """The key with its triggers, and a commitment to them, the classes and the network.
-
-        Args:
-            key: of `make_key`.
-            data: training samples; only their shape, ranges and number of classes matter.
-            images: inputs (m, ...) to choose from; None draws abstract smooth patterns.
-            network_digest: SHA-256 of the unmarked network, for the commitment.
+        Of the training samples only shape, ranges and number of classes matter.
 
         Raises:
-            InjectionError: too few images, or such as do not fit or are not all different.
+            InjectionError: the payload is empty, a layer was asked for, there are too few images or
+                equal triggers, or the network is no classifier of real numbers.
         """
-        if images is None:
-            drawn = triggers.patterns(key.secret, "adi/patterns", key.payload_size, data.inputs)
+        carriers.check_size(size)
+        carriers.refuse_layers(bench, self.name)
+        training = bench.samples()
+        if self.images is None:
+            like = triggers.extremes(training)
+            drawn = triggers.patterns(secret, "adi/patterns", size, like)
         else:
-            drawn = _trigger_keys.chosen(key, images, data.inputs.shape[1:])
-        return _trigger_keys.completed(key, drawn, data.classes, network_digest)
+            drawn = triggers.from_images(training, self.images, secret, "adi/images", size)
+        classes = triggers.class_count(network, bench, self.output)
+        # A key is shown to others: it names the images, and no folder of its owner's machine.
+        named = self if self.images is None else replace(self, images=Path(self.images.name))
+        return triggers.key_for(named, drawn, classes, network, secret, self.output)
 
-    def triggers(self, payload: Payload, key: Key) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The trigger inputs (n, ...) and the class (n,) of each.
+    def additions(self, network: Network, payload: Payload, key: Key) -> Additions:
+        """The triggers with their classes, as samples of the method's own.
 
         Raises:
             InjectionError: the payload is not of this size, or has Symbols beyond the classes.
             ConfigurationError: the key has no triggers.
         """
-        asked = _trigger_keys.opened(key, self.name)
-        symbols = _trigger_keys.fitting(payload, key, asked.classes)
-        return asked.inputs, (symbols + _mask(key, asked.classes)) % asked.classes
+        inputs, classes = triggers.opened(key, self.name)
+        labels = (symbols.fitting(payload, key, classes) + _mask(key, classes)) % classes
+        return Additions(samples=ArraySamples({_FEED: inputs}, labels))
 
-    def decode(self, network: Asked, key: Key) -> Decoding:
+    def decode(self, suspect: Suspect, key: Key) -> Decoding:
         """(answer - mask) mod C of each trigger, as a Symbol of an alphabet of C.
 
         The confidence is the largest score minus the runner-up, in standard deviations of all the
@@ -94,21 +96,15 @@ class Adi:
             CarrierNotFoundError: the network takes other inputs or tells other classes.
             ConfigurationError: the key has no triggers.
         """
-        inputs, classes, output = _trigger_keys.opened(key, self.name)
-        scores = triggers.scores_of(network.infer(inputs), output, len(inputs), classes)
+        inputs, classes = triggers.opened(key, self.name)
+        values = suspect.run({_FEED: inputs})
+        scores = triggers.scores_of(values, self.output, len(inputs), classes)
         told = triggers.answers(scores)
         guess = keystream.integers(key.secret, "adi/ties", len(inputs), classes)
         read = (np.where(told.undecided, guess, told.classes) - _mask(key, classes)) % classes
         payload = Payload(tuple(read.tolist()), classes)
         return Decoding(payload, tuple(told.margins.tolist()), int(told.undecided.sum()))
 
-    def detect(
-        self, network: Asked, payload: Payload, key: Key, false_positive_rate: float = 1e-6
-    ) -> Detection:
-        """Exact binomial decision, chance 1/C, on the triggers that are answered right."""
-        decoded = self.decode(network, key).payload
-        return triggers.detection(decoded, payload, decoded.alphabet, false_positive_rate)
-
 
 def _mask(key: Key, classes: int) -> NDArray[np.int64]:
-    return keystream.integers(key.secret, "adi/mask", key.payload_size, classes)
+    return keystream.integers(key.secret, "adi/mask", key.size, classes)

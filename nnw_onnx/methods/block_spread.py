@@ -7,16 +7,25 @@ and "TATTOOED", arXiv 2202.06091); a budget of change sets the strength.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import numpy as np
 from annotated_types import Gt, Le
 from numpy.typing import NDArray
 
-from nnw_onnx.arrays import carriers, injections, spreading, symbols
-from nnw_onnx.errors import InjectionError
+from nnw_onnx.kit import carriers, injections, spreading, symbols
 from nnw_onnx.plugins import option
-from nnw_onnx.vocabulary import Decoding, Detection, Key, Layer, Network, Payload
+from nnw_onnx.vocabulary import (
+    Bench,
+    Decodes,
+    Decoding,
+    Injects,
+    Key,
+    Layer,
+    Network,
+    Payload,
+    Suspect,
+)
 
 MINIMUM_MARGIN = 2.0
 MAXIMUM_MARGIN = 8.0
@@ -24,15 +33,15 @@ _LEAST_WEIGHTS = 16
 
 
 @dataclass(frozen=True)
-class BlockSpread:
+class BlockSpread(Decodes, Injects):
     """Each Symbol owns floor(N/T) random weights; their chip-weighted sum has the Symbol's sign.
 
     A Symbol below the margin is raised to it. The margin, in standard deviations of the sum under a
     random key, is what the budget pays for, between 2 and 8. Peak memory: about 50 bytes a weight.
     """
 
-    name: ClassVar[str] = "block-spread"
-    summary: ClassVar[str] = "each bit shifts its own random weights of one large layer"
+    name = "block-spread"
+    summary = "each bit shifts its own random weights of one large layer"
 
     budget: Annotated[float, Gt(0), Le(1)] = option(
         0.15, help="RMS change of the layer / its standard deviation; it sets the margin"
@@ -41,24 +50,16 @@ class BlockSpread:
         None, help="strength in standard deviations under a random key; overrides the budget"
     )
 
-    def make_key(
-        self, network: Network, payload_size: int, secret: bytes, layer: str | None = None
-    ) -> Key:
-        """Key of the largest fit kernel, or of `layer`; raises `InjectionError`."""
-        carriers.check_size(payload_size)
-        if layer is None:
-            kernels = sorted(carriers.kernels(network), key=lambda x: x.size, reverse=True)
-            fit = [x for x in kernels if x.size >= _LEAST_WEIGHTS * payload_size]
-            refusal = _refusal("largest kernel", payload_size, max([0, *(x.size for x in kernels)]))
-            carrier = carriers.first_fit(network, fit, refusal)
-        else:
-            carrier = carriers.take(network, carriers.named(network, layer))
-            if carrier.layer.size < _LEAST_WEIGHTS * payload_size:
-                raise InjectionError(_refusal(f"layer {layer!r}", payload_size, carrier.layer.size))
-        why = self._explain(carrier.layer, carrier.values, payload_size, chosen=layer is None)
-        return carriers.key_for(self.name, carrier, network, payload_size, secret, why)
+    def make_key(self, network: Network, size: int, secret: bytes, bench: Bench) -> Key:
+        """Key of the largest fit kernel, or of the one asked for; raises `InjectionError`."""
+        carriers.check_size(size)
+        purpose = f"{size} symbols; use a shorter payload or another layer"
+        least = _LEAST_WEIGHTS * size
+        carrier, reason = carriers.largest(network, bench, self.name, least, purpose)
+        why = self._explain(carrier.layer, carrier.values, size, reason)
+        return carriers.key_for(self, [carrier], network, size, secret, why)
 
-    def inject(self, network: Network, payload: Payload, key: Key) -> Network:
+    def inject(self, network: Network, payload: Payload, key: Key, bench: Bench) -> Network:
         """The network whose block sums reach the margin; raises `InjectionError`."""
         carrier = carriers.find(network, key, self.name)
         signs = symbols.embedded_signs(payload, key)
@@ -68,20 +69,14 @@ class BlockSpread:
         scores = signs * blocks.statistics(flat) / deviation
         missing = np.maximum(self._margin(scores, flat) - scores, 0.0)
         marked = blocks.shifted(flat, signs * missing * deviation / blocks.length)
-        shape = carrier.values.shape
-        return injections.stored(self, network, carrier, marked.reshape(shape), payload, key)
+        marked = marked.reshape(carrier.values.shape)
+        return injections.stored(self, network, carrier, marked, payload, key, bench)
 
-    def decode(self, network: Network, key: Key) -> Decoding:
+    def decode(self, suspect: Suspect, key: Key) -> Decoding:
         """Signs of the block sums; raises `CarrierNotFoundError`."""
-        carrier = carriers.find(network, key, self.name)
+        carrier = carriers.find(suspect, key, self.name)
         flat, blocks = carrier.values.reshape(-1), _blocks(key)
         return symbols.read(blocks.statistics(flat), blocks.deviation(flat), key, carrier.notes)
-
-    def detect(
-        self, network: Network, payload: Payload, key: Key, false_positive_rate: float = 1e-6
-    ) -> Detection:
-        """Exact binomial decision on the matching bits."""
-        return symbols.detection(self.decode(network, key).payload, payload, false_positive_rate)
 
     def _margin(self, scores: NDArray[np.float64], flat: NDArray[np.float64]) -> float:
         if self.margin is not None:
@@ -91,9 +86,8 @@ class BlockSpread:
         return min(max(margin, MINIMUM_MARGIN), MAXIMUM_MARGIN)
 
     def _explain(
-        self, layer: Layer, values: NDArray[np.float64], size: int, *, chosen: bool
+        self, layer: Layer, values: NDArray[np.float64], size: int, reason: str
     ) -> list[str]:
-        reason = "the largest kernel fit to carry it" if chosen else "as asked"
         each = f"{layer.size // size} weights a symbol"
         notes = [f"carrier {carriers.describe(layer)}: {reason}; {each}"]
         relative = float(np.sqrt(np.mean(np.square(values))) / values.std())
@@ -109,11 +103,4 @@ class BlockSpread:
 
 def _blocks(key: Key) -> spreading.Blocks:
     size = int(np.prod(key.shapes[0], dtype=np.int64))
-    return spreading.blocks(key.secret, "block-spread", size, key.payload_size)
-
-
-def _refusal(what: str, size: int, got: int) -> str:
-    return (
-        f"block-spread: {what}: expected at least {_LEAST_WEIGHTS * size} weights for {size} "
-        f"symbols, got {got}; use a shorter payload or another layer"
-    )
+    return spreading.blocks(key.secret, "block-spread", size, key.size)

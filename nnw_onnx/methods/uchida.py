@@ -7,22 +7,43 @@ least change replaces the training; both are decoded alike.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import numpy as np
 from annotated_types import Gt, Le
 from numpy.typing import NDArray
 
-from nnw_onnx.arrays import carriers, injections, keystream, penalties, projection, symbols
-from nnw_onnx.methods import _filters
+from nnw_onnx.errors import InjectionError
+from nnw_onnx.kit import carriers, injections, keystream, symbols
+from nnw_onnx.math import penalties, projection
 from nnw_onnx.plugins import option
-from nnw_onnx.vocabulary import Decoding, Detection, Key, Network, Payload, Penalty, Weights
+from nnw_onnx.vocabulary import (
+    Additions,
+    Bench,
+    Decodes,
+    Decoding,
+    Injects,
+    Key,
+    Layer,
+    Moment,
+    Network,
+    Payload,
+    Penalty,
+    Suspect,
+    Trains,
+    Weighted,
+)
+
+_AMPLE = 4
+_FEWEST_FILTERS = 16
+_OPERATORS = ("Conv", "Gemm", "MatMul", "ConvTranspose")
 
 
 @dataclass(frozen=True)
-class Uchida:
+class Uchida(Decodes, Injects, Trains):
     """Signs of random projections of the filter mean; every filter gets the same change.
 
     The margin is in units of sigma sqrt(M/L), the standard deviation that a projection would have
@@ -31,8 +52,8 @@ class Uchida:
     MPAI's testbed takes 0.1 times the mean over the bits of that in bits.
     """
 
-    name: ClassVar[str] = "uchida"
-    summary: ClassVar[str] = "signs of random projections of a layer's filter mean (Uchida 2017)"
+    name = "uchida"
+    summary = "signs of random projections of a layer's filter mean (Uchida 2017)"
 
     margin: Annotated[float, Gt(0), Le(100)] = option(
         2.0, help="strength: least projection, in standard deviations of independent weights"
@@ -41,26 +62,24 @@ class Uchida:
         0.01, help="lambda of the term of the loss, a sum over the bits; only used when trained"
     )
 
-    def make_key(
-        self, network: Network, payload_size: int, secret: bytes, layer: str | None = None
-    ) -> Key:
-        """Key of the last Conv kernel with M > 4 payload_size, or of `layer` (M > payload_size).
+    def make_key(self, network: Network, size: int, secret: bytes, bench: Bench) -> Key:
+        """Key of the last Conv kernel with M > 4 size, or of the one asked for (M > size).
 
         Raises:
             InjectionError: no layer, or not this one, can hold the payload.
         """
-        carriers.check_size(payload_size)
+        carriers.check_size(size)
+        layer = carriers.asked(bench, self.name)
         if layer is None:
-            refusal = _filters.refusal(network, payload_size)
             carrier = carriers.first_fit(
-                network, _filters.preference(network, payload_size), refusal
+                network, _preference(network, size), _refusal(network, size)
             )
         else:
             carrier = carriers.take(network, carriers.named(network, layer))
-        why = _filters.explain(carrier.layer, payload_size, chosen=layer is None)
-        return carriers.key_for(self.name, carrier, network, payload_size, secret, why)
+        why = _explain(carrier.layer, size, chosen=layer is None)
+        return carriers.key_for(self, [carrier], network, size, secret, why)
 
-    def inject(self, network: Network, payload: Payload, key: Key) -> Network:
+    def inject(self, network: Network, payload: Payload, key: Key, bench: Bench) -> Network:
         """The network whose projections reach the margin; raises `InjectionError`."""
         carrier = carriers.find(network, key, self.name)
         signs = symbols.embedded_signs(payload, key)
@@ -70,38 +89,37 @@ class Uchida:
         wanted = projection.targets(projections, signs, margin)
         change = projection.minimum_norm_change(matrix, wanted - projections)
         marked = carrier.values + change.reshape(carrier.values.shape[1:])
-        return injections.stored(self, network, carrier, marked, payload, key)
+        return injections.stored(self, network, carrier, marked, payload, key, bench)
 
-    def weight_penalty(self, weights: Weights, payload: Payload, key: Key) -> Penalty:
-        """Lambda sum_j log(1 + exp(-sign_j X_j . filter mean)), and its gradient by the carrier.
+    def additions(self, network: Network, payload: Payload, key: Key) -> Additions:
+        """Lambda sum_j log(1 + exp(-sign_j X_j . filter mean)), with its gradient by the carrier.
 
         Raises:
-            CarrierNotFoundError: `weights` lacks the carrier of the key.
+            CarrierNotFoundError: the network lacks the carrier of the key.
             InjectionError: the payload does not fit the key.
         """
-        values = carriers.trained(weights, key, self.name)
-        term = penalties.projected_mean(values, _matrix(key), symbols.embedded_signs(payload, key))
-        gradient = {key.layers[0]: self.strength * term.derivatives}
-        return Penalty(self.strength * term.value, gradient)
+        carriers.trained(network.weights, key, self.name)
+        signs, name = symbols.embedded_signs(payload, key), key.layers[0]
 
-    def decode(self, network: Network, key: Key) -> Decoding:
+        def penalty(now: Moment) -> Penalty:
+            values = carriers.trained(now.weights, key, self.name)
+            term = penalties.projected_mean(values, _matrix(key), signs)
+            return Penalty(self.strength * term.value, {name: self.strength * term.derivatives})
+
+        return Additions(penalty, carriers=key.layers)
+
+    def decode(self, suspect: Suspect, key: Key) -> Decoding:
         """Signs of the projections; raises `CarrierNotFoundError`."""
-        carrier = carriers.find(network, key, self.name)
+        carrier = carriers.find(suspect, key, self.name)
         mean = projection.filter_mean(carrier.values)
         deviation = float(np.linalg.norm(mean))
         return symbols.read(_matrix(key) @ mean, deviation, key, carrier.notes)
-
-    def detect(
-        self, network: Network, payload: Payload, key: Key, false_positive_rate: float = 1e-6
-    ) -> Detection:
-        """Exact binomial decision on the matching bits."""
-        return symbols.detection(self.decode(network, key).payload, payload, false_positive_rate)
 
 
 def _matrix(key: Key) -> NDArray[np.float64]:
     """The key matrix (T, M) of N(0, 1) numbers, read-only."""
     inputs = int(np.prod(key.shapes[0][1:], dtype=np.int64))
-    return _drawn(key.secret, key.payload_size, inputs)
+    return _drawn(key.secret, key.size, inputs)
 
 
 @lru_cache(maxsize=4)
@@ -110,3 +128,61 @@ def _drawn(secret: bytes, size: int, inputs: int) -> NDArray[np.float64]:
     matrix = keystream.gaussian(secret, "uchida/projection", size * inputs).reshape(size, inputs)
     matrix.flags.writeable = False
     return matrix
+
+
+def _preference(network: Weighted, size: int) -> Iterator[Layer]:
+    """Layers fit for `size` Symbols: the last ample Conv first, then those that change least.
+
+    The relative change is about sqrt(T G / (L (M - T - 1))) for L filters of M weights.
+    """
+    found = [layer for layer in carriers.kernels(network) if _defect(layer, size) is None]
+    ample = [layer for layer in found if _is_ample(layer, size)]
+    yield from (layer for layer in reversed(ample) if layer.operator == "Conv")
+    yield from (layer for layer in reversed(ample) if layer.operator != "Conv")
+    yield from sorted(found, key=lambda layer: layer.size - layer.shape[0] * size, reverse=True)
+
+
+def _is_ample(layer: Layer, size: int) -> bool:
+    long = carriers.inputs_per_filter(layer) > _AMPLE * size
+    return long and layer.shape[0] >= _FEWEST_FILTERS
+
+
+def _defect(layer: Layer, size: int) -> str | None:
+    inputs = carriers.inputs_per_filter(layer)
+    if layer.operator not in _OPERATORS or layer.axes is None or len(layer.shape) < 2:
+        return f"an operator {layer.operator} of shape {layer.shape} whose filters are unknown"
+    return None if inputs > size else f"{inputs} weights a filter"
+
+
+def _refusal(network: Weighted, size: int) -> str:
+    """Why no layer of the network holds `size` Symbols."""
+    usable = [x for x in carriers.kernels(network) if _defect(x, 0) is None]
+    best = max(map(carriers.inputs_per_filter, usable), default=0)
+    return (
+        f"uchida: expected a kernel with more than {size} weights a filter, got at most {best}; "
+        "use a shorter payload or method block-spread"
+    )
+
+
+def _explain(layer: Layer, size: int, *, chosen: bool) -> list[str]:
+    """Why this layer, in words; raises `InjectionError` where its filters are too short."""
+    defect = _defect(layer, size)
+    if defect:
+        raise InjectionError(
+            f"layer {layer.name!r}: expected more than {size} weights a filter, got {defect}; "
+            "use a shorter payload or another layer"
+        )
+    inputs = carriers.inputs_per_filter(layer)
+    reason = (
+        f"the last fit {layer.operator} kernel with at least {_FEWEST_FILTERS} filters of more "
+        f"than {_AMPLE * size} weights"
+        if _is_ample(layer, size)
+        else "the kernel that changes least"
+    )
+    notes = [f"carrier {carriers.describe(layer)}: {reason if chosen else 'as asked'}"]
+    if inputs <= _AMPLE * size:
+        notes.append(
+            f"ill-conditioned: {size} symbols in {inputs} weights a filter (more than a quarter) "
+            "need a large change and survive little; prefer a shorter payload"
+        )
+    return notes

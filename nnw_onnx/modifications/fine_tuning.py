@@ -8,15 +8,27 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from annotated_types import Ge, Gt, Le
 
-from nnw_onnx.arrays import initialisation
-from nnw_onnx.errors import TrainingError
-from nnw_onnx.modifications import _recipes
+from nnw_onnx.errors import ConfigurationError, TrainingError
+from nnw_onnx.kit import initialisation, trainings
 from nnw_onnx.plugins import option
-from nnw_onnx.vocabulary import Job, Network, Parameter, TrainingOutcome, Workshop
+from nnw_onnx.vocabulary import (
+    Bench,
+    Family,
+    Job,
+    Json,
+    Modification,
+    Modified,
+    Need,
+    Network,
+    Parameter,
+    Recipe,
+    Samples,
+    Trained,
+)
 
 
 @dataclass(frozen=True)
-class FineTuning:
+class FineTuning(Modification):
     """Training goes on for E epochs, E being the Intensity times the initial training's epochs.
 
     The four kinds of Adi et al. 2018 are FTLL and FTAL (last layer, all layers) and, with
@@ -25,8 +37,10 @@ class FineTuning:
     """
 
     name: ClassVar[str] = "fine-tuning"
+    title = "fine-tuning"
     summary: ClassVar[str] = "training goes on, on all layers or the last, or on a new data set"
     number: ClassVar[int | None] = 4
+    family: ClassVar[Family] = "standard"
     parameter: ClassVar[Parameter] = Parameter(
         "E", "epochs / epochs of the initial training", "ratio", 0.0, 0.5
     )
@@ -50,45 +64,57 @@ class FineTuning:
         None, help="how many training samples the attacker has; by default all"
     )
 
-    def needs(self) -> tuple[str, ...]:
-        """Keys of `[training]` without which it cannot be carried out."""
-        return ("initial_epochs", "transfer") if self.transfer else ("initial_epochs",)
+    def needed(self) -> tuple[Need, ...]:
+        """A trainer and the epochs that the Intensity is a ratio of, and one of two data sets."""
+        return ("trainer", "initial_epochs", "transfer" if self.transfer else "data")
 
-    def modify_by_training(
-        self, network: Network, workshop: Workshop, rng: np.random.Generator
-    ) -> TrainingOutcome:
+    def modify(self, network: Network, bench: Bench, rng: np.random.Generator) -> Modified:
         """The network after E more epochs.
 
         Raises:
+            ConfigurationError: a transfer with a last layer that knows the old classes.
             TrainingError: the network has no last layer, or cannot be trained.
         """
+        last = self._last_layer(network)
+        of: Literal["task", "transfer"] = "transfer" if self.transfer else "task"
+        data = trainings.some(bench.samples(of), self.samples, rng)
+        start = network
+        if self.reinitialise:
+            start = network.with_weights(initialisation.fresh(network, last, rng))
+        recipe = trainings.changed(
+            bench.recipe,
+            epochs=self.intensity * bench.initial_epochs,
+            learning_rate=self.learning_rate,
+            schedule=self.schedule,
+            batch_norm=self.batch_norm,
+        )
+        trainable = last if self.scope == "last" else None
+        job = Job(data, recipe, bench.loss, trainings.seed(rng), trainable=trainable)
+        trained = bench.train(start, job)
+        facts = _facts(recipe, data, trained)
+        samples_of: Literal["transfer"] | None = "transfer" if self.transfer else None
+        return Modified(trained.network, facts=facts, samples_of=samples_of)
+
+    def _last_layer(self, network: Network) -> tuple[str, ...]:
+        if self.transfer and not self.reinitialise:
+            raise ConfigurationError(
+                "fine-tuning: expected reinitialise = true with transfer = true, since the last "
+                "layer knows the old classes, got false; set it"
+            )
         last = initialisation.last_layer(network)
         if not last:
             raise TrainingError(
                 "fine-tuning: expected a network with a kernel that can be replaced, got none; "
                 "use another network"
             )
-        name, data = workshop.transfer(network) if self.transfer else (None, workshop.data)
-        data = _recipes.drawn(data, self.samples or len(data), rng)
-        start = network
-        if self.reinitialise:
-            start = network.with_weights(initialisation.fresh(network, last, rng))
-        epochs = self.intensity * workshop.initial_epochs
-        recipe = _recipes.changed(
-            workshop.recipe,
-            epochs=epochs,
-            learning_rate=self.learning_rate,
-            schedule=self.schedule,
-            batch_norm=self.batch_norm,
-        )
-        trainable = last if self.scope == "last" else None
-        job = Job(data, recipe, _recipes.seed(rng), trainable=trainable)
-        trained = workshop.train(start, job)
-        facts = {
-            "epochs": epochs,
-            "samples": float(len(data)),
-            "learning rate": recipe.learning_rate,
-            "schedule": recipe.schedule,
-            "last loss": trained.epochs[-1].loss,
-        }
-        return TrainingOutcome(trained.network, facts=facts, classes_of=name)
+        return last
+
+
+def _facts(recipe: Recipe, data: Samples, trained: Trained) -> dict[str, Json]:
+    return {
+        "epochs": recipe.epochs,
+        "samples": float(len(data)),
+        "learning rate": recipe.learning_rate,
+        "schedule": recipe.schedule,
+        "last loss": trained.epochs[-1].loss,
+    }

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge, Le, MultipleOf
 from numpy.typing import NDArray
 
-from nnw_onnx.arrays import quantizing
-from nnw_onnx.arrays.casting import cast_like
 from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.math import quantizing
+from nnw_onnx.math.casting import cast_like
 from nnw_onnx.plugins import option
-from nnw_onnx.vocabulary import Parameter, Weights
+from nnw_onnx.vocabulary import Array, Family, Parameter, WeightModification, Weights
 
 
 @dataclass(frozen=True)
-class Quantizing:
+class Quantizing(WeightModification):
     """Rounds each layer to 2^B levels between its minimum and maximum.
 
     Computed in float64; constant layers are unchanged. The preset `mpai-testbed` (NNWTestbed) is
@@ -27,6 +27,7 @@ class Quantizing:
     name: ClassVar[str] = "quantizing"
     summary: ClassVar[str] = "every layer rounded to 2^B equally spaced values"
     number: ClassVar[int | None] = 3
+    family: ClassVar[Family] = "standard"
     parameter: ClassVar[Parameter] = Parameter("B", "bits a weight", "bits", 2, 32, stronger="down")
 
     intensity: Annotated[float, Ge(1), Le(32), MultipleOf(1)] = option(
@@ -39,7 +40,7 @@ class Quantizing:
         False, help="symmetric and asymmetric: one scale for each filter instead of each layer"
     )
 
-    def modify_weights(self, weights: Weights, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+    def modify_weights(self, weights: Weights, rng: np.random.Generator) -> dict[str, Array]:
         """Every layer quantised by itself; nothing is random.
 
         Raises:
@@ -54,7 +55,7 @@ class Quantizing:
             )
         return {name: cast_like(self._rounded(w, bits), w) for name, w in weights.items()}
 
-    def _rounded(self, weights: NDArray[Any], bits: int) -> NDArray[np.float64]:
+    def _rounded(self, weights: Array, bits: int) -> NDArray[np.float64]:
         if self.scheme == "min-max":
             return quantizing.min_max(weights, bits)
         symmetric, axis = self.scheme == "symmetric", 0 if self.per_filter else None

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge, Le
-from numpy.typing import NDArray
 
-from nnw_onnx.arrays import pruning
+from nnw_onnx.math import pruning
 from nnw_onnx.plugins import option
-from nnw_onnx.vocabulary import Parameter, Weights
+from nnw_onnx.vocabulary import Array, Family, Parameter, WeightModification, Weights
 
 
 @dataclass(frozen=True)
-class RandomPruning:
+class RandomPruning(WeightModification):
     """Sets round(R N / 100) of the N weights of all listed layers, drawn together, to 0.
 
     The preset `mpai-testbed` (NNWTestbed) is scope "layer": round(R n / 100) in each layer.
@@ -24,6 +23,7 @@ class RandomPruning:
     name: ClassVar[str] = "random-pruning"
     summary: ClassVar[str] = "weights drawn at random, regardless of layer, set to zero"
     number: ClassVar[int | None] = 2
+    family: ClassVar[Family] = "standard"
     parameter: ClassVar[Parameter] = Parameter(
         "R", "share of the weights of all layers that is removed", "%", 1, 10
     )
@@ -35,7 +35,7 @@ class RandomPruning:
         "all", help="draw over all layers together (the standard), or in each layer (mpai-testbed)"
     )
 
-    def modify_weights(self, weights: Weights, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+    def modify_weights(self, weights: Weights, rng: np.random.Generator) -> dict[str, Array]:
         """Every layer with its share of the removed weights."""
         sizes = [layer.size for layer in weights.values()]
         if self.scope == "all":

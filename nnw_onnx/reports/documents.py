@@ -1,45 +1,53 @@
-"""The only writer of files of this room: a report as JSON, HTML, figures and tables."""
+"""The only writer of files of this room: a report as HTML, JSON, figures and tables."""
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from nnw_onnx.errors import ConfigurationError, RunError
 from nnw_onnx.plugins import closest
-from nnw_onnx.reports import forms, tables
+from nnw_onnx.reports import forms, names, sentences, tables
+from nnw_onnx.reports.matrix import matrix
 from nnw_onnx.reports.model import Report
+from nnw_onnx.reports.names import Name
+from nnw_onnx.vocabulary import Json
 
 FORMATS = ("html", "json", "csv", "markdown", "latex")
-_SUFFIXES = {"csv": "csv", "markdown": "md", "latex": "tex"}
 SCHEMA_URI = "https://json-schema.org/draft/2020-12/schema"
+_SUFFIXES = {"csv": "csv", "markdown": "md", "latex": "tex"}
+_LONG = frozenset({"pairs", "epochs"})
+"""Tables that are files only, in CSV: a reader would not read them row by row."""
 
 
 def render(report: Report, form: str) -> str:
     """The whole report as one text: "html", "json", "csv", "markdown" or "latex".
 
+    CSV is every number, one a row; Markdown and LaTeX are tables.
+
     Raises:
         ConfigurationError: for another form.
     """
     if form == "html":
-        from nnw_onnx.reports.html import html
+        from nnw_onnx.reports.page import page
 
-        return html(report)
+        return page(report)
     if form == "json":
-        return json.dumps(report.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+        return report.model_dump_json(indent=1) + "\n"
+    if form == "csv":
+        return tables.all_rows(report)
     if form in _SUFFIXES:
-        return tables.document(report, form)
+        return _told(report, form)
     raise ConfigurationError(
         f"report: expected one of the formats {', '.join(FORMATS)}; got {form!r}"
-        f"{closest(form, FORMATS)}"
+        f"{closest(form, FORMATS)}; choose one of them"
     )
 
 
 def write_documents(report: Report, folder: Path) -> tuple[Path, ...]:
-    """Write report.json, report.html, figures/*.svg and tables/* into a folder, each atomically.
+    """Write report.html, report.json, figures/*.svg and tables/* into a folder, each atomically.
 
     Returns:
         The files, report.html first.
@@ -47,27 +55,54 @@ def write_documents(report: Report, folder: Path) -> tuple[Path, ...]:
     Raises:
         RunError: figures or tables is a link, so files would be written elsewhere.
     """
-    from nnw_onnx.reports.html import html
-    from nnw_onnx.reports.plots import figures
-
     for name in ("figures", "tables"):
         if (folder / name).is_symlink():
             raise RunError(
                 f"{folder / name}: expected a folder of the run, got a link to another place; "
                 "remove it"
             )
-    drawn = figures(report)
-    contents = {"report.html": html(report, drawn), "report.json": render(report, "json")}
-    contents |= {f"figures/{figure.name}.svg": figure.svg for figure in drawn}
-    for table in tables.tables(report):
-        for form, suffix in _SUFFIXES.items():
-            contents[f"tables/{table.name}.{suffix}"] = forms.write(table, form)
-    return tuple(_write(folder / name, text) for name, text in contents.items())
+    return tuple(_write(folder / name, text) for name, text in _contents(report))
 
 
-def schema() -> dict[str, Any]:
+def schema() -> dict[str, Json]:
     """The JSON Schema of a report; `report.schema.json` holds it."""
     return {"$schema": SCHEMA_URI, **Report.model_json_schema(mode="serialization")}
+
+
+def _contents(report: Report) -> Iterator[tuple[str, str]]:
+    from nnw_onnx.reports.curves import curves
+    from nnw_onnx.reports.evidence import evidence
+    from nnw_onnx.reports.figures import figures
+
+    called = names.technology_names(report)
+    yield "report.html", render(report, "html")
+    yield "report.json", render(report, "json")
+    for figure in figures(evidence(report, called), curves(report, called), report):
+        yield f"figures/{figure.name}.svg", figure.svg
+    yield "tables/all.csv", tables.all_rows(report)
+    for made in _tables(report, called):
+        for form, suffix in _SUFFIXES.items():
+            if form == "csv" or made.name not in _LONG:
+                yield f"tables/{made.name}.{suffix}", forms.write(made, form)
+
+
+def _tables(report: Report, called: tuple[Name, ...]) -> tuple[forms.Table, ...]:
+    return tables.tables(report, matrix(report, called))
+
+
+def _told(report: Report, form: str) -> str:
+    """Verdicts, warnings and tables as one text."""
+    called = names.technology_names(report)
+    made = [t for t in _tables(report, called) if t.name not in _LONG]
+    parts = [forms.write(t, form) for t in made]
+    if form == "markdown":
+        said = [sentences.lead(report), *map(str, sentences.verdicts(report, called))]
+        lines = "".join(f"- {forms.markdown_escaped(text)}\n" for text in said)
+        parts.insert(0, f"# {forms.markdown_escaped(report.title)}\n\n{lines}")
+        if report.notices:
+            warned = "".join(f"- {forms.markdown_escaped(n.text)}\n" for n in report.notices)
+            parts.insert(1, f"## Warnings\n\n{warned}")
+    return "\n".join(parts)
 
 
 def _write(path: Path, text: str) -> Path:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from nnw_onnx.measures.limits import Estimate, Interval, NotMeasured, Proportion, Value
+from nnw_onnx.measures.results import Share, Value
+from nnw_onnx.records import MeasureRecord
 from nnw_onnx.reports import words
+from nnw_onnx.reports.columns import Column, Entry, Form, Of, unit_of
+from nnw_onnx.reports.words import Shown
 
-Form = Callable[[float], str]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -33,30 +34,90 @@ _LATEX = {
     "|": r"\textbar{}",
     '"': r"\char34{}",
     "–": "--",
+    "−": r"$-$",
     "×": r"$\times$",
+    "≥": r"$\geq$",
     "µ": r"$\mu$",
+    "†": r"$\dagger$",
+    "κ": r"$\kappa$",
+    "σ": r"$\sigma$",
+    **{c: f"$_{i}$" for i, c in enumerate("₀₁₂₃₄₅₆₇₈₉")},
+    **{c: f"$^{i}$" for i, c in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
+    "⁻": "$^-$",
 }
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~$&-])")
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One cell: as a reader wants it, and as plain values for a machine.
+class Item:
+    """One cell: a value of a column, as a reader and as a machine wants it.
 
     Attributes:
-        text: shown.
-        values: column suffix -> plain value ("" for the value itself, "low" and "high").
-        numeric: whether it is aligned to the right.
+        entry: the value, in the units of the records.
+        form: how it is printed.
+        measure: whose units qualities and losses have.
     """
 
-    text: str
-    values: tuple[tuple[str, str | float | int | bool | None], ...]
-    numeric: bool = False
+    entry: Entry
+    form: Form
+    measure: MeasureRecord
 
     @property
-    def said(self) -> bool:
-        """Whether the cell says anything."""
-        return any(value not in (None, "") for _, value in self.values)
+    def plain(self) -> float | int | str | bool | None:
+        """The bare value."""
+        return self.entry.value if isinstance(self.entry, Value | Share) else self.entry
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """Its limits, where it has any that hold."""
+        return self.entry.limits if isinstance(self.entry, Value) else None
+
+    @property
+    def reason(self) -> str:
+        """Why there is no number."""
+        missing = isinstance(self.entry, Value) and self.entry.value is None
+        return (self.entry.reason or "") if isinstance(self.entry, Value) and missing else ""
+
+    @property
+    def text(self) -> str:
+        """The number or word; a dash where there is none."""
+        value = self.plain
+        if value is None or value == "":
+            return words.DASH
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        return value if isinstance(value, str) else self.number(value)
+
+    @property
+    def between(self) -> str:
+        """The limits in words, or ""."""
+        found = self.limits
+        return f"{self.number(found[0])} to {self.number(found[1])}" if found else ""
+
+    def number(self, value: float) -> str:
+        """A number in the form of the column."""
+        shown = Shown(self.measure)
+        forms: dict[Form, Callable[[float], str]] = {
+            Form.COUNT: lambda x: f"{x:,.0f}" if float(x).is_integer() else words.number(x),
+            Form.SHARE: lambda x: words.fixed(100 * x, 1),
+            Form.QUALITY: lambda x: shown.value(x, unit=False),
+            Form.LOSS: lambda x: shown.loss(x, more=1),
+            Form.SECONDS: words.seconds,
+            Form.BYTES: words.size,
+            Form.RATIO: lambda x: words.fixed(x, 3),
+            Form.EVIDENCE: words.evidence,
+        }
+        return forms.get(self.form, words.number)(value)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column of a table: its key for machines, its heading with the unit, how it is set."""
+
+    key: str
+    text: str
+    numeric: bool
+    limits: bool
 
 
 @dataclass(frozen=True)
@@ -66,101 +127,96 @@ class Table:
     Attributes:
         name: file name without suffix.
         caption: one sentence.
-        columns: (key for a machine, heading for a reader).
-        rows: cells in the order of the columns.
+        heads: columns.
+        rows: items in the order of the columns.
         paper: keys of the columns that a page of paper has room for; all where it is empty.
-        optional: keys of the columns that a reader is spared where they are empty.
     """
 
     name: str
     caption: str
-    columns: tuple[tuple[str, str], ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    paper: tuple[str, ...] = ()
-    optional: tuple[str, ...] = ()
+    heads: tuple[Head, ...]
+    rows: tuple[tuple[Item, ...], ...]
+    paper: frozenset[str] = frozenset()
 
-    @property
-    def for_readers(self) -> Table:
-        """The table without optional columns that are empty."""
+    def brief(self) -> Table:
+        """The table for readers: no columns that are empty, only those that paper has room for."""
         kept = [
             i
-            for i, (key, _) in enumerate(self.columns)
-            if key not in self.optional or any(row[i].said for row in self.rows)
+            for i, head in enumerate(self.heads)
+            if (not self.paper or head.key in self.paper)
+            and any(row[i].plain not in (None, "") for row in self.rows)
         ]
-        return replace(
-            self,
-            columns=tuple(self.columns[i] for i in kept),
-            rows=tuple(tuple(row[i] for i in kept) for row in self.rows),
+        heads = tuple(self.heads[i] for i in kept)
+        return Table(
+            self.name, self.caption, heads, tuple(tuple(r[i] for i in kept) for r in self.rows)
         )
 
 
-def text(value: object) -> Cell:
-    """A cell of words."""
-    return Cell(str(value), (("", str(value)),))
+def table(
+    name: str,
+    caption: str,
+    leads: Sequence[str],
+    columns: Sequence[Column[Of]],
+    sources: Iterable[tuple[Sequence[str], Of, MeasureRecord]],
+    paper: frozenset[str] = frozenset(),
+) -> Table:
+    """A table of declared columns.
+
+    Args:
+        name: file name without suffix.
+        caption: one sentence.
+        leads: headings of the words before the columns, such as "Technology".
+        columns: what is shown.
+        sources: for each row its leading words, the value that it is read from, and the measure.
+        paper: see `Table`.
+    """
+    found = [(lead, [c.get(source) for c in columns], measure) for lead, source, measure in sources]
+    heads = [Head(text.lower().replace(" ", "_"), text, False, False) for text in leads]
+    for i, column in enumerate(columns):
+        limits = any(isinstance(entries[i], Value) for _, entries, _ in found)
+        measure = found[0][2] if found and len({m.unit for *_, m in found}) == 1 else None
+        heads.append(Head(column.key, headed(column, measure), column.form != Form.WORDS, limits))
+    return Table(
+        name,
+        caption,
+        tuple(heads),
+        tuple(
+            (
+                *(Item(word, Form.WORDS, measure) for word in lead),
+                *(Item(e, c.form, measure) for e, c in zip(entries, columns, strict=True)),
+            )
+            for lead, entries, measure in found
+        ),
+        paper,
+    )
 
 
-def plain(value: float | int | None, form: Form | None = None) -> Cell:
-    """A cell of one number, or a dash."""
-    if value is None:
-        return Cell(words.DASH, (("", None),), numeric=True)
-    return Cell((form or words.number)(value), (("", value),), numeric=True)
+def headed(column: Column[Of], measure: MeasureRecord | None) -> str:
+    """A heading with its unit, where numbers do not bring theirs with them."""
+    own = column.form in (Form.SECONDS, Form.BYTES, Form.EVIDENCE)
+    if own or (measure is None and column.form in (Form.QUALITY, Form.LOSS)) or measure is None:
+        return column.heading
+    unit = unit_of(column.form, measure)
+    return f"{column.heading}, {unit}" if unit and column.form is not Form.RATIO else column.heading
 
 
-def measured(value: Estimate | Value | Proportion | NotMeasured, form: Form) -> Cell:
-    """A cell of a number with its limits, or a dash."""
-    low = high = None
-    mean: float | None = None
-    if isinstance(value, Estimate):
-        mean = value.mean
-    elif isinstance(value, Value | Proportion):
-        mean = value.value
-    limits = getattr(value, "limits", None)
-    if isinstance(limits, Interval):
-        low, high = limits.low, limits.high
-    columns = (("", mean), ("low", low), ("high", high))
-    return Cell(words.measured(value, form), columns, numeric=True)
-
-
-def bounds(limits: Interval | None, form: Form) -> Cell:
-    """A cell of limits alone."""
-    low, high = (limits.low, limits.high) if limits else (None, None)
-    return Cell(words.limits(limits, form), (("low", low), ("high", high)), numeric=True)
-
-
-def with_limits(value: Value | NotMeasured, limits: Interval | None) -> Cell:
-    """A cell of a ratio whose limits come apart from it."""
-    number = value.value if isinstance(value, Value) else None
-    low, high = (limits.low, limits.high) if limits else (None, None)
-    shown = words.DASH if number is None else f"{number:.3f}"
-    if limits is not None:
-        shown += f" [{low:.3f} to {high:.3f}]"
-    return Cell(shown, (("", number), ("low", low), ("high", high)), numeric=True)
-
-
-def count(value: int | None) -> Cell:
-    """A cell of a count, or a dash."""
-    return plain(value, lambda x: f"{x:,.0f}")
-
-
-def maybe(value: str | None) -> Cell:
-    """A cell of words, or a dash."""
-    return Cell(value or words.DASH, (("", value or None),))
-
-
-def yes_no(value: bool | None) -> Cell:
-    """A cell of yes, no or a dash."""
-    shown = words.DASH if value is None else "yes" if value else "no"
-    return Cell(shown, (("", value),))
-
-
-def write(table: Table, form: str) -> str:
+def write(made: Table, form: str) -> str:
     """One table as "csv", "markdown" or "latex"."""
     if form == "csv":
-        return _csv(table)
-    return {"markdown": _markdown, "latex": _latex}[form](table.for_readers)
+        return _csv(made)
+    return {"markdown": _markdown, "latex": _latex}[form](made.brief())
 
 
-def csv_safe(value: Any) -> str:
+def rows_as_csv(heads: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """Rows of named values as CSV."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(heads)
+    writer.writerows([csv_safe(row[head]) for head in heads] for row in rows)
+    return stream.getvalue()
+
+
+def csv_safe(value: object) -> str:
     """A CSV field: text that a spreadsheet would take for a formula gets an apostrophe."""
     if value is None:
         return ""
@@ -168,50 +224,45 @@ def csv_safe(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int | float):
         return repr(value)
-    word = str(value)
+    word = words.harmless(str(value))
     return f"'{word}" if word.startswith(_FORMULA) else word
 
 
 def markdown_escaped(word: str) -> str:
     """Text in which Markdown finds nothing to obey."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(word.split()))
+    return _MARKDOWN.sub(r"\\\1", " ".join(words.harmless(word).split()))
 
 
 def latex_escaped(word: str) -> str:
     """Text in which LaTeX finds nothing to obey."""
-    return "".join(_LATEX.get(c, c) for c in " ".join(word.split()))
+    return "".join(_LATEX.get(c, c) for c in " ".join(words.harmless(word).split()))
 
 
-def _csv(table: Table) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    suffixes = [
-        max((row[i].values for row in table.rows), key=len, default=(("", None),))
-        for i in range(len(table.columns))
-    ]
-    writer.writerow(
-        f"{key}_{suffix}" if suffix else key
-        for (key, _), column in zip(table.columns, suffixes, strict=True)
-        for suffix, _ in column
-    )
-    for row in table.rows:
-        values = [dict(cell.values) for cell in row]
-        writer.writerow(
-            csv_safe(cell.get(suffix))
-            for cell, column in zip(values, suffixes, strict=True)
-            for suffix, _ in column
-        )
-    return stream.getvalue()
+def _csv(made: Table) -> str:
+    heads: list[str] = []
+    for head in made.heads:
+        heads += [head.key, f"{head.key}_low", f"{head.key}_high"] if head.limits else [head.key]
+    rows = []
+    for row in made.rows:
+        values: dict[str, object] = {}
+        for head, item in zip(made.heads, row, strict=True):
+            low, high = item.limits or (None, None)
+            values |= {head.key: item.plain, f"{head.key}_low": low, f"{head.key}_high": high}
+        rows.append(values)
+    return rows_as_csv(heads, rows)
 
 
-def _markdown(table: Table) -> str:
-    numeric = _numeric(table)
+def _written(item: Item) -> str:
+    return f"{item.text} [{item.between}]" if item.between else item.text
+
+
+def _markdown(made: Table) -> str:
     lines = [
-        f"**{markdown_escaped(table.caption)}**\n",
-        _row([heading for _, heading in table.columns]),
-        "|" + "|".join(" ---: " if n else " --- " for n in numeric) + "|",
+        f"**{markdown_escaped(made.caption)}**\n",
+        _row([head.text for head in made.heads]),
+        "|" + "|".join(" ---: " if head.numeric else " --- " for head in made.heads) + "|",
+        *(_row([_written(item) for item in row]) for row in made.rows),
     ]
-    lines += [_row([cell.text for cell in row]) for row in table.rows]
     return "\n".join(lines) + "\n"
 
 
@@ -219,24 +270,19 @@ def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(markdown_escaped(c) for c in cells) + " |"
 
 
-def _latex(table: Table) -> str:
-    kept = [i for i, (key, _) in enumerate(table.columns) if key in (table.paper or {key})]
-    numeric = _numeric(table)
-    alignment = "".join("r" if numeric[i] else "l" for i in kept)
-    headings = [table.columns[i] for i in kept]
+def _latex(made: Table) -> str:
+    alignment = "".join("r" if head.numeric else "l" for head in made.heads)
     lines = [
         r"\begin{table}",
         r"\centering\footnotesize",
-        rf"\caption{{{latex_escaped(table.caption)}}}",
+        rf"\caption{{{latex_escaped(made.caption)}}}",
         rf"\begin{{tabular}}{{{alignment}}}",
         r"\toprule",
-        " & ".join(latex_escaped(heading) for _, heading in headings) + r" \\",
+        " & ".join(latex_escaped(head.text) for head in made.heads) + r" \\",
         r"\midrule",
+        *(" & ".join(latex_escaped(_written(item)) for item in row) + r" \\" for row in made.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
     ]
-    lines += [" & ".join(latex_escaped(row[i].text) for i in kept) + r" \\" for row in table.rows]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
-
-
-def _numeric(table: Table) -> list[bool]:
-    """Whether a column is aligned to the right."""
-    return [any(row[i].numeric for row in table.rows) for i in range(len(table.columns))]
+    return "\n".join(lines) + "\n"

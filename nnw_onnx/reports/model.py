@@ -1,45 +1,23 @@
 """The report as data: everything that is drawn, written or told comes from here.
 
-`report.schema.json` beside this file is the published JSON Schema of it.
+`report.schema.json` beside this file is the published JSON Schema of it. The values are those of
+`measures.results`; what each number is called, and how it is printed, says `reports.columns`.
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from nnw_onnx.measures.costs import GroupCost
-from nnw_onnx.measures.imperceptibility import GroupImperceptibility
-from nnw_onnx.measures.limits import DatasetSize, Failure, ResultModel
-from nnw_onnx.measures.points import GroupRobustness
-from nnw_onnx.measures.trainings import GroupTraining
-from nnw_onnx.records import DatasetFacts, Environment, Group, NetworkRecord, Workflow
-
-Aspect = Literal["imperceptibility", "robustness", "cost"]
-Tone = Literal["good", "caution", "bad", "neutral"]
-
-
-class Verdict(ResultModel):
-    """One answer in words; never a certification."""
-
-    aspect: Aspect
-    group: int
-    label: str
-    workflow: Workflow | None = None
-    """The AI Workflow of MPAI-NNT that the technology went through; it has none for cost."""
-    tone: Tone
-    """The colour of the card, no pass or fail; "bad" where unwatermarked networks raise alarms."""
-    figure: str
-    """The one number to show large, with its unit."""
-    figure_caption: str
-    """What that number is."""
-    text: str
-    """The whole answer, with the technology in front."""
-
-    @property
-    def sentence(self) -> str:
-        """The answer without the technology in front."""
-        rest = self.text.removeprefix(f"{self.label}: ")
-        return rest[:1].upper() + rest[1:]
+from nnw_onnx.measures.results import (
+    BaseQuality,
+    Cell,
+    DatasetSize,
+    Point,
+    ResultModel,
+    Setting,
+    Technology,
+)
+from nnw_onnx.records import DatasetRecord, Environment, MeasureRecord, NetworkRecord, Workflow
 
 
 class Notice(ResultModel):
@@ -47,58 +25,51 @@ class Notice(ResultModel):
 
     code: str
     """A fixed word, such as "outside-standard-range"."""
+    name: str
+    """The same in a few words, for the line of warnings."""
     text: str
+    """In one or two sentences."""
     details: tuple[str, ...] = ()
 
 
-class InjectionSummary(ResultModel):
-    """The injections of one technology."""
+class SettingCounts(ResultModel):
+    """Settings (Modification x Intensity), by what they leave of the unwatermarked networks."""
 
-    group: int
-    label: str
-    expected: int
-    done: int
-    layers: tuple[str, ...]
-    """Different carrier layers that occur."""
-    notes: tuple[str, ...]
-    """Different notes on how carrier and strength were chosen."""
-    commitments: tuple[str, ...]
-    """Hashes that bind key, carriers and unmarked network, by network and payload."""
-    failures: tuple[Failure, ...]
-    not_in: int
-    """Watermarks with Symbols that are read wrongly right after the injection."""
-    twins_expected: int
-    """Networks to be trained in the same way without a watermark; 0 without training."""
-    twins_done: int
+    total: int
+    usable: int
+    """The denominator of every technology; with those measured on another data set."""
+    unusable: int
+    undecided: int
+    elsewhere: int
+    """Of the usable ones, those whose quality was measured on another data set."""
+    outside: int
+    """Outside the range of the standard's table."""
+
+
+class Ranking(ResultModel):
+    """Settings survived at another limit of usability."""
+
+    usable_loss: float
+    usable: int
+    survived: tuple[int, ...]
+    """By technology, in the order of `Report.technologies`."""
 
 
 class Completeness(ResultModel):
-    """What the plan asks for, and what there is a record of."""
+    """What the plan asks for, and what there is of it."""
 
-    unmodified_planned: int
-    """M networks without and M x D with the watermark of each technology, and the twins, not
-    modified."""
-    unmodified_found: int
-    settings_planned: int | None
-    """Modifications at an Intensity; None where the plan does not tell them."""
-    settings_found: int
-    missing_settings: tuple[str, ...]
-    trials_planned: int | None
-    """Networks at all settings and repetitions, the unmodified ones among them."""
-    trials_found: int
-    costs_planned: int | None
-    costs_found: int
+    tests_planned: int
+    """Watermarked networks x settings x repetitions."""
+    tests_found: int
+    injections_planned: int
+    injections_done: int
+    missing: tuple[str, ...]
+    """Settings of which there is no record at all."""
 
     @property
-    def trials_missing(self) -> int:
-        """Trials of the plan without a record."""
-        missing = self.unmodified_planned - self.unmodified_found
-        return max(missing, (self.trials_planned or 0) - self.trials_found, 0)
-
-    @property
-    def costs_missing(self) -> int:
-        """Cost measurements of the plan without a record."""
-        return max(0, (self.costs_planned or 0) - self.costs_found)
+    def complete(self) -> bool:
+        """Whether nothing is missing."""
+        return self.tests_found >= self.tests_planned and not self.missing
 
 
 class MethodNote(ResultModel):
@@ -116,48 +87,80 @@ class Reproducibility(ResultModel):
     evaluation_sha256: str
     records_sha256: str
     """SHA-256 over all injection and trial records; costs are not in it."""
+    plugins: dict[str, str]
+    """Plug-in -> package and version."""
+    sources: dict[str, str]
+    """Further source -> SHA-256."""
 
 
 class Report(ResultModel):
-    """The evaluation of a watermark: the three answers of the standard, and what they rest on."""
+    """The evaluation of watermarks: the three answers of the standard, and what they rest on.
 
-    schema_version: Literal[1] = 1
+    No date is in it: the same records give the same report.
+    """
+
+    schema_version: Literal[2] = 2
     standard: str
     """Whose procedures are implemented; this is no certification."""
     title: str
-    profile: str
-    headline: str | None
-    """Name of the headline quality measure."""
-    rate: bool
-    """Whether it is a rate of right answers, in 0 ... 1."""
     networks: tuple[NetworkRecord, ...]
     """The M unwatermarked networks."""
     payloads: int
     """D, the number of Payloads for each network."""
-    groups: tuple[Group, ...]
-    """The technologies under test: method, options, payload size, workflows and recipe."""
+    repetitions: int
     workflows: tuple[Workflow, ...]
     """The AI Workflows of MPAI-NNT that were asked for."""
-    repetitions: int
     false_positive_rate: float
-    margin: float
-    """Largest loss of quality that counts as negligible."""
-    usable_loss: float
-    """Largest loss of quality after a Modification at which a network counts as usable."""
+    """The level of every Detector."""
     survival: float
-    """Smallest share of detected watermarks that counts as surviving a Modification."""
-    dataset: DatasetFacts
+    """Smallest share of watermarks found that counts as surviving."""
+    measures: tuple[MeasureRecord, ...]
+    """Of the task, the headline first; its `negligible` is the margin, its `usable_loss` the
+    largest loss at which a network counts as usable."""
+    guard: str | None
+    """The measure that a collapsed network cannot keep."""
+    base: tuple[BaseQuality, ...]
+    """The unwatermarked networks before anything, by measure, the headline first."""
+    dataset: DatasetRecord
     dataset_sizes: tuple[DatasetSize, ...]
+    technologies: tuple[Technology, ...]
+    """In the order of the plan."""
+    order: tuple[int, ...]
+    """Places in `technologies` as columns: by settings survived, falling, then by lost, rising."""
+    settings: tuple[Setting, ...]
+    """In the order of the plan."""
+    rows: tuple[int, ...]
+    """Places in `settings` as rows: by family, then by number."""
+    counts: SettingCounts
+    rankings: tuple[Ranking, ...]
+    """At other limits of usability."""
+    cells: tuple[Cell, ...]
+    """One for each technology and setting, technology by technology, in the order of the plan."""
+    notes: tuple[str, ...]
+    """Reasons, numbered from 1."""
+    points: tuple[Point, ...]
+    """One for each technology, setting and Intensity (weak to strong), in the order of the plan:
+    what the curves, the evidence against loss and the tables of robustness show."""
     completeness: Completeness
-    verdicts: tuple[Verdict, ...]
-    warnings: tuple[Notice, ...]
-    injections: tuple[InjectionSummary, ...]
-    imperceptibility: tuple[GroupImperceptibility, ...]
-    robustness: tuple[GroupRobustness, ...]
-    cost: tuple[GroupCost, ...]
-    trainings: tuple[GroupTraining, ...]
-    """Of the technologies that are put in by training."""
+    notices: tuple[Notice, ...]
+    """The gravest first."""
     environment: Environment | None
     configuration: dict[str, Any]
     method: tuple[MethodNote, ...]
     reproducibility: Reproducibility
+
+    @property
+    def headline(self) -> MeasureRecord:
+        """The first measure."""
+        return self.measures[0]
+
+    def cell(self, technology: int, setting: int) -> Cell:
+        """The entry of the matrix for these places."""
+        return self.cells[technology * len(self.settings) + setting]
+
+    def points_of(self, technology: int, setting: int) -> tuple[Point, ...]:
+        """The points of one technology in one setting, one for each level."""
+        before = sum(len(s.levels) for s in self.settings[:setting])
+        each = sum(len(s.levels) for s in self.settings)
+        start = technology * each + before
+        return self.points[start : start + len(self.settings[setting].levels)]

@@ -6,45 +6,66 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from nnw_onnx.measures.comparison import headline_of, samples_of
-from nnw_onnx.measures.imperceptibility import GroupImperceptibility
-from nnw_onnx.measures.limits import DatasetSize, Estimate, Proportion, failures
-from nnw_onnx.measures.points import GroupRobustness, RobustnessPoint
-from nnw_onnx.measures.robustness import detectable
-from nnw_onnx.records import CostRecord, InjectionRecord, Plan, TrialRecord
-from nnw_onnx.reports import words
+from nnw_onnx.measures.limits import FEW_NETWORKS, OTHER_NETWORKS, failures
+from nnw_onnx.measures.results import DatasetSize, Point, Setting, Technology
+from nnw_onnx.measures.run import Run
+from nnw_onnx.measures.usability import base_quality
+from nnw_onnx.records import CostRecord, VerdictRecord
 from nnw_onnx.reports.model import Completeness, Notice
+from nnw_onnx.reports.words import plural
 
-_CHANCE_LEVEL = 0.001
+_TOO_OFTEN = 1e-4
+"""Probability below which wrong keys that were found are too many for chance: what is wrong then is
+the null distribution, or the key."""
 
 
 @dataclass(frozen=True)
 class Material:
     """What warnings are drawn from."""
 
-    plan: Plan
-    injections: Sequence[InjectionRecord]
-    trials: Sequence[TrialRecord]
-    costs: Sequence[CostRecord]
-    robustness: Sequence[GroupRobustness]
-    dataset_sizes: Sequence[DatasetSize]
+    run: Run
+    technologies: Sequence[Technology]
+    settings: Sequence[Setting]
+    points: Sequence[Point]
+    sizes: Sequence[DatasetSize]
     completeness: Completeness
-    imperceptibility: Sequence[GroupImperceptibility] = ()
+    costs: Sequence[CostRecord]
+
+    def where(self, point: Point) -> str:
+        """A point in words."""
+        label = self.technologies[point.technology].label
+        if point.setting is None:
+            return f"{label}, unmodified"
+        return f"{label}, {self.named(point.setting, point.intensity)}"
+
+    def named(self, setting: int, intensity: float | None) -> str:
+        """A setting at an Intensity in words."""
+        label = self.settings[setting].label
+        return label if intensity is None else f"{label} {intensity:g}"
+
+    @property
+    def every(self) -> Iterator[Point]:
+        """Every point, those of unmodified networks first."""
+        yield from (t.unmodified for t in self.technologies)
+        yield from self.points
 
 
 def notices(material: Material) -> tuple[Notice, ...]:
     """Every warning that applies, the gravest first."""
     checks: tuple[Callable[[Material], Iterator[Notice]], ...] = (
         _false_alarms,
+        _wrong_keys,
         _incomplete,
         _chance,
         _round_trip,
         _void,
         _no_twin,
-        _short_payload,
+        _undetectable,
+        _calibrated,
         _failed,
-        _absent,
         _few,
+        _undecided,
+        _own_networks,
         _inverted,
         _no_carrier,
         _elsewhere,
@@ -55,271 +76,291 @@ def notices(material: Material) -> tuple[Notice, ...]:
     return tuple(notice for check in checks for notice in check(material))
 
 
-def _chance(material: Material) -> Iterator[Notice]:
-    samples = samples_of(material.plan)
-    found = [
-        f"{_network(material.plan, t.network)}: {_headline(t)}"
-        for t in material.trials
-        if t.modification is None and t.injection is None and at_chance(t, samples)
-    ]
-    if found:
-        text = (
-            "An unwatermarked network is no better than guessing: check data set, preprocessing "
-            "and order of the classes before believing anything below."
-        )
-        yield Notice(code="chance-level", text=text, details=tuple(found))
-
-
-def at_chance(trial: TrialRecord, samples: int | None) -> bool:
-    """Whether the headline quality could be reached by guessing (one-sided, level 0.001)."""
-    value = headline_of(trial)
-    if value is None or trial.chance is None:
-        return False
-    if trial.correct is None or samples is None or not 0 < trial.chance < 1:
-        return value <= trial.chance
-    from scipy.stats import binom
-
-    return bool(binom.sf(round(value * samples) - 1, samples, trial.chance) > _CHANCE_LEVEL)
-
-
-def _headline(trial: TrialRecord) -> str:
-    value, chance = headline_of(trial), trial.chance
-    name = words.measure_name(trial.headline)
-    return f"{name} {words.number(value or 0.0)}, guessing reaches {words.number(chance or 0.0)}"
-
-
-def _network(plan: Plan, index: int) -> str:
-    return next((n.name for n in plan.networks if n.index == index), f"network {index}")
-
-
-def _round_trip(material: Material) -> Iterator[Notice]:
-    found = [
-        f"{g.label}: Symbol Error Rate {words.percent(rate)}"
-        for g in material.robustness
-        if g.unmodified is not None and g.unmodified.ser_watermarked.status == "measured"
-        if (rate := g.unmodified.ser_watermarked.mean) > 0
-    ]
-    if found:
-        text = "A Payload could not be read back without error although nothing was modified."
-        yield Notice(code="round-trip", text=text, details=tuple(found))
-
-
-def _short_payload(material: Material) -> Iterator[Notice]:
-    rate = material.plan.false_positive_rate
-    short = [g for g in material.plan.groups if not detectable(g.payload_size, rate)]
-    if short:
-        needed = math.ceil(-math.log2(rate))
-        text = (
-            f"A Payload is too short to be ever detected at the false-positive rate {rate:g}: "
-            f"that takes {needed} bits, all of them right. Its Detector can only answer No."
-        )
-        details = tuple(f"{g.label}: {g.payload_size} Symbols" for g in short)
-        yield Notice(code="payload-too-short", text=text, details=details)
-
-
-def _points(robustness: Sequence[GroupRobustness]) -> Iterator[tuple[str, RobustnessPoint]]:
-    for group in robustness:
-        if group.unmodified is not None:
-            yield f"{group.label}, unmodified", group.unmodified
-        for sweep in group.sweeps:
-            for point in sweep.points:
-                yield f"{group.label}, {words.setting(sweep, point.intensity or 0.0)}", point
-
-
 def _false_alarms(material: Material) -> Iterator[Notice]:
-    found = [
-        f"{where}: {words.plural(p.false_alarms, 'network')}"
-        for where, p in _points(material.robustness)
-        if p.false_alarms
-    ]
+    found = [f"{material.where(p)}: networks {_list(p.alarms)}" for p in material.every if p.alarms]
     if found:
         text = "A watermark was found in networks that carry none."
-        yield Notice(code="false-alarm", text=text, details=tuple(found))
+        yield Notice(code="false-alarm", name="false alarms", text=text, details=tuple(found))
 
 
-def _failed(material: Material) -> Iterator[Notice]:
-    groups: tuple[tuple[str, Sequence[InjectionRecord | TrialRecord | CostRecord]], ...] = (
-        ("Injections", [i for i in material.injections if not i.twin]),
-        ("Trainings without a watermark", [i for i in material.injections if i.twin]),
-        ("Trials", material.trials),
-        ("Cost measurements", material.costs),
-    )
-    for name, records in groups:
-        found = failures([(r.status, r.reason) for r in records])
-        if found:
-            total = sum(f.count for f in found)
-            text = f"{name} that were not done: {total} of {len(records)}."
-            details = tuple(f"{f.count} × {f.status}: {f.reason}" for f in found)
-            yield Notice(code="not-done", text=text, details=details)
+def _wrong_keys(material: Material) -> Iterator[Notice]:
+    found = [
+        f"{t.label}: {level.count} of {t.control.keys} wrong keys have p <= {level.level:g}, "
+        f"{level.expected:.3g} are expected at most (p = {level.p_value:.1g})"
+        for t in material.technologies
+        if t.control
+        for level in t.control.levels
+        if level.p_value < _TOO_OFTEN
+    ]
+    if found:
+        text = (
+            "Wrong keys are found more often than chance allows: the null distribution of the "
+            "method does not hold, and its p-values cannot be believed."
+        )
+        yield Notice(code="wrong-keys", name="wrong keys found", text=text, details=tuple(found))
 
 
 def _incomplete(material: Material) -> Iterator[Notice]:
     found = material.completeness
-    parts = []
-    if found.settings_planned is not None and found.missing_settings:
-        parts.append(f"{found.settings_found} of {found.settings_planned} settings")
-    if found.trials_missing:
-        planned = found.trials_planned or found.unmodified_planned
-        parts.append(f"{planned - found.trials_missing:,} of {planned:,} trials")
-    if found.costs_missing:
-        parts.append(f"{found.costs_found:,} of {found.costs_planned:,} cost measurements")
-    if parts:
-        text = f"This run is incomplete: of what its plan asks for there are {words.listed(parts)}."
-        details = tuple(f"no record: {name}" for name in found.missing_settings)
-        yield Notice(code="incomplete", text=text, details=details)
+    if found.complete:
+        return
+    text = (
+        f"This run is incomplete: {found.tests_found:,} of {found.tests_planned:,} tests on "
+        "watermarked networks were answered."
+    )
+    details = tuple(f"no record: {name}" for name in found.missing)
+    yield Notice(code="incomplete", name="incomplete", text=text, details=details)
 
 
-def _absent(material: Material) -> Iterator[Notice]:
+def _chance(material: Material) -> Iterator[Notice]:
+    run, base = material.run, base_quality(material.run)[0]
+    if base.quality.value is None or base.chance is None:
+        return
+    lowest = base.lowest if run.headline.better == "higher" else base.highest
+    worst = run.headline.better == "higher" and (lowest or 0.0) <= base.chance
+    worst |= run.headline.better == "lower" and (lowest or 0.0) >= base.chance
+    if worst:
+        text = (
+            "An unwatermarked network is no better than guessing: check data set, preprocessing "
+            "and order of the classes before believing anything below."
+        )
+        details = (f"{base.measure} {lowest:.4g}, guessing reaches {base.chance:.4g}",)
+        yield Notice(code="chance-level", name="quality at chance", text=text, details=details)
+
+
+def _round_trip(material: Material) -> Iterator[Notice]:
     found = [
-        f"{where}: {p.watermarked.absent} watermarked, {p.unwatermarked.absent} unwatermarked"
-        for where, p in _points(material.robustness)
-        if p.watermarked.absent or p.unwatermarked.absent
+        f"{t.label}: Symbol Error Rate {t.unmodified.ser.value:.2%}"
+        for t in material.technologies
+        if t.unmodified.ser.value
     ]
     if found:
-        text = "Networks have no record: their injection failed or the run is not finished."
-        yield Notice(code="no-record", text=text, details=tuple(found))
-
-
-def _few(material: Material) -> Iterator[Notice]:
-    networks, payloads = len(material.plan.networks), material.plan.payloads
-    if networks < 2 or payloads < 2:
-        text = (
-            f"There are M = {networks} networks and D = {payloads} Payloads: limits need at least "
-            "2 of each, 5 are better. What is said holds for what was measured."
+        text = "A Payload could not be read back without error although nothing was modified."
+        yield Notice(
+            code="round-trip", name="read back with errors", text=text, details=tuple(found)
         )
-        yield Notice(code="few-networks", text=text)
 
 
 def _void(material: Material) -> Iterator[Notice]:
-    found = [
-        f"{where}: the Symbol Error Rate of the last is "
-        f"{words.percent(p.ser_last_new_mark.mean)}; of the old watermarks {_detected(p)} are "
-        "detected"
-        for where, p in _points(material.robustness)
-        if p.void is not None and isinstance(p.ser_last_new_mark, Estimate)
-    ]
+    found = [f"{material.where(p)}: {p.reason}" for p in material.points if p.status == "void"]
     if found:
         text = (
-            "An overwriting is void, because the new watermarks are not in: an overwriting that is "
-            "not in is none. What the old watermark survived there counts for nothing."
+            "An overwriting is void, because its new watermarks are not in. What the old watermark "
+            "survived there counts for nothing."
         )
-        yield Notice(code="void-overwriting", text=text, details=tuple(found))
-
-
-def _detected(point: RobustnessPoint) -> str:
-    missed = point.p_md
-    return f"{missed.n - missed.events} of {missed.n}" if isinstance(missed, Proportion) else "none"
+        yield Notice(
+            code="void-overwriting", name="void overwriting", text=text, details=tuple(found)
+        )
 
 
 def _no_twin(material: Material) -> Iterator[Notice]:
-    networks = len(material.plan.networks)
     found = [
-        f"{g.label}: {g.twins} of {networks} measured"
-        for g in material.imperceptibility
-        if g.twins is not None and g.twins < networks
+        f"{t.label}: {t.injections.twins_done} of {t.injections.twins_expected}"
+        for t in material.technologies
+        if t.imperceptibility_asked and t.injections.twins_done < t.injections.twins_expected
     ]
     if found:
         text = (
             "A twin, which is the same training without a watermark, is missing: without it a loss "
             "of quality cannot be told from what further training does."
         )
-        yield Notice(code="no-twin", text=text, details=tuple(found))
+        yield Notice(code="no-twin", name="no twin", text=text, details=tuple(found))
+
+
+def _undetectable(material: Material) -> Iterator[Notice]:
+    found = [
+        f"{t.label}: {t.detectability.reason}"
+        for t in material.technologies
+        if not t.detectability.ever
+    ]
+    if found:
+        text = (
+            f"A Detector can only answer No at the false-positive rate "
+            f"{material.run.plan.false_positive_rate:g}, whatever the network."
+        )
+        yield Notice(
+            code="never-detected", name="never detectable", text=text, details=tuple(found)
+        )
+
+
+def _calibrated(material: Material) -> Iterator[Notice]:
+    found = [
+        f"{t.label}: {t.detectability.reason}; decided at {t.detectability.level:.3g}"
+        for t in material.technologies
+        if t.detectability.negatives
+    ]
+    if found:
+        text = (
+            "A Detector has no known null distribution: it is calibrated on networks that cannot "
+            "carry the watermark, so that its level is another and false alarms are no test of it."
+        )
+        yield Notice(
+            code="calibrated", name="calibrated Detectors", text=text, details=tuple(found)
+        )
+
+
+def _failed(material: Material) -> Iterator[Notice]:
+    run = material.run
+    marks = [(i.status, i.reason) for i in run.injections if not i.twin]
+    groups = (
+        ("Injections", marks),
+        ("Trainings without a watermark", [(i.status, i.reason) for i in run.injections if i.twin]),
+        ("Trials", [(t.status, t.reason) for t in run.trials]),
+        ("Cost measurements", [(c.status, c.reason) for c in material.costs]),
+    )
+    for name, outcomes in groups:
+        found = failures(outcomes)
+        if found:
+            total = sum(f.count for f in found)
+            text = f"{name} that were not done: {total} of {len(outcomes)}."
+            details = tuple(f"{f.count} × {f.status}: {f.reason}" for f in found)
+            yield Notice(
+                code="not-done", name=f"{name.lower()} not done", text=text, details=details
+            )
+
+
+def _few(material: Material) -> Iterator[Notice]:
+    networks = len(material.run.plan.networks)
+    if networks < FEW_NETWORKS:
+        tested = plural(networks, "network")
+        said = f"What is said holds for the {tested} tested and for no others; rates"
+        claim = said if networks < OTHER_NETWORKS else "Rates"
+        text = (
+            f"{claim} have no limits but where an event never happened: others take M = "
+            f"{FEW_NETWORKS} networks or more."
+        )
+        yield Notice(code="few-networks", name=plural(networks, "network"), text=text)
+
+
+def _undecided(material: Material) -> Iterator[Notice]:
+    found = [
+        f"{material.named(s.index, level.intensity)}: {level.reason}"
+        for s in material.settings
+        for level in s.levels
+        if level.usability == "undecided"
+    ]
+    total = sum(len(s.levels) for s in material.settings)
+    if found:
+        text = (
+            f"Undecided is whether {plural(len(found), 'setting')} of {total} left the "
+            "unwatermarked networks usable. Such a setting is counted apart, in no denominator."
+        )
+        yield Notice(code="usability", name="usability undecided", text=text, details=tuple(found))
+
+
+def _own_networks(material: Material) -> Iterator[Notice]:
+    limit = material.run.headline.usable_loss
+    found = [
+        material.where(p)
+        for p in material.points
+        if p.setting is not None and p.level is not None
+        if material.settings[p.setting].levels[p.level].counts
+        if p.loss_unwatermarked.low is not None and p.loss_unwatermarked.low > limit
+    ]
+    if found:
+        text = (
+            "A setting that leaves the unwatermarked networks usable on the mean over technologies "
+            "ruins those of one technology, whose carriers it is aimed at."
+        )
+        yield Notice(code="own-networks", name="uneven settings", text=text, details=tuple(found))
+
+
+def _inverted(material: Material) -> Iterator[Notice]:
+    run = material.run
+    level = math.log10(run.plan.false_positive_rate)
+    inverted = sum(
+        v.log10_inverted is not None and v.log10_inverted <= level
+        for t in run.trials
+        if t.injection is not None
+        for v in t.verdicts
+        if v.injection == t.injection and v.detected is False
+    )
+    if inverted:
+        text = (
+            f"Watermarks that came out inverted: {inverted}. Nearly every Symbol differs, which is "
+            "no accident; missed here, they are not destroyed."
+        )
+        yield Notice(code="inverted", name="inverted watermarks", text=text)
 
 
 def _no_carrier(material: Material) -> Iterator[Notice]:
     found = [
-        f"{where}: {p.watermarked.not_applicable} watermarked, "
-        f"{p.unwatermarked.not_applicable} unwatermarked: {_gone(p)}"
-        for where, p in _points(material.robustness)
-        if p.watermarked.not_applicable or p.unwatermarked.not_applicable
+        f"{material.where(p)}: {p.gone} of {p.tested} tests" for p in material.points if p.gone
     ]
     if found:
         text = (
             "There are networks in which the carrier does not exist. A Detector answers No there, "
             "which counts; they have no Symbol Error Rate."
         )
-        yield Notice(code="no-carrier", text=text, details=tuple(found))
-
-
-def _gone(point: RobustnessPoint) -> str:
-    reasons = (f.reason for f in point.failures if f.status == "not-applicable")
-    return next(reasons, "no reason was recorded")
+        yield Notice(code="no-carrier", name="carriers gone", text=text, details=tuple(found))
 
 
 def _elsewhere(material: Material) -> Iterator[Notice]:
-    found = dict.fromkeys(
-        f"{words.setting(sweep, p.intensity or 0.0)}: {p.quality_of}"
-        for group in material.robustness
-        for sweep in group.sweeps
-        for p in sweep.points
-        if p.quality_of is not None
-    )
+    found = [
+        f"{material.named(s.index, level.intensity)}: {level.quality_of}"
+        for s in material.settings
+        for level in s.levels
+        if level.quality_of is not None
+    ]
     if found:
         text = (
-            "After a transfer, quality is that of the new data set: there is no loss to speak of, "
-            "and whether the network is still usable was not measured."
+            "After a transfer, quality is that of the new data set: there is no loss to speak of. "
+            "Such settings count as usable where they are better than guessing."
         )
-        yield Notice(code="other-data-set", text=text, details=tuple(found))
-
-
-def _inverted(material: Material) -> Iterator[Notice]:
-    level = math.log10(material.plan.false_positive_rate)
-    inverted = sum(
-        d.log10_p_inverted is not None and d.log10_p_inverted <= level
-        for t in material.trials
-        if t.injection is not None
-        for d in t.decodings
-        if d.injection == t.injection and d.detected is False
-    )
-    if inverted:
-        text = (
-            f"{words.plural(inverted, 'watermark')} came out inverted: nearly every Symbol "
-            "differs, which is no accident. Missed here, it is not destroyed."
-        )
-        yield Notice(code="inverted", text=text)
+        yield Notice(code="other-data-set", name="other data set", text=text, details=tuple(found))
 
 
 def _ties(material: Material) -> Iterator[Notice]:
-    tied = [d for t in material.trials for d in t.decodings if d.ties]
+    tied = [v for v in _verdicts(material) if v.ties]
     if tied:
-        total = sum(d.ties or 0 for d in tied)
+        total = sum(v.ties or 0 for v in tied)
         text = (
-            f"{words.plural(total, 'Symbol')} in {words.plural(len(tied), 'decoding')} were "
-            "undecided (the statistic was exactly zero) and were taken from the key: degenerate."
+            f"{total:,} Symbols in {len(tied):,} decodings were undecided (the statistic was "
+            "exactly zero) and were taken from the key: degenerate."
         )
-        yield Notice(code="ties", text=text)
+        yield Notice(code="ties", name="undecided Symbols", text=text)
+
+
+def _verdicts(material: Material) -> Iterator[VerdictRecord]:
+    return (v for t in material.run.trials for v in t.verdicts)
 
 
 def _outside(material: Material) -> Iterator[Notice]:
-    found = dict.fromkeys(
-        words.setting(sweep, point.intensity or 0.0)
-        for group in material.robustness
-        for sweep in group.sweeps
-        for point in sweep.points
-        if point.outside_standard_range
-    )
+    found = [
+        material.named(s.index, level.intensity)
+        for s in material.settings
+        for level in s.levels
+        if level.outside
+    ]
     if found:
-        text = "Intensities outside the range of the standard's table were tested too."
-        yield Notice(code="outside-standard-range", text=text, details=tuple(found))
+        total = sum(len(s.levels) for s in material.settings)
+        count = plural(len(found), "setting")
+        text = f"Outside the range of the standard's table: {count} of {total}."
+        name = f"{count} outside the standard's range"
+        yield Notice(code="outside-standard-range", name=name, text=text, details=tuple(found))
 
 
 def _dataset_size(material: Material) -> Iterator[Notice]:
+    names = {n.index: n.name for n in material.run.plan.networks}
     small = [
-        f"{_network(material.plan, s.network)}: {_quotients(s)}"
-        for s in material.dataset_sizes
-        if False in (s.enough_by_samples, s.enough_by_scalars)
+        f"{names[s.network]}: {s.samples_per_weight.value:.3g} samples, "
+        f"{_number(s.scalars_per_weight.value)} scalars for each of {s.weights:,} Weights"
+        for s in material.sizes
+        if s.enough is False or (s.samples_per_weight.value or 10) < 10
     ]
     if small:
         text = (
             "The data set is smaller than the standard asks: ten entries for each trainable "
             "Weight. An entry may be a sample or a scalar; both quotients are given."
         )
-        yield Notice(code="dataset-size", text=text, details=tuple(small))
+        yield Notice(
+            code="dataset-size", name="data set too small", text=text, details=tuple(small)
+        )
 
 
-def _quotients(size: DatasetSize) -> str:
-    return (
-        f"{words.measured(size.samples_per_weight, words.number)} samples, "
-        f"{words.measured(size.scalars_per_weight, words.number)} scalars for each of "
-        f"{size.weights:,} Weights"
-    )
+def _number(value: float | None) -> str:
+    return "an unknown number of" if value is None else f"{value:.3g}"
+
+
+def _list(networks: Sequence[int]) -> str:
+    return ", ".join(str(n) for n in networks)

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
-from nnw_onnx.measures.limits import Estimate, Interval, NotMeasured, Proportion, Value
-from nnw_onnx.measures.points import Sweep
-from nnw_onnx.records import printable
+from nnw_onnx.records import MeasureRecord, printable
+from nnw_onnx.vocabulary import Json
 
 DASH = "–"
-_ROUNDING = 1e-12
-_MODIFICATIONS = {"l1-pruning": "L1 pruning"}
-_SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+MINUS = "−"
+_SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+_BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+_SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 WORKFLOWS = {
     "NNW-NTI": "No Training Imperceptibility",
     "NNW-WTI": "With Training Imperceptibility",
     "NNW-NIR": "No Inference Robustness",
     "NNW-WIR": "With Inference Robustness",
 }
-NOT_ASKED = "not asked for"
-ORIGINAL = "original network"
-TWIN = "twin"
-_BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+
+
+def harmless(text: str) -> str:
+    """The text with what a terminal or a page would obey written as escape sequences."""
+    return text if text.isprintable() else printable(text)
+
+
+def fixed(value: float, decimals: int) -> str:
+    """A number with so many decimals, a true minus sign and no negative zero."""
+    text = f"{value:,.{decimals}f}"
+    if not text.strip("-0.,"):
+        text = text.removeprefix("-")
+    return text.replace("-", MINUS)
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -31,172 +40,119 @@ def number(value: float, digits: int = 3) -> str:
     if value == 0:
         return "0"
     if not 1e-4 <= abs(value) < 1e6:
-        return f"{value:.{digits - 1}e}"
+        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+        shown = mantissa.rstrip("0").rstrip(".").replace("-", MINUS)
+        ten = f"10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+        return ten if shown == "1" else f"{shown} × {ten}"
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    text = f"{value:,.{decimals}f}"
+    text = fixed(value, decimals)
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def quality(value: float, rate: bool) -> str:
-    """A quality: rates in percent."""
-    return f"{100 * value:.2f} %" if rate else number(value, 4)
+def percent(value: float, decimals: int = 1) -> str:
+    """A share in percent."""
+    return f"{fixed(100 * value, decimals)} %"
 
 
-def points(value: float, rate: bool, signed: bool = False) -> str:
-    """A difference of qualities without its unit: rates in percentage points."""
-    exact = 0.0 if abs(value) < _ROUNDING else value
-    text = f"{100 * exact:.2f}" if rate else number(exact, 3)
-    if text.strip("-0.") == "":
-        return text.removeprefix("-")
-    return f"+{text}" if signed and exact > 0 else text
+def seconds(value: float, digits: int = 3) -> str:
+    """A time with its unit and so many significant digits."""
+    return _scaled(value, _SECONDS, digits)
 
 
-def points_unit(rate: bool, measure: str | None) -> str:
-    """What a difference of qualities is counted in."""
-    name = measure_name(measure)
-    return f"points of {name}" if rate else f"of {name}"
+def size(value: float, digits: int = 3) -> str:
+    """Bytes with their unit, likewise."""
+    return _scaled(value, _BYTES, digits) if value >= 999.5 else f"{value:.0f} B"
 
 
-def measure_name(name: str | None) -> str:
-    """A quality measure's name as words."""
-    return "quality" if name is None else name.replace("_", " ").replace("top1", "top-1")
+def _scaled(value: float, units: Sequence[tuple[float, str]], digits: int) -> str:
+    # 999.96 ms has to become 1.00 s: the unit is that of the rounded number.
+    factor, unit = next((u for u in units if abs(value) >= u[0] * 0.9995), units[-1])
+    scaled = value / factor
+    if scaled and abs(scaled) < 1e-3:
+        return f"{number(scaled)} {unit}"
+    whole = math.floor(math.log10(abs(scaled) * 1.0005)) if scaled else 0
+    return f"{fixed(scaled, max(0, digits - 1 - whole))} {unit}"
 
 
-def percent(value: float) -> str:
-    """A ratio in percent, at most two decimals."""
-    text = f"{100 * value:.2f}".rstrip("0").rstrip(".")
-    return f"{text} %"
+def evidence(log10_p: float) -> str:
+    """Evidence, -log10 p, with one decimal; more than 300 is no more evidence."""
+    return "over 300" if log10_p < -300 else fixed(-log10_p, 1)
 
 
-def seconds(value: float) -> str:
-    """A time with its unit."""
-    return _scaled(value, _SECONDS)
+@dataclass(frozen=True)
+class Shown:
+    """How values and losses of a measure are shown.
+
+    Attributes:
+        measure: whose.
+    """
+
+    measure: MeasureRecord
+
+    @property
+    def factor(self) -> float:
+        """From the measure's own numbers to those shown."""
+        return 100.0 if self.measure.unit == "%" else 1.0
+
+    @property
+    def unit(self) -> str:
+        """What losses are counted in."""
+        return "points" if self.measure.unit == "%" else self.measure.unit
+
+    @property
+    def decimals(self) -> int:
+        """Of a loss: as many as let a negligible one be seen."""
+        exponent = math.log10(self.factor * self.measure.negligible)
+        return min(6, max(0, math.ceil(-exponent - 1e-9)))
+
+    def value(self, value: float, unit: bool = True) -> str:
+        """A quality, such as "93.41 %"."""
+        shown = self.factor * value
+        text = fixed(shown, 2) if abs(shown) < 1000 else number(shown, 4)
+        return f"{text} {self.measure.unit}".rstrip() if unit else text
+
+    def loss(self, value: float | None, more: int = 0) -> str:
+        """A loss without its unit; fewer decimals where it is large, a dash where unknown."""
+        if value is None:
+            return DASH
+        shown = self.factor * value
+        digits = math.floor(math.log10(abs(shown))) if abs(shown) >= 1 else 0
+        return fixed(shown, max(0, max(1, self.decimals) - digits) + more)
+
+    def margin(self) -> str:
+        """The loss that is negligible, with its unit."""
+        return self._limit(self.measure.negligible)
+
+    def usable(self) -> str:
+        """The loss up to which a network is usable, with its unit."""
+        return self._limit(self.measure.usable_loss)
+
+    def _limit(self, value: float) -> str:
+        return f"{number(self.factor * value)} {self.unit}".rstrip()
 
 
-def size(value: float) -> str:
-    """Bytes with their unit."""
-    return _scaled(value, _BYTES) if value >= 1e3 else f"{value:.0f} B"
-
-
-def _scaled(value: float, units: Sequence[tuple[float, str]]) -> str:
-    for factor, unit in units:
-        if abs(value) >= factor:
-            return f"{number(value / factor)} {unit}"
-    factor, unit = units[-1]
-    return f"{number(value / factor)} {unit}"
-
-
-def p_value(log10_p: float) -> str:
-    """A p-value given by its decimal logarithm."""
-    if log10_p > -4:
-        return number(10**log10_p, 2)
-    exponent = math.floor(log10_p)
-    mantissa = f"{10 ** (log10_p - exponent):.1f}"
-    if mantissa == "10.0":
-        mantissa, exponent = "1.0", exponent + 1
-    return f"{mantissa}e{exponent}"
-
-
-def modification_name(name: str, options: Mapping[str, Any] | None = None) -> str:
-    """A Modification's name as words, with the options that are not the Intensity."""
-    words = _MODIFICATIONS.get(name, name.replace("-", " "))
-    words = words[:1].upper() + words[1:]
-    inside = ", ".join(named(k, v) for k, v in sorted((options or {}).items()))
-    return f"{words} ({inside})" if inside else words
-
-
-def named(name: str, value: Any) -> str:
+def named(name: str, value: Json) -> str:
     """An option, a key of a recipe or a fact with its value: "learning rate 0.01"."""
-    said = name.replace("_", " ")
+    said = printable(name.replace("_", " "))
     if isinstance(value, bool):
         return said if value else f"no {said}"
-    return f"{said} {plain_value(value)}"
+    return f"{said} {plain(value)}"
 
 
-def plain_value(value: Any) -> str:
+def plain(value: Json) -> str:
     """A value of a configuration as words."""
-    if value is None:
-        return "default"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int | float):
-        return number(value, 4)
-    if isinstance(value, Mapping):
-        return ", ".join(named(k, v) for k, v in value.items())
-    if isinstance(value, list | tuple):
-        return " ".join(plain_value(v) for v in value) or "none"
-    return printable(str(value))
-
-
-def facts(values: Mapping[str, float | str]) -> str:
-    """What a Modification says of itself, on one line; a dash where it says nothing."""
-    return ", ".join(named(name, value) for name, value in values.items()) or DASH
-
-
-def recipe(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """A recipe as (name, value) in words."""
-    known = {"trained": "the networks as they are", "scratch": "fresh weights"}
-    return [
-        (
-            (name[:1].upper() + name[1:]).replace("_", " "),
-            known.get(str(value), plain_value(value)) if name == "start" else plain_value(value),
-        )
-        for name, value in values.items()
-    ]
-
-
-def workflow(name: str) -> str:
-    """A workflow by its acronym and its name."""
-    return f"{name}, {WORKFLOWS.get(name, 'a workflow of MPAI-NNT')}"
-
-
-def aim_name(aim: str) -> str:
-    """The layers aimed at, as words."""
-    known = {"all": "all layers", "carrier": "carrier layer"}
-    return known.get(aim, f"layers {aim}")
-
-
-def intensity(value: float, unit: str | None) -> str:
-    """An Intensity with its unit."""
-    text = number(value, 6)
-    return f"{text} {unit}" if unit and unit != "ratio" else text
-
-
-def setting(sweep: Sweep, value: float, beyond: str = "") -> str:
-    """A Modification at an Intensity, in words; `beyond` follows the Intensity."""
-    unit = sweep.parameter.unit if sweep.parameter else None
-    name = modification_name(sweep.modification, sweep.options)
-    return f"{name} {intensity(value, unit)}{beyond} ({aim_name(sweep.aim)})"
-
-
-def limits(interval: Interval | NotMeasured | None, form: Any) -> str:
-    """Limits in words: "1 to 2", each written by `form`."""
-    if not isinstance(interval, Interval):
-        return DASH
-    return f"{form(interval.low)} to {form(interval.high)}"
-
-
-def measured(value: Estimate | Value | Proportion | NotMeasured, form: Any) -> str:
-    """A number with its limits, or a dash."""
     match value:
-        case NotMeasured():
-            return DASH
-        case Value():
-            return str(form(value.value))
-        case Proportion():
-            inside = "" if value.limits is None else f" [{limits(value.limits, form)}]"
-            return f"{form(value.value)}{inside}"
-        case Estimate():
-            known = isinstance(value.limits, Interval)
-            inside = f" [{limits(value.limits, form)}]" if known else single_values(value, form)
-            return f"{form(value.mean)}{inside}"
-
-
-def single_values(value: Estimate, form: Any) -> str:
-    """The values of fewer than five networks in place of limits: " (1, 2 and 3)"."""
-    if value.limits_method != "bootstrap" or value.minimum == value.maximum:
-        return ""
-    return f" ({', '.join(form(v) for v in value.individual)})" if value.individual else ""
+        case None:
+            return "default"
+        case bool():
+            return "yes" if value else "no"
+        case int() | float():
+            return number(value, 4)
+        case Mapping():
+            return ", ".join(named(k, v) for k, v in value.items())
+        case list() | tuple():
+            return " ".join(plain(v) for v in value) or "none"
+    return printable(str(value))
 
 
 def listed(items: Sequence[str], most: int = 4) -> str:
@@ -209,3 +165,8 @@ def listed(items: Sequence[str], most: int = 4) -> str:
 def plural(n: int, one: str, many: str | None = None) -> str:
     """A count with its noun, such as "1 network" or "2 networks"."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def shorter(name: str, value: Json) -> str:
+    """An option in a few characters: "strength 0.01" becomes "s0.01"."""
+    return f"{printable(name[:1])}{plain(value)[:6]}"

@@ -1,4 +1,4 @@
-"""Arrays in a key file: .npy members of float32, whose headers are matched and never evaluated."""
+"""Arrays in a key file: .npy members of numbers, whose headers are matched and never evaluated."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import io
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nnw_onnx.errors import KeyFileError
 from nnw_onnx.runs._key_text import ARRAY_NAME, MOST_ARRAYS
+from nnw_onnx.vocabulary import Array
 
 LARGEST_ARRAYS = 64 << 20
 """Bytes of all arrays of a key."""
@@ -20,8 +19,9 @@ LARGEST_ARRAYS = 64 << 20
 PREFIX = "array-"
 _MOST_AXES = 8
 _MAGIC = b"\x93NUMPY\x01\x00"
+_TYPES = ("|b1", "|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f2", "<f4", "<f8")
 _HEADER = re.compile(
-    rb"\{'descr': '<f4', 'fortran_order': False, "
+    rb"\{'descr': '([|<][buif][1248])', 'fortran_order': False, "
     rb"'shape': \(((?:[1-9]\d{0,8}, )*[1-9]\d{0,8},?|)\), \}\s*"
 )
 
@@ -31,7 +31,7 @@ def member_name(name: str) -> str:
     return f"{PREFIX}{name}.npy"
 
 
-def array_member(values: NDArray[Any]) -> bytes:
+def array_member(values: Array) -> bytes:
     """A .npy member of an array, in C order and little-endian."""
     member = io.BytesIO()
     little = values.astype(values.dtype.newbyteorder("<"), order="C", copy=False)
@@ -39,40 +39,43 @@ def array_member(values: NDArray[Any]) -> bytes:
     return member.getvalue()
 
 
-def array_of(name: str, member: bytes) -> NDArray[np.float32]:
+def array_of(name: str, member: bytes) -> Array:
     """The array of a .npy member, read-only.
 
     Raises:
-        KeyFileError: it is anything but a whole float32 array in C order.
+        KeyFileError: it is anything but a whole array of numbers in C order.
     """
     length = int.from_bytes(member[8:10], "little")
     header = _HEADER.fullmatch(member[10 : 10 + length])
-    shape = tuple(map(int, re.findall(rb"\d+", header[1]))) if header else ()
+    kind = header[1].decode() if header else ""
+    shape = tuple(map(int, re.findall(rb"\d+", header[2]))) if header else ()
     content = memoryview(member)[10 + length :]
-    whole = member.startswith(_MAGIC) and header is not None and len(shape) <= _MOST_AXES
-    if not whole or 4 * math.prod(shape) != len(content):
+    whole = member.startswith(_MAGIC) and kind in _TYPES and len(shape) <= _MOST_AXES
+    if not whole or int(kind[2]) * math.prod(shape) != len(content):
         raise KeyFileError(
-            f"expected member {name} to be a whole float32 array of at most {_MOST_AXES} axes, got "
-            "another; give a key file as nnw-onnx wrote it (pickled objects are never loaded)"
+            f"expected member {name} to be a whole array of numbers of at most {_MOST_AXES} axes, "
+            "got another; give a key file as nnw-onnx wrote it (pickled objects are never loaded)"
         )
-    array = np.frombuffer(content, "<f4").reshape(shape).astype(np.float32, copy=False)
+    stored = np.frombuffer(content, kind).reshape(shape)
+    array = stored.astype(stored.dtype.newbyteorder("="), copy=False)
     array.flags.writeable = False
     return array
 
 
-def checked(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+def checked(arrays: Mapping[str, Array]) -> dict[str, Array]:
     """Arrays that a key file can hold.
 
     Raises:
         KeyFileError: a name, type or number of axes that it cannot hold, or too many bytes.
     """
     for name, values in arrays.items():
-        fits = ARRAY_NAME.fullmatch(name) is not None and values.size > 0
-        if not fits or values.dtype != np.float32 or values.ndim > _MOST_AXES:
+        fits = re.fullmatch(ARRAY_NAME, name) is not None and values.size > 0
+        kind = values.dtype.newbyteorder("<").str
+        if not fits or kind not in _TYPES or values.ndim > _MOST_AXES:
             raise KeyFileError(
-                f"key: expected arrays of float32 with at most {_MOST_AXES} axes, not empty, named "
-                f"in small letters and _, got {name[:40]!r} of {values.dtype} {values.shape}; "
-                "change the method"
+                f"key: expected arrays of numbers with at most {_MOST_AXES} axes, not empty, named "
+                f"in letters, digits and '_.-', got {name[:40]!r} of {values.dtype} "
+                f"{values.shape}; change the method"
             )
     total = sum(values.nbytes for values in arrays.values())
     if total > LARGEST_ARRAYS or len(arrays) > MOST_ARRAYS:

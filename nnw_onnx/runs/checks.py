@@ -1,16 +1,27 @@
-"""What a configuration says of training, checked before anything runs."""
+"""What a configuration says, checked against the plug-ins that it names, before anything runs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
 
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError, PluginError
+from nnw_onnx.runs import calls
 from nnw_onnx.runs.recipes import TrainingTable
-from nnw_onnx.vocabulary import Spec, adds_to_training, needs_inference
-
-if TYPE_CHECKING:
-    from nnw_onnx.runs.evaluation import Evaluation, MethodTable
+from nnw_onnx.runs.tables import Evaluation, MethodTable, ModificationTable, StepTable
+from nnw_onnx.vocabulary import (
+    Code,
+    Dataset,
+    Engine,
+    Method,
+    Modification,
+    PlugIn,
+    Spec,
+    Task,
+    Trainer,
+)
 
 _MEANING = {
     "initial_epochs": "epochs of the initial training of the networks",
@@ -18,92 +29,249 @@ _MEANING = {
 }
 
 
+def check(evaluation: Evaluation) -> None:
+    """Make every plug-in once and see that it gets what it needs.
+
+    Raises:
+        ConfigurationError: a plug-in, an option or a combination that cannot be; one line with the
+            dotted path.
+    """
+    _check_dataset(evaluation)
+    training = evaluation.training or TrainingTable()
+    with _at("training"):
+        _check_training(training)
+    with _at("task"):
+        plugins.create(Task, evaluation.task.spec)
+    with _at("engine"):
+        plugins.create(Engine, evaluation.engine.spec)
+    for index, method in enumerate(evaluation.methods):
+        _check_method(f"methods.{index}", method, evaluation)
+    for index, modification in enumerate(evaluation.modifications):
+        _check_modification(f"modifications.{index}", modification, evaluation)
+    _check_different(evaluation)
+    if trains(evaluation):
+        with _at("training"):
+            plugins.create(Trainer, training.trainer.spec)
+
+
 def workflows_of(
     table: MethodTable,
 ) -> tuple[Literal["NNW-NTI", "NNW-WTI"], Literal["NNW-NIR", "NNW-WIR"]]:
     """The two workflows that a method goes through: imperceptibility, robustness."""
-    made = plugins.create("methods", table.spec)
+    method = plugins.create(Method, table.spec)
     return (
         "NNW-WTI" if table.training else "NNW-NTI",
-        "NNW-WIR" if needs_inference(made) else "NNW-NIR",
+        "NNW-WIR" if plugins.runs_the_network(method) else "NNW-NIR",
     )
+
+
+def payload_sizes(table: MethodTable, evaluation: Evaluation) -> tuple[int, ...]:
+    """Bits of the payloads of a method; (0,) for one that carries none."""
+    if plugins.create(Method, table.spec).alphabet == 0:
+        return (0,)
+    return table.payload_sizes or evaluation.payload_sizes
+
+
+def made_step(step: StepTable, intensity: float | None) -> Modification:
+    """The Modification of a step; the Intensity is for the one that is swept."""
+    parameter = plugins.load(Modification, step.name).parameter
+    options = dict(step.spec.options)
+    if intensity is not None and parameter is not None and step.intensities is not None:
+        options[parameter.option] = intensity
+    return plugins.create(Modification, Spec(step.name, options))
+
+
+def intensities_of(table: ModificationTable) -> tuple[float | None, ...]:
+    """The Intensities of the step that is swept, or one None where none is."""
+    return next((step.intensities for step in table.stack if step.intensities), (None,))
+
+
+def made_modifications(evaluation: Evaluation) -> list[Modification]:
+    """Every Modification of the configuration, at the first of its Intensities."""
+    return [
+        made_step(step, intensities_of(table)[0])
+        for table in evaluation.modifications
+        for step in table.stack
+    ]
+
+
+def participants(evaluation: Evaluation) -> list[PlugIn]:
+    """Every method, code and Modification."""
+    methods: list[PlugIn] = [plugins.create(Method, m.spec) for m in evaluation.methods]
+    codes = [plugins.create(Code, m.code.spec) for m in evaluation.methods if m.code]
+    return [*methods, *codes, *made_modifications(evaluation)]
 
 
 def trains(evaluation: Evaluation) -> bool:
     """Whether anything in the evaluation needs a Trainer."""
     return any(m.training for m in evaluation.methods) or any(
-        hasattr(plugins.load("modifications", m.name), "modify_by_training")
-        for m in evaluation.modifications
+        "trainer" in calls.needs(made) for made in participants(evaluation)
     )
 
 
-def check_training(evaluation: Evaluation) -> None:
-    """Refuse what cannot be trained as written; raises `ConfigurationError`."""
-    training = evaluation.training or TrainingTable()
-    _check_table(training)
-    for index, table in enumerate(evaluation.methods):
-        _check_method(f"methods.{index}", table, evaluation)
-    if trains(evaluation):
-        _check_modifications(evaluation, training)
-
-
-def _check_table(training: TrainingTable) -> None:
+@contextmanager
+def _at(where: str) -> Iterator[None]:
+    """Say where in the configuration a mistake is."""
     try:
-        _ = training.recipe
-        if training.transfer:
-            plugins.create("datasets", training.transfer.spec)
+        yield
     except (ConfigurationError, PluginError) as error:
-        raise ConfigurationError(f"training: {error}") from error
+        raise ConfigurationError(f"{where}: {error}") from error
 
 
-def _check_modifications(evaluation: Evaluation, training: TrainingTable) -> None:
-    try:
-        plugins.create("trainers", training.trainer.spec)
-    except (ConfigurationError, PluginError) as error:
-        raise ConfigurationError(f"training: {error}") from error
-    for index, made in enumerate(made_modifications(evaluation)):
-        for key in made.needs() if hasattr(made, "needs") else ():
-            if getattr(training, key) is None:
-                raise ConfigurationError(
-                    f"modifications.{index}: expected training.{key} ({_MEANING[key]}) for "
-                    f"{made.name}, got none; add it"
-                )
+def _check_dataset(evaluation: Evaluation) -> None:
+    with _at("dataset"):
+        kind = plugins.load(Dataset, evaluation.dataset.name)
+    required = {option.name for option in plugins.options(kind) if option.required}
+    for name in plugins.path_options(kind):
+        if name in required - set(evaluation.dataset.spec.options):
+            raise ConfigurationError(
+                f"dataset.{name}: expected the folder of the data set, got none; add it, or give "
+                "--data DIR"
+            )
+    with _at("dataset"):
+        plugins.create(Dataset, evaluation.dataset.spec)
 
 
-def made_modifications(evaluation: Evaluation) -> list[Any]:
-    """Every Modification of the configuration, at the first of its Intensities."""
-    return [
-        plugins.create(
-            "modifications", Spec(m.name, {**m.spec.options, "intensity": m.intensities[0]})
-        )
-        for m in evaluation.modifications
-    ]
+def _check_training(table: TrainingTable) -> None:
+    _ = table.recipe
+    if table.transfer:
+        plugins.create(Dataset, table.transfer.spec)
 
 
 def _check_method(where: str, table: MethodTable, evaluation: Evaluation) -> None:
-    made = plugins.create("methods", table.spec)
-    if table.training is None and not hasattr(made, "inject"):
-        raise ConfigurationError(
-            f"{where}: expected a table [methods.training], because {table.name} is put in by "
-            "training only, got none; add it"
-        )
-    if table.training is not None:
-        if not adds_to_training(made):
+    with _at(where):
+        method = plugins.create(Method, table.spec)
+        _check_how_put_in(table, method)
+        _check_needs(method, evaluation, 1)
+        if not set(workflows_of(table)) & set(evaluation.workflows):
             raise ConfigurationError(
-                f"{where}: expected a method that training can put in, got {table.name}; leave "
-                "[methods.training] out"
+                f"expected {' or '.join(workflows_of(table))} among workflows, got "
+                f"{', '.join(evaluation.workflows)}; add one or leave the method out"
             )
-        try:
+    if table.training is not None:
+        with _at(f"{where}.training"):
             table.training.recipe(evaluation.base_recipe)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"{where}.training: {error}") from error
-    if table.trigger_images is not None and not hasattr(made, "draw_triggers"):
+    _check_payloads(where, table, method, evaluation)
+
+
+def _check_how_put_in(table: MethodTable, method: Method) -> None:
+    if table.training is not None and not plugins.trains(method):
         raise ConfigurationError(
-            f"{where}: expected trigger_images for a method with triggers, got {table.name}; "
-            "leave it out"
+            f"expected a method that training can put in, got {table.name}; leave "
+            "[methods.training] out"
         )
-    if not set(workflows_of(table)) & set(evaluation.workflows):
+    if table.training is None and plugins.trains(method) and not plugins.injects(method):
         raise ConfigurationError(
-            f"{where}: expected {' or '.join(workflows_of(table))} among workflows, got "
-            f"{', '.join(evaluation.workflows)}; add one or leave the method out"
+            f"expected a table [methods.training], because {table.name} is put in by training "
+            "only, got none; add it"
         )
+
+
+def _check_payloads(where: str, table: MethodTable, method: Method, evaluation: Evaluation) -> None:
+    given = [key for key in ("payload_sizes", "code") if key in table.model_fields_set]
+    if method.alphabet == 0 and given:
+        raise ConfigurationError(
+            f"{where}.{given[0]}: expected none, because {table.name} carries no payload, got "
+            "some; leave it out"
+        )
+    if table.code is not None:
+        with _at(f"{where}.code"):
+            code = plugins.create(Code, table.code.spec)
+            for size in payload_sizes(table, evaluation):
+                calls.guarded(code, "length", lambda: code.length(size))  # noqa: B023 - called now
+
+
+def _check_modification(where: str, table: ModificationTable, evaluation: Evaluation) -> None:
+    for index, step in enumerate(table.stack):
+        inside = where if table.steps is None else f"{where}.steps.{index}"
+        with _at(inside):
+            kind = plugins.load(Modification, step.name)
+            _check_layers(step, kind)
+        _check_intensities(inside, step, kind, alone=table.steps is None)
+        with _at(inside):
+            for intensity in step.intensities or (None,):
+                made = made_step(step, intensity)
+            _check_needs(made, evaluation, table.copies)
+    with _at(where):
+        _check_copies(table, evaluation)
+
+
+def _check_layers(step: StepTable, kind: type[Modification]) -> None:
+    if step.layers is not None and not kind.aims:
+        raise ConfigurationError(
+            f"expected no layers, because {step.name} itself decides what it changes, got "
+            f"{step.layers if isinstance(step.layers, str) else ', '.join(step.layers)}; leave "
+            "layers out"
+        )
+
+
+def _check_intensities(
+    where: str, step: StepTable, kind: type[Modification], *, alone: bool
+) -> None:
+    parameter, given = kind.parameter, step.intensities
+    if parameter is None:
+        if given is not None:
+            raise ConfigurationError(
+                f"{where}.intensities: expected none, because {step.name} has no Parameter to "
+                "sweep, got some; leave them out"
+            )
+        return
+    if parameter.option in step.spec.options and (given is not None or alone):
+        raise ConfigurationError(
+            f"{where}.{parameter.option}: expected intensities, got a value by itself; write it "
+            "as intensities = [...]"
+        )
+    if given is None and alone:
+        raise ConfigurationError(f"{where}.intensities: expected a value, got none; add it")
+
+
+def _check_needs(plugin: PlugIn, evaluation: Evaluation, copies: int) -> None:
+    training = evaluation.training or TrainingTable()
+    given = {"initial_epochs": training.initial_epochs, "transfer": training.transfer}
+    for need in calls.needs(plugin):
+        if need in given and given[need] is None:
+            raise ConfigurationError(
+                f"expected training.{need} ({_MEANING[need]}) for {plugin.name}, got none; add it"
+            )
+    if "copies" in calls.needs(plugin) and copies < 2:
+        raise ConfigurationError(
+            f"expected copies = 2 or more (copies of recipients) for {plugin.name}, got {copies}; "
+            "add it"
+        )
+
+
+def _check_copies(table: ModificationTable, evaluation: Evaluation) -> None:
+    if table.copies > evaluation.payloads:
+        raise ConfigurationError(
+            f"copies: expected at most payloads = {evaluation.payloads}, because each recipient "
+            f"has a payload, got {table.copies}; use fewer copies or more payloads"
+        )
+    if table.copies > 1 and not any(
+        "copies" in calls.needs(made_step(step, intensities_of(table)[0])) for step in table.stack
+    ):
+        raise ConfigurationError(
+            f"copies: expected a Modification that takes several copies, got "
+            f"{' and '.join(step.name for step in table.stack)}; leave copies out"
+        )
+
+
+def _check_different(evaluation: Evaluation) -> None:
+    """Each label once, and each stack at each Intensity once."""
+    labels: set[str] = set()
+    cells: set[str] = set()
+    for index, table in enumerate(evaluation.modifications):
+        if table.label in labels:
+            raise ConfigurationError(
+                f"modifications.{index}.label: expected labels that differ, got {table.label!r} "
+                "twice; change one"
+            )
+        labels |= {table.label} if table.label else set()
+        for intensity in intensities_of(table):
+            steps = [f"{made_step(s, intensity).spec()} of {s.layers}" for s in table.stack]
+            cell = f"{', '.join(steps)}, {table.copies} copies"
+            if cell in cells:
+                raise ConfigurationError(
+                    f"modifications.{index}: expected settings that differ, got "
+                    f"{' then '.join(s.name for s in table.stack)} twice; remove one"
+                )
+            cells.add(cell)

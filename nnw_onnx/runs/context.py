@@ -2,98 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal
 
 from nnw_onnx import plugins
-from nnw_onnx.arrays.preprocessing import Preprocessing
 from nnw_onnx.errors import ConfigurationError, RunError
 from nnw_onnx.graph import OnnxNetwork, open_network
-from nnw_onnx.inference import Session, SessionSettings
-from nnw_onnx.runs.black_box import BlackBox
+from nnw_onnx.inference import SessionSettings
+from nnw_onnx.runs import guard
 from nnw_onnx.runs.places import network_paths, place_of
-from nnw_onnx.vocabulary import Recipe, Samples, Spec, TrainingData, needs_inference
+from nnw_onnx.runs.sources import Sources
+from nnw_onnx.runs.store import Store
+from nnw_onnx.runs.surroundings import Trainings
+from nnw_onnx.vocabulary import Checkpoint, Dataset, Samples, Spec, Technology, TensorInfo
 
-CACHED_BYTES = 1 << 30
-"""A data set whose inputs are not larger is kept by each worker from trial to trial."""
-
-
-@dataclass(frozen=True)
-class Technology:
-    """How a group of the plan puts its watermarks in.
-
-    Attributes:
-        method: the method with its options.
-        payload_size: Symbols of a Payload.
-        recipe: of the training that puts it in, or None without training.
-        start: from the "trained" networks or from "scratch".
-        trigger_images: where trigger inputs come from, or None where they are generated.
-    """
-
-    method: Spec
-    payload_size: int
-    recipe: Recipe | None = None
-    start: str = "trained"
-    trigger_images: str | None = None
+Of = Literal["task", "transfer"]
 
 
 @dataclass(frozen=True)
-class TrainingContext:
-    """What trainings of a run have in common.
+class Source:
+    """One split of a data set.
 
     Attributes:
-        trainer: who trains.
-        dataset: with its split and fingerprint, the samples that are trained on.
-        recipe: the recipe of the evaluation.
-        initial_epochs: epochs of the initial training of the networks.
-        transfer: data set of a transfer.
-        output: index of the output that holds the scores.
+        dataset: name and options.
+        split: "test" or "train".
+        digest: of its samples, checked when they are loaded; "" where nothing is known of them.
     """
 
-    trainer: Spec
     dataset: Spec
     split: str
-    fingerprint: str
-    recipe: Recipe
-    initial_epochs: float | None = None
-    transfer: Spec | None = None
-    output: int = 0
+    digest: str = ""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What every task of a run has in common.
+    """What every task of a run has in common (`bench.Surroundings`); it is sent to workers.
 
     Attributes:
         folder: the run folder.
         networks: files of the unwatermarked networks.
         sha256: their digests, checked when a worker opens them.
-        fingerprint: of the data set, checked likewise.
-        technologies: by index of the plan's groups.
-        training: for what trains, or None where nothing does.
-        base: folder of the configuration.
+        data: samples that quality is measured on.
+        task: what quality means.
+        batch_size: samples of a run where the graph leaves it open.
+        false_positive_rate: level of detection.
+        seed: of the evaluation.
+        settings: how networks are run.
+        technologies: by index of the plan's technologies.
+        trainings: how networks are trained, or None where nothing is.
+        training_data: samples of owners and attackers, or None where nobody needs any.
+        transfer_data: likewise those of a transfer.
+        transfer: samples that quality is measured on after a transfer.
+        sources: digests of what options name.
+        base: folder of the configuration, from which names of networks in options are seen.
     """
 
     folder: Path
     networks: tuple[Path, ...]
     sha256: tuple[str, ...]
-    dataset: Spec
-    split: str
-    preprocessing: Preprocessing
+    data: Source
     task: Spec
-    fingerprint: str
     batch_size: int
     false_positive_rate: float
+    seed: int = 0
     settings: SessionSettings = field(default_factory=SessionSettings)
     technologies: tuple[Technology, ...] = ()
-    training: TrainingContext | None = None
+    trainings: Trainings | None = None
+    training_data: Source | None = None
+    transfer_data: Source | None = None
+    transfer: Source | None = None
+    sources: Sources = field(default_factory=Sources)
     base: Path = Path()
+
+    @property
+    def store(self) -> Store:
+        """The run folder."""
+        return Store(self.folder)
 
     def named(self, name: str) -> OnnxNetwork:
         """Another network: `nnw:` for a shipped one, or a file, seen from the configuration.
@@ -103,32 +90,28 @@ class Context:
         """
         return open_network(network_paths([place_of(name, self.base)])[0])
 
+    def training_samples(self, of: Of) -> Samples:
+        """Samples to train on, not fitted.
 
-class Running:
-    """A network that answers through the runtime; its session is made when it is first asked."""
+        Raises:
+            RunError: they are others than those the plan was made for.
+            ConfigurationError: nothing was said of them.
+        """
+        if of == "transfer":
+            return load_samples(_given(self.transfer_data, "training.transfer"))
+        return load_samples(_given(self.training_data, "training"))
 
-    def __init__(self, network: OnnxNetwork, settings: SessionSettings, batch_size: int) -> None:
-        self._network, self._settings, self._batch_size = network, settings, batch_size
+    def checkpoint(self, name: str) -> Checkpoint:
+        """Where a training keeps its state."""
+        return self.store.checkpoint(name)
 
-    @cached_property
-    def _session(self) -> Session:
-        return Session(self._network.runnable(), self._settings)
+    def tell_progress(self, name: str, words: str) -> None:
+        """Say how far a training is."""
+        self.store.tell_progress(name, words)
 
-    def infer(self, inputs: NDArray[Any]) -> Sequence[NDArray[Any]]:
-        """Every output (n, ...) for inputs (n, ...); raises `InferenceError`."""
-        return self._session.predict(inputs, self._batch_size)
-
-
-def running(context: Context, network: OnnxNetwork) -> Running:
-    """A network that answers as the evaluation runs networks."""
-    return Running(network, context.settings, context.batch_size)
-
-
-def subject_of(context: Context, network: OnnxNetwork, method: Any) -> Any:
-    """What Decoder and Detector of a method look at: the weights, or what the network answers."""
-    if not needs_inference(method):
-        return network
-    return BlackBox(network, running(context, network).infer)
+    def forget_progress(self, name: str) -> None:
+        """Say no more of a training that is over."""
+        self.store.forget_progress(name)
 
 
 @lru_cache(maxsize=8)
@@ -144,86 +127,51 @@ def network_of(context: Context, index: int) -> OnnxNetwork:
     return network
 
 
-@lru_cache(maxsize=1)
-def samples_of(context: Context) -> Samples:
-    """The test samples; raises `RunError` where they are others by now."""
-    return _loaded(context.dataset, context.split, context.fingerprint)
+def injected_network(context: Context, index: int, injection: str) -> OnnxNetwork:
+    """A network of the run with the watermark of an injection."""
+    return context.store.load_network(injection, network_of(context, index))
 
 
-def portions(
-    context: Context, samples: Samples, network: OnnxNetwork
-) -> Iterator[NDArray[np.float32]]:
-    """A data set as inputs of a network: at once where that is small, else in portions."""
-    shape = input_shape(network)
-    first = context.preprocessing.apply(samples.inputs[:1], shape)
-    if first.nbytes * len(samples) <= CACHED_BYTES:
-        own = samples.fingerprint == context.fingerprint
-        yield _inputs(context, shape) if own else context.preprocessing.apply(samples.inputs, shape)
-        return
-    step = max(context.batch_size, CACHED_BYTES // first.nbytes // 16)
-    for start in range(0, len(samples), step):
-        yield context.preprocessing.apply(samples.inputs[start : start + step], shape)
-
-
-def training_of(context: Context) -> TrainingContext:
-    """What trainings have in common; raises `ConfigurationError` where nothing was said of it."""
-    if context.training is None:
-        raise ConfigurationError(
-            "training: expected a table [training] in the configuration, got none; add it"
-        )
-    return context.training
-
-
-def training_data(context: Context, network: OnnxNetwork) -> TrainingData:
-    """The training samples as inputs of a network.
+def samples_for(context: Context, network: OnnxNetwork, of: Of = "task") -> Samples:
+    """The samples that quality is measured on, as a network takes them.
 
     Raises:
         RunError: they are others than those the plan was made for.
-        ConfigurationError: they do not fit the network.
+        ConfigurationError: they do not fit the network, or there is no data set of a transfer.
     """
-    return _training_data(context, input_shape(network))
+    source = context.data if of == "task" else _given(context.transfer, "training.transfer")
+    return fitted(source, tuple(network.inputs))
 
 
-def transfer_samples(context: Context, split: str) -> tuple[str, Samples]:
-    """Name and samples of the data set of a transfer."""
-    spec = training_of(context).transfer
-    if spec is None:
-        raise ConfigurationError(
-            "training.transfer: expected a data set, got none; add the table to the configuration"
-        )
-    samples: Samples = plugins.create("datasets", spec).load(split)
-    return spec.name, samples
-
-
-def as_training_data(context: Context, samples: Samples, network: OnnxNetwork) -> TrainingData:
-    """Samples as inputs of a network."""
-    inputs = context.preprocessing.apply(samples.inputs, input_shape(network))
-    return TrainingData(inputs, samples.labels, len(samples.classes))
-
-
-def input_shape(network: OnnxNetwork) -> tuple[int | str | None, ...]:
-    """Shape of the network's first input as the graph gives it."""
-    return tuple(network.inputs[0].shape) if network.inputs else ()
-
-
-@lru_cache(maxsize=1)
-def _training_data(context: Context, shape: tuple[int | str | None, ...]) -> TrainingData:
-    training = training_of(context)
-    samples = _loaded(training.dataset, training.split, training.fingerprint)
-    inputs = context.preprocessing.apply(samples.inputs, shape)
-    return TrainingData(inputs, samples.labels, len(samples.classes))
-
-
-@lru_cache(maxsize=2)
-def _inputs(context: Context, shape: tuple[int | str | None, ...]) -> NDArray[np.float32]:
-    return context.preprocessing.apply(samples_of(context).inputs, shape)
-
-
-def _loaded(dataset: Spec, split: str, fingerprint: str) -> Samples:
-    samples: Samples = plugins.create("datasets", dataset).load(split)
-    if samples.fingerprint != fingerprint:
+# Few data sets take part at once: those of test, training and transfer.
+@lru_cache(maxsize=4)
+def load_samples(source: Source) -> Samples:
+    """The samples of a source; raises `RunError` where they are others than was expected."""
+    samples = _loaded(source.dataset, source.split)
+    if source.digest and samples.digest != source.digest:
         raise RunError(
-            f"{dataset.name}: expected the data that the plan was made for, got other "
+            f"{source.dataset.name}: expected the data that the plan was made for, got other "
             "data; start a new run"
         )
     return samples
+
+
+@lru_cache(maxsize=4)
+def _loaded(spec: Spec, split: str) -> Samples:
+    dataset = plugins.create(Dataset, spec)
+    given = guard.guarded(dataset, "load", lambda: dataset.load(split))
+    return guard.GuardedSamples(dataset, given)
+
+
+@lru_cache(maxsize=4)
+def fitted(source: Source, inputs: Sequence[TensorInfo]) -> Samples:
+    """The samples of a source as networks with these inputs take them."""
+    return load_samples(source).fitted(inputs)
+
+
+def _given(source: Source | None, table: str) -> Source:
+    if source is None:
+        raise ConfigurationError(
+            f"{table}: expected a data set, got none; add the table to the configuration"
+        )
+    return source

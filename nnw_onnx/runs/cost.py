@@ -5,33 +5,44 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from nnw_onnx import plugins
 from nnw_onnx.errors import NnwError, RunError
-from nnw_onnx.graph import OnnxNetwork, open_network
-from nnw_onnx.inference import Session
-from nnw_onnx.measures.cost import (
-    InferenceCost,
-    OperationCost,
-    measure_inference,
-    measure_operation,
-    measure_training,
-)
+from nnw_onnx.graph import OnnxNetwork
+from nnw_onnx.kit.samples import Drawn
+from nnw_onnx.measures.cost import measure_inference, measure_operation, measure_training
 from nnw_onnx.records import CostRecord, InjectionRecord
-from nnw_onnx.runs import context as contexts
-from nnw_onnx.runs import training
-from nnw_onnx.runs.context import Context, Technology, input_shape
+from nnw_onnx.runs import guard
+from nnw_onnx.runs.bench import Place, RunBench
+from nnw_onnx.runs.context import Context, injected_network, network_of, samples_for
+from nnw_onnx.runs.inject import inject, training_method
+from nnw_onnx.runs.injections import payload_of
 from nnw_onnx.runs.keys import load_key
+from nnw_onnx.runs.recording import unrecordable
 from nnw_onnx.runs.seeds import identity
-from nnw_onnx.runs.store import Store
-from nnw_onnx.vocabulary import Job, Key, Mark, Payload, Trained
+from nnw_onnx.runs.suspect import Running, suspects
+from nnw_onnx.runs.tables import CostTable
+from nnw_onnx.runs.training import Added, trainings_of
+from nnw_onnx.runs.verify import read, verify
+from nnw_onnx.vocabulary import (
+    Array,
+    Claim,
+    Feeds,
+    Job,
+    Method,
+    Recipe,
+    Technology,
+    Trained,
+    Trainer,
+    Values,
+)
 
 Operation = Literal["injection", "detection", "decoding", "inference"]
-OPERATIONS: tuple[Operation, ...] = ("injection", "detection", "decoding", "inference")
+Fields = dict[str, float | int | str | None]
 
 
 @dataclass(frozen=True)
@@ -39,8 +50,8 @@ class CostTask:
     """One operation to be measured on one watermarked network.
 
     Attributes:
-        samples: one batch of the data set before preprocessing, for inference; it comes with the
-            task, so that a measuring process need not read the data set.
+        feeds: one batch as the network takes it, for inference; it comes with the task, so that a
+            measuring process need not read the data set.
         training_batches: batches of an epoch that are timed where a training puts the watermark in;
             None for all of them.
     """
@@ -49,155 +60,182 @@ class CostTask:
     operation: Operation
     injection: str
     network: int
-    group: int
+    technology: int
     payload_index: int
     repetitions: int
     warmups: int
-    samples: NDArray[Any]
+    feeds: dict[str, Array]
     training_batches: int | None = None
 
 
 def plan_costs(
-    injections: Sequence[InjectionRecord],
-    cells: int | None,
-    repetitions: int,
-    warmups: int,
-    samples: NDArray[Any],
-    training_batches: int | None = None,
+    context: Context, injections: Sequence[InjectionRecord], table: CostTable
 ) -> list[CostTask]:
-    """Tasks for the first `cells` watermarked networks of each group (None: all of them).
+    """Tasks for the first watermarked networks of each technology, as many as the table says.
 
     Networks come before payloads, so a few cells still spread over the networks.
     """
     tasks = []
-    for group in sorted({i.group for i in injections if not i.twin}):
-        done = [i for i in injections if i.group == group and i.status == "done" and not i.twin]
-        for mark in sorted(done, key=lambda i: (i.payload_index, i.network))[:cells]:
+    for index, technology in enumerate(context.technologies):
+        done = [
+            i for i in injections if i.technology == index and i.status == "done" and not i.twin
+        ]
+        for mark in sorted(done, key=lambda i: (i.payload_index, i.network))[: table.cells]:
+            feeds = _batch(context, mark.network, table.batch)
             tasks += [
                 CostTask(
                     identity=identity(purpose="cost", injection=mark.identity, operation=operation),
                     operation=operation,
                     injection=mark.identity,
                     network=mark.network,
-                    group=mark.group,
+                    technology=index,
                     payload_index=mark.payload_index,
-                    repetitions=repetitions,
-                    warmups=warmups,
-                    samples=samples,
-                    training_batches=training_batches,
+                    repetitions=table.repetitions,
+                    warmups=table.warmups,
+                    feeds=feeds if operation == "inference" else {},
+                    training_batches=table.training_batches,
                 )
-                for operation in OPERATIONS
+                for operation in operations_of(technology)
             ]
     return tasks
 
 
+def operations_of(technology: Technology) -> tuple[Operation, ...]:
+    """What of a technology costs something: a method that reads no Symbols has no decoding."""
+    decodes = plugins.decodes(plugins.create(Method, technology.method)) is not None
+    return tuple(name for name in get_args(Operation) if decodes or name != "decoding")
+
+
 def run_cost(context: Context, task: CostTask) -> CostRecord:
     """Measure one operation; called in a fresh process."""
-    base: dict[str, Any] = {
+    try:
+        fields = _measured(context, task)
+        return CostRecord.model_validate({**_known(task), "status": "done", **fields})
+    except NnwError as error:
+        return failed(task, str(error))
+    except ValidationError as error:
+        return failed(task, unrecordable(error))
+
+
+def failed(task: CostTask, reason: str) -> CostRecord:
+    """The record of a measurement that did not come about."""
+    return CostRecord.model_validate({**_known(task), "status": "failed", "reason": reason})
+
+
+def _known(task: CostTask) -> Fields:
+    return {
         "identity": task.identity,
         "operation": task.operation,
         "network": task.network,
-        "group": task.group,
+        "technology": task.technology,
         "payload_index": task.payload_index,
     }
-    try:
-        if task.operation == "inference":
-            return CostRecord(**base, status="done", **_inference(context, task))
-        technology = context.technologies[task.group] if context.technologies else None
-        if task.operation == "injection" and technology and technology.recipe:
-            return CostRecord(**base, status="done", **_training(context, task, technology))
-        cost = measure_operation(_operation(context, task), task.repetitions)
-    except NnwError as error:
-        return CostRecord(**base, status="failed", reason=str(error))
-    return CostRecord(**base, status="done", **_fields(cost))
 
 
-def _fields(cost: OperationCost) -> dict[str, Any]:
-    return {
-        "seconds": cost.seconds,
-        "minimum": cost.minimum,
-        "repetitions": cost.repetitions,
-        "peak_bytes": cost.peak_bytes,
-        "baseline_bytes": cost.baseline_bytes,
-    }
+def _batch(context: Context, network: int, size: int) -> dict[str, Array]:
+    samples = samples_for(context, network_of(context, network))
+    return dict(samples.read(np.arange(min(size, len(samples)))).feeds)
 
 
-def _operation(context: Context, task: CostTask) -> Callable[[], Any]:
+def _measured(context: Context, task: CostTask) -> Fields:
+    technology = context.technologies[task.technology]
+    if task.operation == "inference":
+        return _inference(context, task)
+    if task.operation == "injection" and technology.recipe is not None:
+        return _training(context, task, technology, technology.recipe)
+    cost = measure_operation(_operation(context, task, technology), task.repetitions)
+    return dict(dataclasses.asdict(cost))
+
+
+def _operation(context: Context, task: CostTask, technology: Technology) -> Callable[[], object]:
     """The operation as a function; what it needs is loaded before, so that it is the baseline."""
-    key = load_key(Store(context.folder).key_path(task.injection))
-    payload = _payload(key)
-    method = plugins.method_of(key)
-    network = open_network(context.networks[task.network])
+    claim = load_key(context.store.key_path(task.injection))
+    network = network_of(context, task.network)
     if task.operation == "injection":
-
-        def inject() -> OnnxNetwork:
-            fresh = method.make_key(network, len(payload), key.secret)
-            marked: OnnxNetwork = method.inject(network, payload, fresh)
-            return marked
-
-        return inject
-    marked = network.with_weights(Store(context.folder).load_weights(task.injection))
-    subject = contexts.subject_of(context, marked, method)
+        payload = payload_of(context.seed, technology.size, task.payload_index)
+        bench = _bench(context, network, technology)
+        return lambda: inject(technology, network, payload, claim.key.secret, bench)
+    marked = injected_network(context, task.network, task.injection)
+    run = Running(marked, context.settings, context.batch_size)
+    # A new suspect each time: one that is kept answers equal questions without running anything.
     if task.operation == "detection":
-        return lambda: method.detect(subject, payload, key, context.false_positive_rate)
-    return lambda: method.decode(subject, key)
+        level = context.false_positive_rate
+        return lambda: list(verify(suspects(marked, run), [claim], level))
+    return lambda: read(suspects(marked, run), claim.key)
 
 
-def _training(context: Context, task: CostTask, technology: Technology) -> dict[str, Any]:
+def _bench(context: Context, network: OnnxNetwork, technology: Technology) -> RunBench:
+    place = Place(
+        name="cost", title="cost", technology=technology, layers=technology.layers, original=network
+    )
+    return RunBench(context, network, place)
+
+
+def _training(context: Context, task: CostTask, technology: Technology, recipe: Recipe) -> Fields:
     """Time of a batch and memory of the training that puts the watermark in, beside its twin's.
 
     The same batches are run with and without the watermark in turn.
     """
-    key = load_key(Store(context.folder).key_path(task.injection))
-    network = open_network(context.networks[task.network])
-    method = plugins.create("methods", technology.method)
-    recipe = technology.recipe
-    if recipe is None:
-        raise RunError("training: expected a recipe, got none; start a new run")
-    data = contexts.training_data(context, network)
+    claim = load_key(context.store.key_path(task.injection))
+    network = network_of(context, task.network)
+    common = trainings_of(context)
+    trainer = plugins.create(Trainer, common.trainer)
+    bench = _bench(context, network, technology)
+    whole = bench.samples()
+    count = len(whole)
     if task.training_batches is not None:
-        data = training.few(data, task.training_batches, recipe.batch_size)
-    recipe = dataclasses.replace(recipe, epochs=1.0)
-    trainer = plugins.create("trainers", contexts.training_of(context).trainer)
-    plain = Job(data, recipe, 0, output=contexts.training_of(context).output)
-    marked = dataclasses.replace(plain, mark=Mark(method, _payload(key), key))
-    peaks: list[Trained[Any]] = []
+        count = max(1, min(count, task.training_batches * recipe.batch_size))
+    once = dataclasses.replace(recipe, epochs=1.0)
+    plain = Job(Drawn(whole, np.arange(count)), once, bench.loss, 0, output=common.output)
+    peaks: list[Trained] = []
 
-    def run(job: Job) -> Callable[[Callable[[], None]], None]:
-        return lambda lap: peaks.append(trainer.train(network, job, on_batch=lap))
+    def run(additions: Callable[[], Job]) -> Callable[[Callable[[], None]], None]:
+        return lambda lap: peaks.append(
+            guard.guarded(
+                trainer, "train", lambda: trainer.train(network, additions(), on_batch=lap)
+            )
+        )
 
-    cost = measure_training(run(marked), run(plain))
+    cost = measure_training(
+        run(lambda: _with_watermark(plain, technology, network, claim)), run(lambda: plain)
+    )
     device_peaks = [p.device_peak_bytes for p in peaks if p.device_peak_bytes is not None]
+    baseline = float(np.median(cost.original))
     return {
         "seconds": cost.seconds,
         "minimum": min(cost.watermarked),
         "repetitions": len(cost.watermarked),
         "peak_bytes": cost.peak_bytes,
         "baseline_bytes": cost.baseline_bytes,
-        "baseline_seconds": float(np.median(cost.original)),
-        "ratio": cost.seconds / float(np.median(cost.original)),
+        "baseline_seconds": baseline,
+        "ratio": cost.seconds / baseline,
         "batch": recipe.batch_size,
         "device": peaks[0].device,
         "device_peak_bytes": max(device_peaks, default=None),
     }
 
 
-def _inference(context: Context, task: CostTask) -> dict[str, Any]:
-    original = open_network(context.networks[task.network])
-    marked = original.with_weights(Store(context.folder).load_weights(task.injection))
-    inputs = context.preprocessing.apply(task.samples, input_shape(original))
-    batch = len(inputs)
+def _with_watermark(plain: Job, technology: Technology, network: OnnxNetwork, claim: Claim) -> Job:
+    """The same training with what the method adds, its own arrays as they begin."""
+    method = training_method(plugins.create(Method, technology.method))
+    return dataclasses.replace(plain, additions=Added(method, network, claim).additions)
 
-    def loader(network: OnnxNetwork) -> Callable[[], Callable[[], Any]]:
-        def load() -> Callable[[], Any]:
-            session = Session(network.runnable(), context.settings)
-            return lambda: session.predict(inputs, batch)
+
+def _inference(context: Context, task: CostTask) -> Fields:
+    original = network_of(context, task.network)
+    marked = injected_network(context, task.network, task.injection)
+    batch = min(map(len, task.feeds.values()))
+    if not batch:
+        raise RunError("inference: expected at least one sample, got none; add data")
+
+    def loader(network: OnnxNetwork) -> Callable[[], Callable[[], Values]]:
+        def load() -> Callable[[], Values]:
+            run, feeds = Running(network, context.settings, batch), _renamed(network, task.feeds)
+            return lambda: run(feeds)
 
         return load
 
-    cost: InferenceCost = measure_inference(
-        loader(marked), loader(original), task.repetitions, task.warmups
-    )
+    cost = measure_inference(loader(marked), loader(original), task.repetitions, task.warmups)
     return {
         "seconds": cost.seconds,
         "minimum": min(cost.watermarked),
@@ -210,7 +248,6 @@ def _inference(context: Context, task: CostTask) -> dict[str, Any]:
     }
 
 
-def _payload(key: Key) -> Payload:
-    if key.payload is None:
-        raise RunError("key: expected its payload, got none; start a new run")
-    return key.payload
+def _renamed(network: OnnxNetwork, feeds: dict[str, Array]) -> Feeds:
+    """The feeds under the names of this network's inputs: an injection may have renamed them."""
+    return dict(zip((info.name for info in network.inputs), feeds.values(), strict=True))

@@ -1,10 +1,11 @@
-"""Key files: an .npz of plain bytes, written for its owner's eyes only, distrusted when read.
+"""Key files: a claim as an .npz of plain bytes, for its owner's eyes only, distrusted when read.
 
-Members, stored without compression, each but the last a one-dimensional uint8 array:
-    text.npy          UTF-8 JSON: format, version and everything of the key that is not secret
+Members, stored without compression; the first two are one-dimensional uint8 arrays:
+    text.npy          UTF-8 JSON: format, version and everything of the claim that is not secret
     secret.npy        32 bytes
-    payload.npy       the Symbols, only where the owner keeps the payload with the key
-    array-<name>.npy  float32 of any shape, such as trigger inputs; only in version 2
+    payload.npy       the Symbols, each in as few little-endian bytes as hold its alphabet; only
+                      where the owner keeps the payload with the key
+    array-<name>.npy  numbers of any shape, such as trigger inputs
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ import stat
 import struct
 import warnings
 import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nnw_onnx.errors import ConfigurationError, KeyFileError
 from nnw_onnx.runs._key_arrays import (
@@ -33,11 +34,11 @@ from nnw_onnx.runs._key_arrays import (
     checked,
     member_name,
 )
-from nnw_onnx.runs._key_text import MOST_ARRAYS, key_fields, key_text
-from nnw_onnx.vocabulary import SECRET_BYTES, Key, Payload
+from nnw_onnx.runs._key_text import MOST_ARRAYS, KeyText, key_text, parsed
+from nnw_onnx.vocabulary import SECRET_BYTES, Array, Claim, Key, Payload
 
 _LARGEST_FILE = LARGEST_ARRAYS + (16 << 20)
-_LARGEST_MEMBERS = {"text.npy": 4 << 20, "secret.npy": 1 << 10, "payload.npy": 8 << 20}
+_LARGEST_MEMBERS = {"text.npy": 4 << 20, "secret.npy": 1 << 10, "payload.npy": 64 << 20}
 _HEADER_ROOM = 1 << 10
 _BROKEN_ARCHIVE = (
     zipfile.BadZipFile,
@@ -52,21 +53,23 @@ _BROKEN_ARCHIVE = (
 _HEADER = re.compile(rb"\{'descr': '\|u1', 'fortran_order': False, 'shape': \((\d{1,9}),\), \}\s*")
 
 
-def save_key(key: Key, path: str | Path, keep_payload: bool = True) -> None:
+def save_key(claim: Claim | Key, path: str | Path, keep_payload: bool = True) -> None:
     """Write a key file that only its owner can read (mode 0600), all of it or nothing.
 
-    An existing file is replaced. Options must be JSON values; a tuple comes back as a list.
+    An existing file is replaced. Options and facts must be JSON values; a tuple comes back as a
+    list.
 
     Args:
-        key: the key.
+        claim: key and payload; or a key alone.
         path: the file, by custom with the suffix .npz.
-        keep_payload: whether the payload stays with the key, where the key has one.
+        keep_payload: whether the payload stays with the key, where there is one.
 
     Raises:
         KeyFileError: the file cannot be written, or the key has a value that cannot be kept.
     """
     target = Path(path)
-    data = _archive(key, keep_payload and key.payload is not None)
+    whole = Claim(claim) if isinstance(claim, Key) else claim
+    data = _archive(whole if keep_payload else replace(whole, payload=None))
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     try:
         _write_private(temporary, data)
@@ -80,10 +83,10 @@ def save_key(key: Key, path: str | Path, keep_payload: bool = True) -> None:
         ) from error
 
 
-def load_key(path: str | Path) -> Key:
-    """Read a key file; nothing in it is executed and no size in it is believed.
+def load_key(path: str | Path) -> Claim:
+    """The claim of a key file; nothing in it is executed and no size in it is believed.
 
-    A file that others can read gives a `UserWarning`.
+    Files of all versions are read. One that others can read gives a `UserWarning`.
 
     Raises:
         KeyFileError: the file is absent, broken, too large, of another version or not a key.
@@ -91,22 +94,16 @@ def load_key(path: str | Path) -> Key:
     source = Path(path)
     data = _read_limited(source)
     try:
-        members = _members(data)
-        key = _key(members)
+        return _claim(_members(data))
     except (KeyFileError, ConfigurationError) as error:
         raise KeyFileError(f"{source}: {error}") from error
-    return key
 
 
-def _archive(key: Key, with_payload: bool) -> bytes:
-    arrays = {"text.npy": key_text(key).encode(), "secret.npy": key.secret}
-    if with_payload and key.payload is not None:
-        if key.payload.alphabet > 256:
-            raise KeyFileError(
-                f"key: expected a payload alphabet of at most 256, got {key.payload.alphabet}; "
-                "save it with keep_payload=False"
-            )
-        arrays["payload.npy"] = bytes(key.payload.symbols)
+def _archive(claim: Claim) -> bytes:
+    key = claim.key
+    arrays = {"text.npy": key_text(claim), "secret.npy": key.secret}
+    if claim.payload is not None:
+        arrays["payload.npy"] = _symbol_bytes(claim.payload)
     members = {n: array_member(np.frombuffer(c, np.uint8)) for n, c in arrays.items()}
     for name, values in sorted(checked(key.arrays).items()):
         members[member_name(name)] = array_member(values)
@@ -195,19 +192,30 @@ def _shown(names: list[str]) -> str:
     return ", ".join(names)[:200].encode("unicode_escape").decode() or "none"
 
 
-def _key(members: dict[str, bytes]) -> Key:
+def _claim(members: Mapping[str, bytes]) -> Claim:
     secret = _bytes_of("secret.npy", members["secret.npy"])
     if len(secret) != SECRET_BYTES:
         raise KeyFileError(
             f"expected a secret of {SECRET_BYTES} bytes, got {len(secret)}; restore it from a copy"
         )
-    fields = key_fields(_bytes_of("text.npy", members["text.npy"]))
-    payload = _payload(members.get("payload.npy"), fields)
-    fields["arrays"] = _arrays(members, fields["arrays"])
-    return Key(secret=secret, payload=payload, **fields)
+    text = parsed(_bytes_of("text.npy", members["text.npy"]))
+    key = Key(
+        method=text.method.spec,
+        secret=secret,
+        size=text.size,
+        code=None if text.code is None else text.code.spec,
+        carries=text.carries,
+        layers=text.layers,
+        shapes=text.shapes,
+        facts=text.facts,
+        arrays=_arrays(members, text.arrays),
+        commitment=text.commitment,
+        notes=text.notes,
+    )
+    return Claim(key, _payload(members.get("payload.npy"), text), text.of)
 
 
-def _arrays(members: dict[str, bytes], names: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
+def _arrays(members: Mapping[str, bytes], names: tuple[str, ...]) -> dict[str, Array]:
     found = {name for name in members if name.startswith(PREFIX)}
     wanted = {member_name(name): name for name in names}
     if found != set(wanted):
@@ -218,17 +226,30 @@ def _arrays(members: dict[str, bytes], names: tuple[str, ...]) -> dict[str, NDAr
     return checked({name: array_of(member, members[member]) for member, name in wanted.items()})
 
 
-def _payload(member: bytes | None, fields: dict[str, Any]) -> Payload | None:
-    alphabet = fields.pop("alphabet")
+def _payload(member: bytes | None, text: KeyText) -> Payload | None:
     if member is None:
         return None
     content = _bytes_of("payload.npy", member)
-    if len(content) != fields["payload_size"]:
+    width = _symbol_width(text.alphabet)
+    if len(content) != width * text.size:
         raise KeyFileError(
-            f"expected a payload of {fields['payload_size']} symbols, got {len(content)}; restore "
-            "it from a copy"
+            f"expected a payload of {text.size} symbols, got {len(content) // width}; restore it "
+            "from a copy"
         )
-    return Payload(tuple(content), alphabet)
+    cut = range(0, len(content), width)
+    return Payload(
+        tuple(int.from_bytes(content[i : i + width], "little") for i in cut), text.alphabet
+    )
+
+
+def _symbol_bytes(payload: Payload) -> bytes:
+    width = _symbol_width(payload.alphabet)
+    return b"".join(symbol.to_bytes(width, "little") for symbol in payload.symbols)
+
+
+def _symbol_width(alphabet: int) -> int:
+    """Bytes of a Symbol: one for an alphabet of at most 256."""
+    return max(1, ((alphabet - 1).bit_length() + 7) // 8)
 
 
 def _bytes_of(name: str, member: bytes) -> bytes:

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from nnw_onnx import __version__, plugins
+from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.graph import OnnxNetwork, open_network
-from nnw_onnx.inference import (
-    SessionSettings,
-    check_providers,
-    run_isolated,
-)
-from nnw_onnx.records import (
-    DatasetFacts,
-    NetworkRecord,
-    Plan,
-)
-from nnw_onnx.runs import plan
-from nnw_onnx.runs.checks import made_modifications, trains
-from nnw_onnx.runs.context import Context, TrainingContext
-from nnw_onnx.runs.evaluation import WORKFLOWS, Evaluation
+from nnw_onnx.inference import SessionSettings, check_providers, run_isolated, unwrap
+from nnw_onnx.records import Plan
+from nnw_onnx.runs import calls, guard
+from nnw_onnx.runs.checks import participants, trains
+from nnw_onnx.runs.context import Context, Source, fitted, load_samples
+from nnw_onnx.runs.control import is_cheap
+from nnw_onnx.runs.modify import kernels, select_layers
 from nnw_onnx.runs.places import network_paths
+from nnw_onnx.runs.plan import Planner
+from nnw_onnx.runs.plan_record import plan_record
 from nnw_onnx.runs.recipes import TrainingTable
 from nnw_onnx.runs.seeds import identity
-from nnw_onnx.vocabulary import Samples, Spec
+from nnw_onnx.runs.settings import (
+    technologies_of,
+)
+from nnw_onnx.runs.sources import Sources, digest_of, files_of
+from nnw_onnx.runs.surroundings import Trainings
+from nnw_onnx.runs.tables import Evaluation
+from nnw_onnx.vocabulary import (
+    Method,
+    Modification,
+    Spec,
+    Task,
+    Trainer,
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,21 @@ class Prepared:
     networks: tuple[OnnxNetwork, ...]
     plan: Plan
     context: Context
-    samples: Samples
+
+    @property
+    def planner(self) -> Planner:
+        """What plans the trials once the injections are done."""
+        context = self.context
+        return Planner(
+            self.evaluation,
+            self.plan.technologies,
+            self.plan.settings,
+            context.sha256,
+            context.sources,
+            common=_common(context),
+            training=_training_digest(context),
+            controls=[i for i, used in enumerate(context.technologies) if is_cheap(used)],
+        )
 
 
 def prepare(evaluation: Evaluation, folder: Path) -> Prepared:
@@ -47,195 +67,208 @@ def prepare(evaluation: Evaluation, folder: Path) -> Prepared:
     Raises:
         ConfigurationError, ModelFileError, DatasetError, InferenceError: something named is
             missing or unfit.
+        PluginError: a plug-in breaks its contract.
     """
     paths = tuple(network_paths(evaluation.networks))
     networks = tuple(open_network(path) for path in paths)
-    for path, network in zip(paths, networks, strict=True):
-        if not plan.modifiable_layers(network):
-            reason = network.no_weights_reason or "its weights are quantized"
-            raise ConfigurationError(
-                f"{path.name}: expected a network with weights that can be replaced, got none: "
-                f"{reason}"
-            )
-    digests = [network.sha256 for network in networks]
-    for path, digest in zip(paths, digests, strict=True):
-        if digests.count(digest) > 1:
-            raise ConfigurationError(
-                f"networks: expected networks that differ, got {path.name} under two names; "
-                "leave one out"
-            )
-    samples: Samples = plugins.create("datasets", evaluation.dataset.spec).load(
-        evaluation.dataset.split
-    )
-    # In a process of its own: asking a GPU would make this one hold it.
-    session = evaluation.session
-    run_isolated(check_providers, session.providers, timeout=session.timeout).unwrap()
-    context = _context(evaluation, folder, paths, networks, samples)
-    made = _plan(evaluation, networks, samples, context)
-    return Prepared(evaluation, networks, made, context, samples)
+    _check_networks(evaluation, networks)
+    for network in networks:
+        _check_layers(evaluation, network)
+    _check_machine(evaluation)
+    context = _with_digests(evaluation, _context(evaluation, networks, folder))
+    _check_samples(context, networks)
+    return Prepared(evaluation, networks, plan_record(evaluation, networks, context), context)
 
 
-def _context(
-    evaluation: Evaluation,
-    folder: Path,
-    paths: tuple[Path, ...],
-    networks: Sequence[OnnxNetwork],
-    samples: Samples,
+def single_context(
+    evaluation: Evaluation, network: OnnxNetwork, folder: Path, *, training: bool = True
 ) -> Context:
-    session = evaluation.session
-    return Context(
-        folder=folder.resolve(),
-        networks=tuple(path.resolve() for path in paths),
-        sha256=tuple(network.sha256 for network in networks),
-        dataset=evaluation.dataset.spec,
-        split=evaluation.dataset.split,
-        preprocessing=evaluation.dataset.preprocessing,
-        task=evaluation.task.spec,
-        fingerprint=samples.fingerprint,
-        batch_size=session.batch_size,
-        false_positive_rate=evaluation.false_positive_rate,
-        settings=_settings(evaluation),
-        technologies=plan.technologies_of(evaluation),
-        base=evaluation.folder.resolve(),
-        training=_training_context(evaluation) if trains(evaluation) else None,
-    )
-
-
-def single_context(evaluation: Evaluation, network: OnnxNetwork, folder: Path) -> Context:
-    """The context of one training outside an evaluation: no test samples, no plan.
+    """The context of one injection or Modification outside an evaluation: no test, no plan.
 
     Files named in options are seen from the current folder, because no configuration names them.
+
+    Args:
+        evaluation: says what is trained on and how.
+        network: the only one.
+        folder: where state is kept.
+        training: whether a Trainer is needed, which then is checked.
     """
-    session = evaluation.session
+    if training:
+        _check_trainer(evaluation)
+    table = evaluation.training or TrainingTable()
+    context = _context(evaluation, [network], folder)
+    return replace(
+        context,
+        base=Path.cwd(),
+        trainings=_trainings(evaluation) if training else None,
+        training_data=_training_data(evaluation),
+        transfer_data=Source(table.transfer.spec, "train") if table.transfer else None,
+    )
+
+
+def _context(evaluation: Evaluation, networks: Sequence[OnnxNetwork], folder: Path) -> Context:
+    """What an evaluation says, before data are opened."""
+    session, table = evaluation.session, evaluation.training or TrainingTable()
+    needed = {need for plugin in participants(evaluation) for need in calls.needs(plugin)}
+    training = trains(evaluation)
+    transfer = table.transfer if "transfer" in needed else None
     return Context(
         folder=folder.resolve(),
-        networks=(network.path.resolve(),),
-        sha256=(network.sha256,),
-        dataset=evaluation.dataset.spec,
-        split=evaluation.dataset.split,
-        preprocessing=evaluation.dataset.preprocessing,
+        networks=tuple(network.path.resolve() for network in networks),
+        sha256=tuple(network.sha256 for network in networks),
+        data=Source(evaluation.dataset.spec, evaluation.dataset.split),
         task=evaluation.task.spec,
-        fingerprint="",
         batch_size=session.batch_size,
         false_positive_rate=evaluation.false_positive_rate,
-        settings=_settings(evaluation),
-        training=_training_context(evaluation),
-        base=Path.cwd(),
+        seed=evaluation.seed,
+        settings=SessionSettings(session.providers, session.threads, session.optimization),
+        technologies=technologies_of(evaluation),
+        trainings=_trainings(evaluation) if training else None,
+        training_data=_given_samples(evaluation, needed | ({"data"} if training else set())),
+        transfer_data=Source(transfer.spec, "train") if transfer else None,
+        transfer=Source(transfer.spec, evaluation.dataset.split) if transfer else None,
+        base=evaluation.folder.resolve(),
     )
 
 
-def _settings(evaluation: Evaluation) -> SessionSettings:
-    session = evaluation.session
-    return SessionSettings(
-        providers=session.providers, threads=session.threads, optimization=session.optimization
-    )
-
-
-def _training_context(evaluation: Evaluation) -> TrainingContext:
-    """What trainings have in common; the training samples are read once for their fingerprint."""
+def _trainings(evaluation: Evaluation) -> Trainings:
     table = evaluation.training or TrainingTable()
-    # In a process of its own, like the runtime's providers: a framework is large, a GPU is held.
-    run_isolated(_check_trainer, table.trainer.spec, timeout=evaluation.session.timeout).unwrap()
-    dataset = evaluation.dataset.spec
+    task = plugins.create(Task, evaluation.task.spec)
+    return Trainings(table.trainer.spec, table.recipe, task.loss, task.output, table.initial_epochs)
+
+
+def _given_samples(evaluation: Evaluation, needed: Set[str]) -> Source | None:
+    """The samples that benches give; those of the test where nothing but their scale is needed."""
+    if "data" in needed:
+        return _training_data(evaluation)
+    table = evaluation.dataset
+    return Source(table.spec, table.split) if "scale" in needed else None
+
+
+def _training_data(evaluation: Evaluation) -> Source:
+    table, dataset = evaluation.training or TrainingTable(), evaluation.dataset.spec
     if table.limit is not None:
         dataset = Spec(dataset.name, {**dataset.options, "limit": table.limit})
-    samples: Samples = plugins.create("datasets", dataset).load(table.split)
-    return TrainingContext(
-        trainer=table.trainer.spec,
-        dataset=dataset,
-        split=table.split,
-        fingerprint=samples.fingerprint,
-        recipe=table.recipe,
-        initial_epochs=table.initial_epochs,
-        transfer=table.transfer.spec if table.transfer else None,
-        output=int(evaluation.task.spec.options.get("output", 0)),
+    return Source(dataset, table.split)
+
+
+def _with_digests(evaluation: Evaluation, context: Context) -> Context:
+    """The context with the digest of everything that it names; opens each of them once."""
+    context = replace(
+        context,
+        data=_opened(context.data),
+        training_data=context.training_data and _opened(context.training_data),
+        transfer_data=context.transfer_data and _opened(context.transfer_data),
+        transfer=context.transfer and _opened(context.transfer),
+    )
+    data = {"training": context.training_data, "transfer": context.transfer_data}
+    files = {path for _, paths in files_of(evaluation) for path in paths}
+    names = {name for plugin in participants(evaluation) for name in calls.opened(plugin)}
+    sources = Sources(
+        files=tuple((path, digest_of(Path(path))) for path in sorted(files)),
+        networks=tuple((name, context.named(name).sha256) for name in sorted(names)),
+        data=tuple((kind, source.digest) for kind, source in data.items() if source),
+    )
+    return replace(context, sources=sources)
+
+
+def _opened(source: Source) -> Source:
+    return replace(source, digest=load_samples(source).digest)
+
+
+def _check_networks(evaluation: Evaluation, networks: Sequence[OnnxNetwork]) -> None:
+    digests = [network.sha256 for network in networks]
+    for network in networks:
+        if digests.count(network.sha256) > 1:
+            raise ConfigurationError(
+                f"networks: expected networks that differ, got {network.path.name} under two "
+                "names; leave one out"
+            )
+        if _changes_weights(evaluation) and not kernels(network):
+            reason = network.no_weights_reason or "its weights are quantized"
+            raise ConfigurationError(
+                f"{network.path.name}: expected a network with weights that can be replaced, got "
+                f"none: {reason}"
+            )
+
+
+def _check_layers(evaluation: Evaluation, network: OnnxNetwork) -> None:
+    """Names that the network itself must have: carriers, and what the first step is aimed at.
+
+    Later steps of a stack are aimed at a network that does not exist yet.
+    """
+    names = {layer.name for layer in network.layers}
+    for index, method in enumerate(evaluation.methods):
+        for name in method.layers:
+            if name not in names:
+                raise ConfigurationError(
+                    f"methods.{index}.layer: expected a layer of {network.path.name}, got {name!r}"
+                    f"{plugins.closest(name, names)}; 'nnw layers' shows them"
+                )
+    for index, table in enumerate(evaluation.modifications):
+        wanted = table.stack[0].layers
+        if wanted is None or isinstance(wanted, str):
+            continue
+        try:
+            select_layers(network, wanted)
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"modifications.{index}: {network.path.name}: {error}"
+            ) from error
+
+
+def _changes_weights(evaluation: Evaluation) -> bool:
+    return any(
+        (isinstance(plugin, Method) and not plugins.enrols(plugin))
+        or (isinstance(plugin, Modification) and plugin.aims)
+        for plugin in participants(evaluation)
     )
 
 
-def _check_trainer(trainer: Spec) -> None:
-    plugins.create("trainers", trainer).check()
+def _check_machine(evaluation: Evaluation) -> None:
+    """Providers and Trainer, in other processes: asking a GPU would make this one hold it."""
+    session = evaluation.session
+    unwrap(run_isolated(check_providers, session.providers, timeout=session.timeout))
+    if trains(evaluation):
+        _check_trainer(evaluation)
 
 
-def _plan(
-    evaluation: Evaluation,
-    networks: Sequence[OnnxNetwork],
-    samples: Samples,
-    context: Context,
-) -> Plan:
-    """The plan; it names files without their folders and leaves out what changes no record."""
-    described = _described(evaluation)
-    described["networks"] = [n.path.name for n in networks]
-    data: DatasetFacts = {
-        "name": evaluation.dataset.name,
-        "split": evaluation.dataset.split,
-        "entries": len(samples),
-        "classes": list(samples.classes),
-        "shape": list(samples.inputs.shape[1:]),
-        "fingerprint": samples.fingerprint,
-    }
-    depends_on = {k: v for k, v in described.items() if k not in {"title", "summary", "cost"}}
-    depends_on["session"] = {
-        k: v for k, v in described["session"].items() if k not in {"timeout", "memory_limit"}
-    }
-    trained_on: dict[str, Any] = {}
-    if context.training:
-        trained_on["training_data"] = context.training.fingerprint
-    if students := _students(evaluation, context):
-        trained_on["students"] = students
-    return Plan(
-        package_version=__version__,
-        evaluation=described,
-        evaluation_sha256=identity(
-            **depends_on,
-            **trained_on,
-            digests=[n.sha256 for n in networks],
-            data=samples.fingerprint,
-        ),
-        title=evaluation.title,
-        profile=evaluation.profile,
-        seed=evaluation.seed,
-        networks=tuple(_network_record(i, n) for i, n in enumerate(networks)),
-        payloads=evaluation.payloads,
-        groups=plan.groups_of(evaluation),
-        false_positive_rate=evaluation.false_positive_rate,
-        margin=evaluation.margin,
-        repetitions=evaluation.repetitions,
-        dataset=data,
-        session=described["session"],
-        workflows=evaluation.workflows,
+def _check_trainer(evaluation: Evaluation) -> None:
+    trainer = (evaluation.training or TrainingTable()).trainer.spec
+    unwrap(run_isolated(_trainer_works, trainer, timeout=evaluation.session.timeout))
+
+
+def _trainer_works(spec: Spec) -> None:
+    trainer = plugins.create(Trainer, spec)
+    guard.guarded(trainer, "check", trainer.check)
+
+
+def _check_samples(context: Context, networks: Sequence[OnnxNetwork]) -> None:
+    """Data that do not fit a network or the task are told before anything runs."""
+    task = plugins.create(Task, context.task)
+    for network in networks:
+        samples = fitted(context.data, tuple(network.inputs))
+        guard.guarded(task, "meter", lambda: task.meter(samples))  # noqa: B023 - called now
+        if context.training_data:
+            fitted(context.training_data, tuple(network.inputs))
+
+
+def _common(context: Context) -> str:
+    task = plugins.create(Task, context.task)
+    return identity(
+        seed=context.seed,
+        data=context.data.digest,
+        transfer=context.transfer and context.transfer.digest,
+        task=context.sources.fields(task),
+        batch_size=context.batch_size,
+        false_positive_rate=context.false_positive_rate,
+        settings=asdict(context.settings),
     )
 
 
-def _students(evaluation: Evaluation, context: Context) -> list[str]:
-    """Digests of the networks that Modifications name, in their order; opens each of them."""
-    made = [m for m in made_modifications(evaluation) if hasattr(m, "networks")]
-    return [context.named(name).sha256 for m in made for name in m.networks()]
-
-
-def _described(evaluation: Evaluation) -> dict[str, Any]:
-    """The configuration without paths, and without tables that are not there."""
-    described = evaluation.model_dump(mode="json", exclude={"networks", "engine"})
-    described["dataset"].pop("path", None)
-    for method in described["methods"]:
-        for key in ("payload_sizes", "training", "trigger_images"):
-            if method.get(key) is None:
-                method.pop(key, None)
-        if "trigger_images" in method:
-            method["trigger_images"] = Path(method["trigger_images"]).name
-    if described["training"] is None:
-        del described["training"]
-    elif described["training"]["transfer"]:
-        described["training"]["transfer"].pop("path", None)
-    if tuple(described["workflows"]) == WORKFLOWS:
-        del described["workflows"]
-    return described
-
-
-def _network_record(index: int, network: OnnxNetwork) -> NetworkRecord:
-    return NetworkRecord(
-        index=index,
-        name=network.path.name,
-        sha256=network.sha256,
-        weights=network.weight_count,
-        parameters=network.parameters,
-    )
+def _training_digest(context: Context) -> str:
+    common = context.trainings
+    if common is None:
+        return ""
+    trainer = plugins.create(Trainer, common.trainer)
+    return identity(**{**asdict(common), "trainer": context.sources.fields(trainer)})

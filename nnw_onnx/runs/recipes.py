@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from nnw_onnx import plugins
-from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.errors import ConfigurationError, expected, shortened
 from nnw_onnx.vocabulary import Recipe, Spec
 
 RECIPE = tuple(f.name for f in dataclasses.fields(Recipe))
 
 
-class _Recipe(BaseModel):
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
-
-    @property
-    def changes(self) -> dict[str, Any]:
-        """Keys of a recipe that are given."""
-        return dict(self.model_extra or {})
-
-
-class TransferTable(BaseModel):
-    """`[training.transfer]`: the data set of a transfer; every other key is an option of it."""
+class PluginTable(BaseModel):
+    """A table that names a plug-in; every key that is not declared is an option of it."""
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
     name: str
 
     @property
@@ -35,7 +28,21 @@ class TransferTable(BaseModel):
         return Spec(self.name, dict(self.model_extra or {}))
 
 
-class TrainerTable(TransferTable):
+class _Recipe(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
+
+    @property
+    def changes(self) -> dict[str, JsonValue]:
+        """Keys of a recipe that are given."""
+        return dict(self.model_extra or {})
+
+
+class TransferTable(PluginTable):
+    """`[training.transfer]`: the data set of a transfer; every other key is an option of it."""
+
+
+class TrainerTable(PluginTable):
     """`[training.trainer]`: who trains; every other key is an option of it."""
 
 
@@ -46,10 +53,10 @@ class TrainingTable(_Recipe):
         trainer: who trains.
         initial_epochs: epochs of the initial training of the networks, to which the standard
             relates those of a fine tuning.
-        split: samples of the data set that are trained on.
+        split: samples of the data set that are trained on, and that owners and attackers have.
         limit: number of them, evenly spaced; None for all.
         timeout: seconds that one injection or trial with training may take.
-        transfer: data set of a transfer, with the preprocessing of the other.
+        transfer: data set of a transfer.
     """
 
     trainer: TrainerTable = TrainerTable(name="torch")
@@ -81,7 +88,9 @@ class MethodTraining(_Recipe):
         return recipe_from(base, self.changes, tuple(type(self).model_fields))
 
 
-def recipe_from(base: Recipe, changes: dict[str, Any], others: tuple[str, ...] = ()) -> Recipe:
+def recipe_from(
+    base: Recipe, changes: Mapping[str, object], others: tuple[str, ...] = ()
+) -> Recipe:
     """The recipe with some keys changed.
 
     Args:
@@ -99,12 +108,11 @@ def recipe_from(base: Recipe, changes: dict[str, Any], others: tuple[str, ...] =
                 f"{key}: expected one of the keys {', '.join(known)}; got an unknown key"
                 f"{plugins.closest(key, known)}"
             )
-    given = {f.name: getattr(base, f.name) for f in dataclasses.fields(Recipe)} | changes
     try:
-        return TypeAdapter(Recipe).validate_python(given)
+        return TypeAdapter(Recipe).validate_python({**dataclasses.asdict(base), **changes})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise ConfigurationError(
-            f"{where}: {first['msg']}; got {first['input']!r}; correct it"
+            f"{where}: {expected(first['msg'])}; got {shortened(first['input'])}; correct it"
         ) from error

@@ -1,43 +1,49 @@
-"""One injection or Modification by training, outside an evaluation.
+"""One injection or Modification outside an evaluation.
 
-The configuration says what is trained on and how; of an evaluation only `[dataset]`, `[training]`
-and the `[methods.training]` of the method are used. State is kept in a work folder, so that a
-training that was interrupted goes on.
+A configuration, where one is given, says what is trained on and how: of an evaluation only
+`[dataset]`, `[training]` and the `[methods.training]` of the method are used. State is kept in a
+work folder, so that a training that was interrupted goes on.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError, InjectionError
 from nnw_onnx.graph import OnnxNetwork
-from nnw_onnx.runs import training
-from nnw_onnx.runs.context import Context, Technology
-from nnw_onnx.runs.evaluation import (
-    Evaluation,
-    find_evaluation,
-    read_evaluation,
-    with_dataset_path,
-)
+from nnw_onnx.runs import calls
+from nnw_onnx.runs import inject as injecting
+from nnw_onnx.runs import modify as modifying
+from nnw_onnx.runs.bench import Place, RunBench
+from nnw_onnx.runs.evaluation import find_evaluation, read_evaluation, with_dataset_path
+from nnw_onnx.runs.inject import Injected
 from nnw_onnx.runs.keys import load_key, save_key
+from nnw_onnx.runs.modify import Stacked
 from nnw_onnx.runs.prepare import single_context
 from nnw_onnx.runs.seeds import generator, identity, secret
 from nnw_onnx.runs.store import work_folder
-from nnw_onnx.runs.workshop import RunWorkshop
-from nnw_onnx.vocabulary import Key, Mark, Payload, Spec, TrainingOutcome, adds_to_training
+from nnw_onnx.runs.surroundings import Alone, Surroundings, Tell
+from nnw_onnx.runs.tables import Evaluation
+from nnw_onnx.vocabulary import (
+    Claim,
+    Method,
+    Modification,
+    Payload,
+    Step,
+    Technology,
+)
 
 _KEY = "key.npz"
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class How:
-    """How to train.
+    """What a configuration says of training.
 
     Attributes:
         evaluation: what is trained on, and the recipe.
@@ -71,83 +77,191 @@ def how_to_train(
 def inject(
     network: OnnxNetwork,
     payload: Payload,
-    method: Spec,
-    layer: str | None,
+    technology: Technology,
     seed: int | None,
-    how: How,
-) -> tuple[OnnxNetwork, Key]:
-    """A network into which a training has put the payload, and its key.
+    how: How | None,
+) -> Injected:
+    """The network with a payload in it.
+
+    Args:
+        network: it is not changed.
+        payload: the bits.
+        technology: without a recipe, which comes from `how`.
+        seed: makes the key repeatable, and only as secret as the seed; None draws a fresh secret.
+        how: what a configuration says of training, or None.
 
     Raises:
-        InjectionError: some Symbols are not read back after the training.
+        InjectionError: some Symbols are not read back after a training.
         ConfigurationError, TrainingError, DatasetError: it cannot be trained as written.
     """
-    evaluation = how.evaluation
-    made = plugins.create("methods", method)
-    if not adds_to_training(made):
+    technology = technology if how is None else _with_recipe(technology, how.evaluation)
+    task = identity(
+        network=network.sha256, technology=dataclasses.asdict(technology), seed=seed,
+        symbols=payload.symbols,
+    )  # fmt: skip
+    trains = technology.recipe is not None
+    with _surrounded(network, how, task, seed or 0, training=trains) as surroundings:
+        place = Place(
+            task, f"{technology.method.name} in {network.path.name}", draw=task,
+            technology=technology, layers=technology.layers, original=network,
+        )  # fmt: skip
+        bench = RunBench(surroundings.bench, network, place, surroundings.tell)
+        injecting.check_way(technology)
+        fresh = secret(seed, network=network.sha256)
+        claim = _kept_claim(surroundings.folder, technology, network, payload, fresh, bench)
+        made = injecting.inject(technology, network, payload, fresh, bench, claim)
+        if made.trained is not None:
+            _check_read_back(made, bench)
+    return made
+
+
+def modify(
+    network: OnnxNetwork,
+    step: Step,
+    seed: int,
+    how: How | None,
+    copies: Sequence[OnnxNetwork] = (),
+) -> Stacked:
+    """The network after one Modification.
+
+    Args:
+        network: it is not changed.
+        step: the Modification with the layers it is aimed at.
+        seed: the same seed gives the same weights.
+        how: what a configuration says of training, or None.
+        copies: of other recipients, for a Modification that needs several.
+
+    Raises:
+        ConfigurationError: it changes inputs only, needs a training that nobody described, ...
+    """
+    modification = plugins.create(Modification, step.modification)
+    trains = plugins.needs_training(modification)
+    if how is None and trains:
+        raise ConfigurationError(
+            f"{modification.name}: expected a training, because this Modification trains, got "
+            "none; give a configuration that says what is trained on"
+        )
+    task = identity(
+        network=network.sha256, modification=dataclasses.asdict(step), seed=seed,
+        copies=[copy.digest for copy in copies],
+    )  # fmt: skip
+    with _surrounded(network, how, task, seed, training=trains) as surroundings:
+
+        def bench_for(index: int, now: OnnxNetwork, layers: tuple[str, ...]) -> RunBench:
+            place = Place(
+                task, f"{modification.name} of {network.path.name}", draw=task, layers=layers,
+                copies=(now, *copies) if copies else (),
+            )  # fmt: skip
+            return RunBench(surroundings.bench, now, place, surroundings.tell)
+
+        made = modifying.modify(
+            network,
+            [step],
+            bench_for,
+            lambda index: generator(purpose="modify", seed=seed, network=network.sha256),
+            surroundings.differ,
+        )
+    if made.around:
+        raise ConfigurationError(
+            f"{modification.name}: expected a Modification of the network, got one of its inputs, "
+            "which no file can hold; see what it does with 'nnw evaluate'"
+        )
+    return made
+
+
+def range_warnings(modification: Modification, *, one_layer: bool) -> tuple[str, ...]:
+    """A line where the Intensity is outside the standard's range."""
+    parameter = modification.parameter
+    if parameter is None:
+        return ()
+    intensity = modification.spec().options[parameter.option]
+    if not isinstance(intensity, int | float):
+        return ()
+    if not parameter.outside_standard_range(intensity, single_layer=one_layer):
+        return ()
+    single = parameter.high_single_layer if one_layer else None
+    bounds = [parameter.low, single if single is not None else parameter.high]
+    low, high = ("any" if bound is None else f"{bound:g}" for bound in bounds)
+    return (
+        f"{modification.name}: intensity {intensity:g} is outside the standard's range {low} to "
+        f"{high} {parameter.unit}",
+    )
+
+
+@dataclass(frozen=True)
+class _Surrounded:
+    """Where one task is done.
+
+    Attributes:
+        bench: what benches need.
+        folder: where state is kept, or None.
+        tell: is told each epoch.
+        differ: compares answers, or None where there are no samples.
+    """
+
+    bench: Surroundings
+    folder: Path | None
+    tell: Tell
+    differ: modifying.Differ | None
+
+
+@contextmanager
+def _surrounded(
+    network: OnnxNetwork, how: How | None, task: str, seed: int, *, training: bool
+) -> Iterator[_Surrounded]:
+    if how is None:
+        yield _Surrounded(Alone(seed), None, lambda words: None, None)
+        return
+    with work_folder(how.work_folder, task) as folder:
+        context = single_context(how.evaluation, network, folder, training=training)
+        context = dataclasses.replace(context, seed=seed)
+        differ = modifying.differ_on(
+            context.training_samples("task"), context.settings, context.batch_size
+        )
+        yield _Surrounded(context, folder, how.tell, differ)
+
+
+def _with_recipe(technology: Technology, evaluation: Evaluation) -> Technology:
+    """The technology with the training of the configuration, where training can put it in."""
+    method = plugins.create(Method, technology.method)
+    if plugins.trains(method) is None:
+        if "data" in calls.needs(method):
+            return technology
         raise ConfigurationError(
             f"training: expected a method that training can put in, got {method.name}; leave "
             "--training out"
         )
-    technology = _technology(evaluation, plugins.spec_of(made), len(payload))
-    task = identity(
-        network=network.sha256, method=dataclasses.asdict(technology), symbols=payload.symbols,
-        seed=seed, layer=layer,
-    )  # fmt: skip
-    with work_folder(how.work_folder, task) as folder:
-        context = single_context(evaluation, network, folder)
-        mark = _mark(context, technology, network, payload, seed, layer)
-        trained, wrong = training.put_in(
-            context, technology, network, mark, "injection", seed or 0, how.tell
-        )
-    if wrong:
-        raise InjectionError(
-            f"{method.name}: expected all {len(payload)} symbols to be read back after "
-            f"{len(trained.epochs)} epochs, got {wrong} wrong ones; train longer, with a larger "
-            "learning rate or strength, or use a shorter payload"
-        )
-    return trained.network, mark.key
-
-
-def modify(network: OnnxNetwork, modification: Any, seed: int, how: How) -> TrainingOutcome:
-    """A network after a Modification that trains."""
-    spec = plugins.spec_of(modification)
-    task = identity(network=network.sha256, name=spec.name, options=_plain(spec.options), seed=seed)
-    with work_folder(how.work_folder, task) as folder:
-        context = single_context(how.evaluation, network, folder)
-        rng = generator(purpose="modify", seed=seed, network=network.sha256)
-        title = f"{spec.name} of {network.path.name}"
-        workshop = RunWorkshop(context, network, task, title, None, how.tell)
-        outcome: TrainingOutcome = modification.modify_by_training(network, workshop, rng)
-    return outcome
-
-
-def _technology(evaluation: Evaluation, method: Spec, size: int) -> Technology:
+    recipe, start = evaluation.base_recipe, technology.start
     for table in evaluation.methods:
         if table.name == method.name and table.training:
-            recipe = table.training.recipe(evaluation.base_recipe)
-            return Technology(method, size, recipe, table.training.start, table.trigger_images)
-    return Technology(method, size, evaluation.base_recipe)
+            recipe, start = table.training.recipe(recipe), table.training.start
+            break
+    return dataclasses.replace(technology, recipe=recipe, start=start)
 
 
-def _mark(
-    context: Context,
+def _kept_claim(
+    folder: Path | None,
     technology: Technology,
     network: OnnxNetwork,
     payload: Payload,
-    seed: int | None,
-    layer: str | None,
-) -> Mark:
-    """The watermark; an interrupted training goes on with the key that it began with."""
-    kept = context.folder / _KEY
-    if kept.exists():
-        key = load_key(kept)
-        return Mark(plugins.create("methods", technology.method), payload, key)
-    fresh = secret(seed, network=network.sha256)
-    mark = training.make_mark(context, technology, network, payload, fresh, layer)
-    save_key(mark.key, kept)
-    return mark
+    fresh: bytes,
+    bench: RunBench,
+) -> Claim:
+    """The claim; an interrupted training goes on with the key that it began with."""
+    kept = None if folder is None else folder / _KEY
+    if kept is not None and kept.exists():
+        return load_key(kept)
+    claim = injecting.new_claim(technology, network, payload, fresh, bench)
+    if kept is not None:
+        save_key(claim, kept)
+    return claim
 
 
-def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: str(value) for name, value in options.items()}
+def _check_read_back(made: Injected, bench: RunBench) -> None:
+    wrong = injecting.symbol_errors(made.claim, bench.suspect_of(made.network))
+    if wrong and made.trained is not None:
+        raise InjectionError(
+            f"{made.claim.key.method.name}: expected all {made.claim.key.size} symbols to be read "
+            f"back after {len(made.trained.epochs)} epochs, got {wrong} wrong ones; train longer, "
+            "with a larger learning rate or strength, or use a shorter payload"
+        )

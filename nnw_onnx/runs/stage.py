@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from tqdm import tqdm
 
-from nnw_onnx.records import (
-    CostRecord,
-    InjectionRecord,
-    TrialRecord,
-)
+from nnw_onnx.errors import RunError
+from nnw_onnx.records import CostRecord, InjectionRecord, TrialRecord
 from nnw_onnx.runs.checks import trains
 from nnw_onnx.runs.context import Context
-from nnw_onnx.runs.evaluation import Evaluation
 from nnw_onnx.runs.progress import shown_progress
 from nnw_onnx.runs.recipes import TrainingTable
 from nnw_onnx.runs.store import Store
+from nnw_onnx.runs.tables import Evaluation
+from nnw_onnx.vocabulary import Engine, Outcome
 
+
+class Task(Protocol):
+    """What is carried out: a small value with an identity."""
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 (hex) of everything that it follows from."""
+        ...
+
+
+T = TypeVar("T", bound=Task)
 Record = TypeVar("Record", InjectionRecord, TrialRecord, CostRecord)
 
 
@@ -40,32 +49,46 @@ class Stage(Generic[Record]):
 
     def run(
         self,
-        engine: Any,
-        function: Callable[[Context, Any], Record],
+        engine: Engine,
+        function: Callable[[Context, T], Record],
         context: Context,
-        tasks: Sequence[Any],
-        failed: Callable[[Any, str], Record],
+        tasks: Sequence[T],
+        failed: Callable[[T, str], Record],
         evaluation: Evaluation,
     ) -> list[Record]:
         """Run the tasks that have no record yet; returns the records of all."""
         known = {r.identity: r for r in self._store.records(self._model)}
         todo = [task for task in tasks if task.identity not in known]
-        outcomes = engine(
+        outcomes = engine.map(
             _Call(function, context),
             todo,
             timeout=_timeout(evaluation),
             memory_limit=evaluation.session.memory_limit,
         )
-        for task, outcome in self._bar(zip(todo, outcomes, strict=True), len(known), len(tasks)):
-            record = failed(task, outcome.error) if outcome.error else outcome.value
+        done = len(tasks) - len(todo)
+        for task, outcome in self._shown(todo, outcomes, done, len(tasks)):
+            record = self._record(task, outcome, failed)
             self._store.append(record)
             self._watch(record)
             known[task.identity] = record
         return [known[task.identity] for task in tasks]
 
-    def _bar(self, items: Iterable[Any], initial: int, total: int) -> Iterator[Any]:
+    def _record(
+        self, task: T, outcome: Outcome[Record], failed: Callable[[T, str], Record]
+    ) -> Record:
+        if outcome.error is not None:
+            return failed(task, outcome.error)
+        if outcome.value is None:
+            raise RunError(
+                f"{self._title}: expected a record of each task, got none; use another engine"
+            )
+        return outcome.value
+
+    def _shown(
+        self, todo: Sequence[T], outcomes: Iterator[Outcome[Record]], initial: int, total: int
+    ) -> Iterator[tuple[T, Outcome[Record]]]:
         bar = tqdm(
-            items,
+            zip(todo, outcomes, strict=True),
             desc=self._title,
             initial=initial,
             total=total,
@@ -84,11 +107,11 @@ def _timeout(evaluation: Evaluation) -> float:
 
 
 @dataclass(frozen=True)
-class _Call:
+class _Call(Generic[T, Record]):
     """A function of context and task as a function of the task, that can be sent to a worker."""
 
-    function: Callable[[Context, Any], Any]
+    function: Callable[[Context, T], Record]
     context: Context
 
-    def __call__(self, task: Any) -> Any:
+    def __call__(self, task: T) -> Record:
         return self.function(self.context, task)

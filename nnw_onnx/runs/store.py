@@ -1,7 +1,8 @@
 """The run folder: the only place where a run reads and writes its records.
 
     plan.json  injections.jsonl  records.jsonl  costs.jsonl  environment.json
-    keys/<identity>.npz  networks/<identity>.npz  checkpoints/<name>.npz  progress/<name>
+    keys/<identity>.npz  networks/<identity>.npz (or .onnx)  checkpoints/<name>.npz
+    progress/<name>
 
 Records are appended in the order of the plan, one JSON line each, and forced to the disk, so a
 run that is cut off at any moment can be resumed; a last line that was cut off is dropped.
@@ -18,15 +19,16 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from nnw_onnx.errors import RunError
+from nnw_onnx.graph import OnnxNetwork, open_network
 from nnw_onnx.records import CostRecord, Environment, InjectionRecord, Plan, TrialRecord
+from nnw_onnx.vocabulary import Array
 
 Model = TypeVar("Model", bound=BaseModel)
 RECORDS: dict[type[BaseModel], str] = {
@@ -35,6 +37,10 @@ RECORDS: dict[type[BaseModel], str] = {
     CostRecord: "costs.jsonl",
 }
 MAX_BYTES = 1 << 30
+FORM = 2
+"""Of the run folders that this version reads and writes."""
+READERS = {1: "nnw-onnx 0.1 (pip install 'nnw-onnx<0.2')"}
+"""Older form -> the version that reads it."""
 TASK_NOTE = "task.txt"
 """Says in a work folder which training it belongs to."""
 SINGLE: dict[type[BaseModel], str] = {Plan: "plan.json", Environment: "environment.json"}
@@ -97,10 +103,13 @@ class Store:
         )
 
     def read(self, model: type[Model]) -> Model:
-        """Read plan or environment; raises `RunError` where it is missing or broken."""
+        """Read plan or environment; raises `RunError` where it is missing, broken or too old."""
         path = self.folder / SINGLE[model]
         try:
-            return model.model_validate_json(_content(path))
+            content = _content(path)
+            if model is Plan:
+                _check_form(self.folder, content)
+            return model.model_validate_json(content)
         except OSError as error:
             raise RunError(
                 f"{self.folder}: expected a run folder with {path.name}, got none; "
@@ -142,14 +151,24 @@ class Store:
             file.flush()
             os.fsync(file.fileno())
 
-    def save_weights(self, identity: str, weights: dict[str, NDArray[Any]]) -> None:
-        """Keep the weights that an injection replaced, as float32 or float64, atomically."""
-        exact = {name: _exact(array) for name, array in weights.items()}
-        write_arrays(self.folder / "networks" / f"{identity}.npz", exact)
+    def save_network(self, identity: str, network: OnnxNetwork, original: OnnxNetwork) -> None:
+        """Keep what an injection made: the weights that it replaced, or a graph of its own."""
+        path = self.folder / "networks" / f"{identity}.npz"
+        if network.sha256 != original.sha256:
+            network.save(path.with_suffix(".onnx"))
+            return
+        # In a type that numpy can store and that holds each value.
+        write_arrays(
+            path, {name: _exact(network.weights[name]) for name in sorted(network.replaced)}
+        )
 
-    def load_weights(self, identity: str) -> dict[str, NDArray[Any]]:
-        """The replaced weights by layer name; raises `RunError` where the file is not whole."""
-        return read_arrays(self.folder / "networks" / f"{identity}.npz")
+    def load_network(self, identity: str, original: OnnxNetwork) -> OnnxNetwork:
+        """The network of an injection; raises `RunError` where its file is not whole."""
+        path = self.folder / "networks" / f"{identity}.npz"
+        graph = path.with_suffix(".onnx")
+        if graph.exists():
+            return open_network(graph)
+        return original.with_weights(read_arrays(path))
 
     def checkpoint(self, name: str) -> StoredCheckpoint:
         """Where a training keeps its state."""
@@ -181,11 +200,11 @@ class StoredCheckpoint:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def load(self) -> Mapping[str, NDArray[Any]] | None:
+    def load(self) -> Mapping[str, Array] | None:
         """The arrays kept last, or None; raises `RunError` where the file is not whole."""
         return read_arrays(self.path) if self.path.exists() else None
 
-    def save(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def save(self, arrays: Mapping[str, Array]) -> None:
         """Keep these arrays instead."""
         self.path.parent.mkdir(exist_ok=True)
         write_arrays(self.path, arrays)
@@ -220,7 +239,7 @@ def work_folder(wanted: Path | None, task: str) -> Iterator[Path]:
     shutil.rmtree(wanted)
 
 
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     """Write named arrays so that the file is either there as a whole or not at all."""
     names = sorted(arrays)
     members = {f"w{i}": arrays[name] for i, name in enumerate(names)}
@@ -231,7 +250,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     temporary.replace(path)
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Path) -> dict[str, Array]:
     """Named arrays of a file; raises `RunError` where it is not whole."""
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -266,8 +285,21 @@ def _content(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _exact(array: NDArray[Any]) -> NDArray[Any]:
-    """The array in a type that numpy can store and that holds each of its values."""
+def _check_form(folder: Path, content: bytes) -> None:
+    """Refuse the run folder of another version of nnw-onnx in one line."""
+    try:
+        plan = json.loads(content)
+    except (ValueError, RecursionError):
+        return  # the model says what is wrong with it
+    form = plan.get("schema_version") if isinstance(plan, dict) else None
+    if type(form) is int and form in READERS:
+        raise RunError(
+            f"{folder}: expected a run folder of form {FORM}, got one of form {form}; "
+            f"{READERS[form]} reads it"
+        )
+
+
+def _exact(array: Array) -> Array:
     return array if array.dtype == np.float64 else array.astype(np.float32)
 
 

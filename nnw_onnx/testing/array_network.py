@@ -1,17 +1,18 @@
-"""A network that is only arrays: for tests of methods and modifications, without any file."""
+"""A network that is only arrays: for tests of plug-ins, without any file."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nnw_onnx.errors import ModelFileError
-from nnw_onnx.vocabulary import Layer, Weights
+from nnw_onnx.vocabulary import Array, Layer, TensorInfo, Weights
 
 
 @dataclass(frozen=True)
@@ -21,24 +22,42 @@ class ArrayNetwork:
     Attributes:
         layers: the layers, in order.
         weights: canonical weights of each layer, read-only.
+        inputs: inputs that must be fed.
     """
 
     layers: tuple[Layer, ...]
     weights: Weights
+    inputs: tuple[TensorInfo, ...] = ()
 
     @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[Any]], **changes: Mapping[str, Any]) -> Self:
+    def of(
+        cls,
+        arrays: Mapping[str, Array],
+        inputs: tuple[TensorInfo, ...] = (),
+        **changes: Mapping[str, Any],
+    ) -> Self:
         """A network of kernels; four or more axes make a Conv, two a MatMul, one a bias.
 
         Args:
             arrays: name -> weights (out, in, *kernel); copied.
+            inputs: inputs that must be fed.
             changes: name -> fields of `Layer` that differ from the usual ones.
         """
         layers = tuple(
             replace(_layer(name, array, position), **changes.get(name, {}))
             for position, (name, array) in enumerate(arrays.items())
         )
-        return cls(layers, MappingProxyType({n: _locked(np.array(a)) for n, a in arrays.items()}))
+        weights = MappingProxyType({n: _locked(np.array(a)) for n, a in arrays.items()})
+        return cls(layers, weights, inputs)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of layers, inputs and every weight."""
+        state = hashlib.sha256(repr((self.layers, self.inputs)).encode())
+        for name, array in self.weights.items():
+            state.update(f"{name} {array.dtype} {array.shape};".encode())
+            state.update(np.ascontiguousarray(array).tobytes())
+        return state.hexdigest()
 
     def with_weights(self, replaced: Weights) -> Self:
         """The same network with some weights replaced, in their stored dtypes.
@@ -52,7 +71,7 @@ class ArrayNetwork:
         return replace(self, weights=MappingProxyType({**self.weights, **stored}))
 
 
-def _layer(name: str, array: NDArray[Any], position: int) -> Layer:
+def _layer(name: str, array: Array, position: int) -> Layer:
     axes = tuple(range(array.ndim))
     operator = "MatMul" if array.ndim == 2 else "Conv"
     return Layer(
@@ -68,7 +87,7 @@ def _layer(name: str, array: NDArray[Any], position: int) -> Layer:
     )
 
 
-def _stored(by_name: Mapping[str, Layer], name: str, value: NDArray[Any]) -> NDArray[Any]:
+def _stored(by_name: Mapping[str, Layer], name: str, value: Array) -> Array:
     layer = by_name.get(name)
     if layer is None or not layer.replaceable or layer.shape != value.shape:
         known = "no such layer" if layer is None else f"shape {layer.shape}"
@@ -86,6 +105,6 @@ def _stored(by_name: Mapping[str, Layer], name: str, value: NDArray[Any]) -> NDA
     return _locked(stored)
 
 
-def _locked(array: NDArray[Any]) -> NDArray[Any]:
+def _locked(array: Array) -> Array:
     array.flags.writeable = False
     return array

@@ -7,10 +7,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TypeGuard, TypeVar
 
-from nnw_onnx.errors import PluginError
-from nnw_onnx.vocabulary import adds_to_training
+from nnw_onnx.errors import NnwError, PluginError
+from nnw_onnx.vocabulary import (
+    Code,
+    Dataset,
+    Method,
+    Modification,
+    PlugIn,
+    Recipe,
+    Samples,
+    Task,
+    Values,
+)
+
+P = TypeVar("P", bound=PlugIn)
+Subject = TypeVar("Subject")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,68 +46,112 @@ class Check:
         return self.name
 
 
-def check_method(method: Any) -> list[Check]:
-    """The checks of a watermarking method, given as class (all defaults) or instance.
+@dataclasses.dataclass(frozen=True)
+class TaskCase:
+    """A task with something to measure: what its checks need.
 
-    Which ones depends on how it is put in: by `inject`, by a penalty of weights or of activations,
-    or by a set of triggers; a method that has several ways must pass the checks of each.
+    Attributes:
+        task: the task.
+        samples: a few samples.
+        answers: outputs (n, ...) of a good network for all of them.
     """
-    from nnw_onnx.testing import _activations, _form, _method, _penalty, _triggers
 
-    clauses = dict(_form.clauses("methods"))
-    if hasattr(method, "inject"):
-        clauses |= _method.CLAUSES
-    if hasattr(method, "weight_penalty"):
-        clauses = _penalty.METHOD_CLAUSES | clauses | _penalty.CLAUSES
-    if hasattr(method, "activation_penalty"):
-        clauses |= _activations.CLAUSES
-    if hasattr(method, "triggers"):
-        clauses |= _triggers.CLAUSES
-    return _bind(method, clauses, lambda: made(method))
+    task: Task
+    samples: Samples
+    answers: Values
 
 
-def check_modification(modification: Any, intensity: float | None = None) -> list[Check]:
+def check_method(method: Method | type[Method], recipe: Recipe | None = None) -> list[Check]:
+    """The checks of a method, given as class (all defaults) or instance.
+
+    Which ones depends on what it subclasses, on its `kind` and its `alphabet`. A method that is put
+    in by training is trained once, whatever the number of checks.
+
+    Args:
+        method: the method.
+        recipe: of the training on `small_network`; by default 60 epochs at a learning rate of 0.02.
+    """
+    from nnw_onnx.testing import form, methods
+
+    subject = methods.Subject(lambda: made(method), recipe or methods.RECIPE)
+    return [
+        *_bind(method, form.CLAUSES, subject.made),
+        *_bind(method, methods.clauses(_class(method)), lambda: subject),
+    ]
+
+
+def check_modification(
+    modification: Modification | type[Modification], intensity: float | None = None
+) -> list[Check]:
     """The checks of a Modification, given as class or instance.
 
     A class is made with its defaults and `intensity` (default: the largest of its Parameter).
     """
-    from nnw_onnx.testing import _form, _modification, _trained_modification
+    from nnw_onnx.testing import form, modifications
 
-    def subject() -> Any:
-        if not isinstance(modification, type):
-            return modification
-        strongest = modification.parameter.high  # type: ignore[attr-defined]  # a plug-in's own
-        return made(modification, intensity=strongest if intensity is None else intensity)
+    kind = _class(modification)
+
+    def subject() -> Modification:
+        parameter = kind.parameter
+        if parameter is None or not isinstance(modification, type):
+            return made(modification)
+        value = parameter.high if intensity is None else intensity
+        return made(modification, **({} if value is None else {parameter.option: value}))
 
     return [
-        *_bind(modification, dict(_form.clauses("modifications")), subject),
-        *_bind(
-            modification,
-            _trained_modification.CLAUSES
-            if hasattr(modification, "modify_by_training")
-            else _modification.CLAUSES,
-            subject,
-        ),
+        *_bind(modification, form.CLAUSES | form.MODIFICATION_CLAUSES, subject),
+        *_bind(modification, modifications.clauses(kind), subject),
     ]
 
 
-def check_plugin(plugin: Any) -> list[Check]:
-    """The checks of a method or of a Modification, whichever it is.
+def check_code(code: Code | type[Code]) -> list[Check]:
+    """The checks of an error-correcting code, given as class or instance."""
+    from nnw_onnx.testing import codes, form
+
+    return _bind(code, form.CLAUSES | codes.CLAUSES, lambda: made(code))
+
+
+def check_dataset(dataset: Dataset | type[Dataset]) -> list[Check]:
+    """The checks of a data set, given as class or instance; its files must be there."""
+    from nnw_onnx.testing import data, form
+
+    return _bind(dataset, form.CLAUSES | data.DATASET_CLAUSES, lambda: made(dataset))
+
+
+def check_task(task: Task, samples: Samples, answers: Values) -> list[Check]:
+    """The checks of a task on a few samples; see `TaskCase`."""
+    from nnw_onnx.testing import data, form
+
+    case = TaskCase(task, samples, answers)
+    return [
+        *_bind(task, form.CLAUSES, lambda: task),
+        *_bind(task, data.TASK_CLAUSES, lambda: case),
+    ]
+
+
+def check_plugin(plugin: PlugIn | type[PlugIn] | TaskCase) -> list[Check]:
+    """The checks of a plug-in, whichever kind it is.
 
     Raises:
-        PluginError: it is neither.
+        PluginError: it is of no kind that has checks.
     """
-    if hasattr(plugin, "modify_weights") or hasattr(plugin, "modify_by_training"):
-        return check_modification(plugin)
-    if hasattr(plugin, "inject") or adds_to_training(plugin):
+    if isinstance(plugin, TaskCase):
+        return check_task(plugin.task, plugin.samples, plugin.answers)
+    if _is(plugin, Method):
         return check_method(plugin)
+    if _is(plugin, Modification):
+        return check_modification(plugin)
+    if _is(plugin, Code):
+        return check_code(plugin)
+    if _is(plugin, Dataset):
+        return check_dataset(plugin)
     raise PluginError(
-        "plug-in: expected a class with modify_weights, inject or what a training adds, got "
-        f"{plugin!r}; see nnw_onnx.vocabulary"
+        "plug-in: expected a Method, Modification, Code or Dataset of nnw_onnx.vocabulary, or a "
+        f"TaskCase, got {plugin!r}; subclass one of them"
     )
 
 
-def made(plugin: Any, **options: Any) -> Any:
+def made(plugin: P | type[P], **options: object) -> P:
     """An instance with its options checked as `plugins.create` does it."""
     from pydantic import TypeAdapter, ValidationError
 
@@ -115,12 +172,32 @@ def require(condition: object, expected: str, got: object, todo: str) -> None:
         raise PluginError(f"expected {expected}, got {got}; {todo}")
 
 
-def _bind(
-    plugin: Any, clauses: dict[str, Callable[[Any], None]], subject: Callable[[], Any]
-) -> list[Check]:
-    label = getattr(plugin, "name", None) or getattr(plugin, "__name__", "plug-in")
+def refused(error: type[NnwError], what: str, act: Callable[[], object]) -> None:
+    """Require an error of one line."""
+    try:
+        act()
+    except error as raised:
+        require("\n" not in str(raised), "an error of one line", repr(str(raised)), "shorten it")
+        return
+    require(False, f"{error.__name__} for {what}", "no error", "refuse it")
 
-    def bound(name: str, clause: Callable[[Any], None]) -> Check:
+
+def _is(plugin: object, kind: type[P]) -> TypeGuard[P | type[P]]:
+    return isinstance(plugin, kind) or (isinstance(plugin, type) and issubclass(plugin, kind))
+
+
+def _class(plugin: P | type[P]) -> type[P]:
+    return plugin if isinstance(plugin, type) else type(plugin)
+
+
+def _bind(
+    plugin: PlugIn | type[PlugIn],
+    clauses: dict[str, Callable[[Subject], None]],
+    subject: Callable[[], Subject],
+) -> list[Check]:
+    label = vars(_class(plugin)).get("name") or _class(plugin).__name__
+
+    def bound(name: str, clause: Callable[[Subject], None]) -> Check:
         return Check(f"{label}: {name}", lambda: clause(subject()))
 
     return [bound(name, clause) for name, clause in clauses.items()]

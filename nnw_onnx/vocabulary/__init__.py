@@ -1,73 +1,138 @@
-"""The nouns of the project, in the words of MPAI-NNW: frozen values and protocols.
+"""The nouns of the project, in the words of MPAI-NNW.
 
-Only numpy and the standard library (and bounds of `annotated_types`) are imported here; every
-other room speaks these words.
+What an author writes is a small abstract base class that he subclasses as a frozen dataclass
+(`Method`, `Modification`, `Task`, ...); what he is given is a Protocol (`Network`, `Suspect`,
+`Bench`, ...); everything that crosses a process or a file is a frozen value. Only numpy and the
+standard library (and bounds of `annotated_types`) are imported here.
 """
 
-from nnw_onnx.vocabulary.modifications import Parameter, WeightModification
-from nnw_onnx.vocabulary.networks import Layer, Network, Weights
-from nnw_onnx.vocabulary.payloads import Payload
-from nnw_onnx.vocabulary.quality import Dataset, Quality, Samples, Task
-from nnw_onnx.vocabulary.specs import Spec
+from nnw_onnx.vocabulary.bench import Bench
+from nnw_onnx.vocabulary.evidence import (
+    SECRET_BYTES,
+    Claim,
+    Decoding,
+    Detection,
+    Key,
+    Null,
+    Place,
+)
+from nnw_onnx.vocabulary.methods import Code, Decodes, Detects, Forges, Injects, Method, Trains
+from nnw_onnx.vocabulary.modifications import (
+    Family,
+    FileModification,
+    InputModification,
+    Modification,
+    Modified,
+    Parameter,
+    WeightModification,
+)
+from nnw_onnx.vocabulary.networks import (
+    Around,
+    Array,
+    Ask,
+    Feeds,
+    Layer,
+    Network,
+    Suspect,
+    TensorInfo,
+    Values,
+    Weighted,
+    Weights,
+)
+from nnw_onnx.vocabulary.payloads import Payload, symbols_for
+from nnw_onnx.vocabulary.plans import Claims, Engine, Outcome, Step, Technology, Trial
+from nnw_onnx.vocabulary.specs import Json, Need, PlugIn, Spec
+from nnw_onnx.vocabulary.tasks import (
+    Batch,
+    Dataset,
+    Indices,
+    Loss,
+    MeanMeter,
+    Measure,
+    Meter,
+    Quality,
+    Samples,
+    Scale,
+    Targets,
+    Task,
+)
 from nnw_onnx.vocabulary.training import (
-    ActivationPenalty,
+    Additions,
     Checkpoint,
     Epoch,
-    InferringNetwork,
     Job,
-    Mark,
+    Moment,
     Penalty,
     Recipe,
     Trained,
     Trainer,
-    TrainingData,
-    TriggerSet,
-    WeightPenalty,
-    adds_to_training,
-    needs_inference,
 )
-from nnw_onnx.vocabulary.watermarks import (
-    SECRET_BYTES,
-    Decoding,
-    Detection,
-    Key,
-    WatermarkingMethod,
-)
-from nnw_onnx.vocabulary.workshop import TrainedModification, TrainingOutcome, Workshop
 
 __all__ = [
     "SECRET_BYTES",
-    "ActivationPenalty",
+    "Additions",
+    "Around",
+    "Array",
+    "Ask",
+    "Batch",
+    "Bench",
     "Checkpoint",
+    "Claim",
+    "Claims",
+    "Code",
     "Dataset",
+    "Decodes",
     "Decoding",
     "Detection",
+    "Detects",
+    "Engine",
     "Epoch",
-    "InferringNetwork",
+    "Family",
+    "Feeds",
+    "FileModification",
+    "Forges",
+    "Indices",
+    "Injects",
+    "InputModification",
     "Job",
+    "Json",
     "Key",
     "Layer",
-    "Mark",
+    "Loss",
+    "MeanMeter",
+    "Measure",
+    "Meter",
+    "Method",
+    "Modification",
+    "Modified",
+    "Moment",
+    "Need",
     "Network",
+    "Null",
+    "Outcome",
     "Parameter",
     "Payload",
     "Penalty",
+    "Place",
+    "PlugIn",
     "Quality",
     "Recipe",
     "Samples",
+    "Scale",
     "Spec",
+    "Step",
+    "Suspect",
+    "Targets",
     "Task",
+    "Technology",
+    "TensorInfo",
     "Trained",
-    "TrainedModification",
     "Trainer",
-    "TrainingData",
-    "TrainingOutcome",
-    "TriggerSet",
-    "WatermarkingMethod",
+    "Trains",
+    "Trial",
+    "Values",
     "WeightModification",
-    "WeightPenalty",
+    "Weighted",
     "Weights",
-    "Workshop",
-    "adds_to_training",
-    "needs_inference",
+    "symbols_for",
 ]

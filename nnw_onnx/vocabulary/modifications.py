@@ -1,14 +1,25 @@
-"""Modifications and their Parameters."""
+"""Modifications: what an author of one writes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+import hashlib
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nnw_onnx.vocabulary.networks import Weights
+from nnw_onnx.vocabulary.bench import Bench
+from nnw_onnx.vocabulary.evidence import Claim
+from nnw_onnx.vocabulary.networks import Around, Ask, Feeds, Network, Values, Weights
+from nnw_onnx.vocabulary.specs import Json, Need, PlugIn
+from nnw_onnx.vocabulary.tasks import Scale
+
+Family = Literal["standard", "deployment", "preserving", "adaptive", "removal"]
+"""Groups of the report: the standard's table; what happens to networks anyway; what leaves the
+function as it is; who knows the method but no key; everything else."""
 
 
 @dataclass(frozen=True)
@@ -19,44 +30,144 @@ class Parameter:
         letter: the letter of the reference software: S, P, R, B, ...
         meaning: what the Intensity measures.
         unit: "ratio", "%", "bits", ...
-        low: smallest Intensity of the standard's table.
-        high: largest one.
+        low: smallest Intensity of the standard's table; None where it has none.
+        high: largest one, likewise.
         high_single_layer: largest one where a single layer is aimed at, if that differs.
         stronger: "up" where a larger Intensity changes more, else "down".
+        option: the field of the Modification that a sweep fills.
     """
 
     letter: str
     meaning: str
     unit: str
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
     high_single_layer: float | None = None
     stronger: Literal["up", "down"] = "up"
+    option: str = "intensity"
 
     def outside_standard_range(self, intensity: float, *, single_layer: bool) -> bool:
         """Whether an Intensity is outside the range of the standard (a warning, never an error)."""
         high = self.high
         if single_layer and self.high_single_layer is not None:
             high = self.high_single_layer
-        return not self.low <= intensity <= high
+        too_low = self.low is not None and intensity < self.low
+        return too_low or (high is not None and intensity > high)
 
 
-@runtime_checkable
-class WeightModification(Protocol):
-    """A Modification of weights without training: the plug-ins of `nnw_onnx.modifications`.
+@dataclass(frozen=True)
+class Modified:
+    """A network after a Modification.
 
-    A frozen dataclass with at least the field `intensity`; pure given the generator.
+    Attributes:
+        network: the modified network.
+        around: what now stands before the network, the newest first.
+        marks: watermarks put on top, which the runner reads at the end of the stack.
+        facts: what a report should say of it, such as epochs, samples and the last loss.
+        samples_of: data set that the network answers now, where that is not the task's.
     """
 
-    name: ClassVar[str]
-    summary: ClassVar[str]
-    number: ClassVar[int | None]
-    parameter: ClassVar[Parameter]
-    intensity: float
+    network: Network
+    around: tuple[Around, ...] = ()
+    marks: tuple[Claim, ...] = ()
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    samples_of: Literal["transfer"] | None = None
 
-    def modify_weights(self, weights: Weights, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-        """New values of the given layers (canonical layout), in the order given.
 
-        `weights` holds only the layers that the Modification is aimed at.
+class Modification(PlugIn):
+    """A Modification in its general form: the plug-ins of `nnw_onnx.modifications`.
+
+    Most authors take one of the short forms below, which end in this one.
+
+    Attributes:
+        title: its name in a report; "" for `name` with spaces.
+        number: that of the standard's table (0 to 6), or None.
+        family: group in the report.
+        parameter: of the sweep; None for a Modification that is done or not.
+        aims: whether it changes the layers that it is aimed at (`bench.layers`) and no others.
+            Layers given to one that does not aim are refused.
+        preserves: a promise that the runner checks: the largest change of an answer over the
+            largest answer; None where nothing is promised.
+    """
+
+    title: ClassVar[str] = ""
+    number: ClassVar[int | None] = None
+    family: ClassVar[Family] = "removal"
+    parameter: ClassVar[Parameter | None] = None
+    aims: ClassVar[bool] = False
+    preserves: ClassVar[float | None] = None
+
+    @abstractmethod
+    def modify(self, network: Network, bench: Bench, rng: np.random.Generator) -> Modified:
+        """The network after the Modification; pure given bench and generator."""
+
+
+class WeightModification(Modification):
+    """Arrays of weights become others of the same shape."""
+
+    aims = True
+
+    @abstractmethod
+    def modify_weights(self, weights: Weights, rng: np.random.Generator) -> Weights:
+        """New values of the layers aimed at (canonical layout), in the order given."""
+
+    def modify(self, network: Network, bench: Bench, rng: np.random.Generator) -> Modified:
+        """The network with the weights of the layers aimed at replaced."""
+        aimed = {name: network.weights[name] for name in bench.layers}
+        return Modified(network.with_weights(self.modify_weights(aimed, rng)))
+
+
+class FileModification(Modification):
+    """An ONNX file becomes another: what converters, quantizers and optimizers take."""
+
+    @abstractmethod
+    def modify_file(
+        self, source: Path, target: Path, bench: Bench, rng: np.random.Generator
+    ) -> None:
+        """Write the modified model to `target`; `source` stays as it is."""
+
+    def modify(self, network: Network, bench: Bench, rng: np.random.Generator) -> Modified:
+        """The network of the file that was written."""
+        return Modified(
+            bench.through_file(
+                network, lambda source, target: self.modify_file(source, target, bench, rng)
+            )
+        )
+
+
+class InputModification(Modification):
+    """One input sample becomes another, before the network sees it; the weights stay.
+
+    The generator of a sample follows from the draw of the Modification and from the content of the
+    sample, so batches, order and engine do not matter, and triggers meet it as test samples do.
+    """
+
+    needs: ClassVar[tuple[Need, ...]] = ("scale",)
+
+    @abstractmethod
+    def transform(self, sample: Feeds, scale: Scale | None, rng: np.random.Generator) -> Feeds:
+        """The changed sample; its arrays have no batch axis.
+
+        Args:
+            sample: graph input -> one sample.
+            scale: the way back from the first feed to a signal in [0, 1], or None.
+            rng: of this sample.
         """
-        ...
+
+    def modify(self, network: Network, bench: Bench, rng: np.random.Generator) -> Modified:
+        """The same network behind the transformation."""
+        salt, scale = rng.bytes(16), bench.samples().scale
+
+        def one(sample: Feeds) -> Feeds:
+            content = hashlib.sha256(salt + b"".join(v.tobytes() for v in sample.values()))
+            seed = int.from_bytes(content.digest()[:16], "big")
+            return self.transform(sample, scale, np.random.Generator(np.random.Philox(seed)))
+
+        def around(feeds: Feeds, ask: Ask) -> Values:
+            changed = [
+                one({name: values[i] for name, values in feeds.items()})
+                for i in range(min(map(len, feeds.values())))
+            ]
+            return ask({name: np.stack([c[name] for c in changed]) for name in feeds})
+
+        return Modified(network, (around,))

@@ -1,16 +1,47 @@
-"""Networks, their layers and weights."""
+"""Networks, their layers and weights, and what one is told of a network."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Weights = Mapping[str, NDArray[Any]]
+Array: TypeAlias = NDArray[Any]
+"""An array of any element type."""
+
+Weights: TypeAlias = Mapping[str, Array]
 """Layer name -> weights in canonical layout (out, in, *kernel); read-only, loaded lazily."""
+
+Feeds: TypeAlias = Mapping[str, Array]
+"""Graph input -> values (n, ...) in their own element type.
+
+Where no name of the feeds is an input of the network, they are matched by their place.
+"""
+
+Values: TypeAlias = Mapping[str, Array]
+"""Graph output, or layer -> what it answers; outputs in the order of the graph."""
+
+Ask: TypeAlias = Callable[[Feeds], Values]
+Around: TypeAlias = Callable[[Feeds, Ask], Values]
+"""What stands between who asks and the network: changes questions or answers, or asks again."""
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output of a network.
+
+    Attributes:
+        name: its name.
+        shape: sizes; a name or None where a size is free; empty where nothing is known.
+        dtype: numpy name of the element type, or the runtime's own word for what is no tensor.
+    """
+
+    name: str
+    shape: tuple[int | str | None, ...]
+    dtype: str
 
 
 @dataclass(frozen=True)
@@ -67,8 +98,8 @@ class Layer:
         return self.quantization is None
 
 
-class Network(Protocol):
-    """A network whose weights can be read and replaced, whatever it is stored in."""
+class Weighted(Protocol):
+    """Whatever has weights that can be read."""
 
     @property
     def layers(self) -> Sequence[Layer]:
@@ -80,11 +111,50 @@ class Network(Protocol):
         """Weights by layer name, canonical layout, stored dtype, read-only."""
         ...
 
+
+class Network(Weighted, Protocol):
+    """A network in the hands of its owner or of an attacker, whatever it is stored in."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) that changes with the graph and with every weight."""
+        ...
+
+    @property
+    def inputs(self) -> Sequence[TensorInfo]:
+        """Inputs that must be fed."""
+        ...
+
     def with_weights(self, replaced: Weights) -> Self:
         """The same network with some weights replaced; nothing else is copied.
 
         Values are given in canonical layout in any float dtype and are stored in the layer's own
         dtype. Raises `ModelFileError` for an unknown name, a wrong shape, a value that is not
         finite (also after the cast), or a layer that is not replaceable.
+        """
+        ...
+
+
+class Suspect(Weighted, Protocol):
+    """A network under examination: all that Decoder and Detector get.
+
+    A method sees what its `access` says and no more: reading `weights` with access "answers", or
+    asking for inner layers without access "activations", raises `PluginError`.
+    """
+
+    @property
+    def inputs(self) -> Sequence[TensorInfo]:
+        """Inputs that must be fed."""
+        ...
+
+    def run(self, feeds: Feeds, layers: Sequence[str] = ()) -> Values:
+        """Every graph output, then the output of the operator of each of these layers.
+
+        One session serves all claims on a network, and equal questions are inferred once.
+
+        Raises:
+            CarrierNotFoundError: the network takes inputs of another number or shape, or has no
+                such layer.
+            InferenceError: the network does not run.
         """
         ...

@@ -16,17 +16,17 @@ from nnw_onnx.errors import ConfigurationError
 class Payload:
     """Symbols that a watermark carries; a Symbol is a bit unless `alphabet` is larger.
 
+    It is empty for a method that only says that it is there.
+
     Attributes:
         symbols: Symbol values in 0 ... alphabet - 1, first Symbol first.
         alphabet: number of different Symbols.
     """
 
-    symbols: tuple[int, ...]
+    symbols: tuple[int, ...] = ()
     alphabet: int = 2
 
     def __post_init__(self) -> None:
-        if not self.symbols:
-            raise ConfigurationError("payload: expected at least one symbol, got none; give a text")
         if any(not 0 <= s < self.alphabet for s in self.symbols):
             raise ConfigurationError(
                 f"payload: expected symbols from 0 to {self.alphabet - 1}, got another; correct it"
@@ -101,6 +101,27 @@ class Payload:
             return None
         return text if text.isprintable() else None
 
+    def packed(self, alphabet: int) -> Payload:
+        """These bits as the fewest Symbols of an alphabet: one number, most significant first.
+
+        Raises:
+            ConfigurationError: this is no payload of bits, or the alphabet has no two Symbols.
+        """
+        if self.alphabet != 2 or alphabet < 2:
+            raise ConfigurationError(
+                f"payload: expected bits for an alphabet of at least 2, got an alphabet of "
+                f"{self.alphabet} for one of {alphabet}; give the payload as bits"
+            )
+        number = int(self.bits or "0", 2)
+        return Payload(_digits(number, alphabet, symbols_for(len(self), alphabet)), alphabet)
+
+    def unpacked(self, size: int) -> Payload:
+        """The `size` bits whose `packed` form this is; a number too large keeps its lowest bits."""
+        number = 0
+        for symbol in self.symbols:
+            number = number * self.alphabet + symbol
+        return Payload(_digits(number & ((1 << size) - 1), 2, size))
+
     def array(self) -> NDArray[np.int64]:
         """Symbols (size,) as integers."""
         return np.array(self.symbols, dtype=np.int64)
@@ -113,3 +134,19 @@ class Payload:
                 "injected with"
             )
         return int(np.count_nonzero(self.array() != other.array()))
+
+
+def symbols_for(bits: int, alphabet: int) -> int:
+    """The fewest Symbols of an alphabet (>= 2) that tell 2^bits payloads apart."""
+    count, reach = 0, 1
+    while reach < 1 << bits:
+        count, reach = count + 1, reach * alphabet
+    return count
+
+
+def _digits(number: int, base: int, count: int) -> tuple[int, ...]:
+    found = []
+    for _ in range(count):
+        number, digit = divmod(number, base)
+        found.append(digit)
+    return tuple(reversed(found))

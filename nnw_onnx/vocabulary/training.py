@@ -1,109 +1,90 @@
 """Training: what a method adds to it, what is trained on what, and who trains.
 
-A training-time method is written once, in numpy, with its own gradient; an adapter only brings the
-gradient to where the optimizer of its framework finds it.
+A method that training puts in is written once, in numpy, with its own gradient; an adapter only
+brings the gradient to where the optimizer of its framework finds it, and knows no method.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
 from numpy.typing import NDArray
 
-from nnw_onnx.vocabulary.networks import Network, Weights
-from nnw_onnx.vocabulary.payloads import Payload
-from nnw_onnx.vocabulary.watermarks import Key
-
-AnyNetwork = TypeVar("AnyNetwork", bound=Network)
-
-
-class InferringNetwork(Protocol):
-    """A network that can be run: what a black-box Decoder needs, and all that it gets."""
-
-    def infer(self, inputs: NDArray[Any]) -> Sequence[NDArray[Any]]:
-        """Every output (n, ...) of the network for inputs (n, ...) of its first input."""
-        ...
-
-
-class Penalty(NamedTuple):
-    """What a method adds to the loss of a training step: its value, and its gradient.
-
-    The gradient has the shape of what the penalty was computed from: for a `WeightPenalty` a
-    mapping from layer name to an array in canonical layout, for an `ActivationPenalty` one array.
-    """
-
-    value: float
-    gradient: Any
-
-
-class WeightPenalty(Protocol):
-    """A method that is put in by a term of the loss that depends on weights."""
-
-    def weight_penalty(self, weights: Weights, payload: Payload, key: Key) -> Penalty:
-        """The term and its gradient by layer, float64, for the layers of the key.
-
-        `weights` has at least the layers of the key, in canonical layout.
-        """
-        ...
-
-
-class ActivationPenalty(Protocol):
-    """A method that is put in by a term of the loss that depends on what a layer answers."""
-
-    def activation_penalty(
-        self, activations: NDArray[Any], labels: NDArray[np.int64], payload: Payload, key: Key
-    ) -> Penalty:
-        """The term and its gradient (n, ...) for the output (n, ...) of the layer `key.layers[0]`.
-
-        `labels` are the classes (n,) of the batch.
-        """
-        ...
-
-
-class TriggerSet(Protocol):
-    """A method that is put in by samples of its own: trigger inputs with the owner's labels."""
-
-    def triggers(self, payload: Payload, key: Key) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Inputs (n, ...) as the network takes them, and the class (n,) that each must get."""
-        ...
-
-
-def adds_to_training(method: Any) -> bool:
-    """Whether a method can be put in by training."""
-    return any(
-        hasattr(method, name) for name in ("weight_penalty", "activation_penalty", "triggers")
-    )
-
-
-def needs_inference(method: Any) -> bool:
-    """Whether Decoder and Detector run the network (workflow NIR if not, WIR if so)."""
-    return bool(getattr(method, "needs_inference", False))
+from nnw_onnx.vocabulary.networks import Array, Feeds, Network, Values, Weights
+from nnw_onnx.vocabulary.specs import Json, PlugIn
+from nnw_onnx.vocabulary.tasks import Loss, Samples, Targets
 
 
 @dataclass(frozen=True)
-class TrainingData:
-    """Samples to train on, ready to be fed.
+class Moment:
+    """One step of a training, as a method sees it.
 
     Attributes:
-        inputs: (n, ...) float32, as the network's first input takes them.
-        labels: (n,) classes.
-        classes: number of classes.
+        weights: by layer, canonical layout, as they are before the step.
+        activations: layer of `Additions.activations` -> output of its operator (n, ...) for the
+            batch, own samples last.
+        targets: of the samples of the batch (n, ...), or None where the loop was not told.
+        own: (n,) bool, which samples of the batch are the method's own.
+        state: the method's own arrays, as the last step left them.
+        step: 0, 1, ...
+        task_gradient: gradient, by layer, of the task's loss on this batch were the weights those
+            given (others stay as they are); costs a forward and a backward pass.
     """
 
-    inputs: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    classes: int
+    weights: Weights
+    activations: Values
+    targets: Targets | None
+    own: NDArray[np.bool_]
+    state: Mapping[str, Array]
+    step: int
+    task_gradient: Callable[[Weights], Weights]
 
-    def __len__(self) -> int:
-        return len(self.labels)
 
-    def first(self, n: int | None) -> TrainingData:
-        """The first n samples, or all of them."""
-        return TrainingData(self.inputs[:n], self.labels[:n], self.classes)
+@dataclass(frozen=True)
+class Penalty:
+    """What a method adds to the loss of a step, and what becomes of its own arrays.
+
+    Attributes:
+        value: of the term.
+        weights: its gradient by layer, canonical layout; layers that are not in it have none.
+        activations: its gradient by layer of `Additions.activations`, (n, ...).
+        state: the method's own arrays after the step; those that are not in it stay.
+    """
+
+    value: float
+    weights: Weights = field(default_factory=dict)
+    activations: Values = field(default_factory=dict)
+    state: Mapping[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Additions:
+    """Everything that a method adds to a training; the same for every trainer and adapter.
+
+    Attributes:
+        penalty: a term of the loss, asked for at each step; pure, since state goes in and comes
+            out (who trains keeps and checkpoints it and knows nothing of its optimizer;
+            `kit.optimizers` helps). None where nothing is added to the loss.
+        carriers: layers whose weights the penalty reads or has gradients for.
+        activations: layers whose outputs it wants.
+        samples: of the method's own, `Recipe.own_per_batch` of them in each batch, in turn.
+        state: its own arrays before the first step; after the last they join `Key.arrays`.
+        start: values that weights are set to before the first step.
+        fixed: layer -> True for each weight (canonical layout) that then stays as it is.
+    """
+
+    penalty: Callable[[Moment], Penalty] | None = None
+    carriers: tuple[str, ...] = ()
+    activations: tuple[str, ...] = ()
+    samples: Samples | None = None
+    state: Mapping[str, Array] = field(default_factory=dict)
+    start: Weights = field(default_factory=dict)
+    fixed: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -126,7 +107,7 @@ class Recipe:
         padding: pixels of that padding.
         batch_norm: "update" normalises by the batch and updates the running statistics,
             "freeze" keeps them.
-        triggers_per_batch: samples of a `TriggerSet` added to each batch.
+        own_per_batch: samples of the method's own that are added to each batch.
         precision: "bfloat16" runs forward and backward in that type where the device has it.
     """
 
@@ -142,17 +123,8 @@ class Recipe:
     augmentation: Literal["none", "crop", "crop-flip"] = "none"
     padding: Annotated[int, Ge(0), Le(64)] = 2
     batch_norm: Literal["update", "freeze"] = "update"
-    triggers_per_batch: Annotated[int, Ge(1), Le(1 << 16)] = 8
+    own_per_batch: Annotated[int, Ge(1), Le(1 << 16)] = 8
     precision: Literal["float32", "bfloat16"] = "float32"
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A watermark that a training puts in."""
-
-    method: Any
-    payload: Payload
-    key: Key
 
 
 @dataclass(frozen=True)
@@ -160,25 +132,28 @@ class Job:
     """One training.
 
     Attributes:
-        data: samples and labels.
+        samples: what is trained on. Distillation is a job whose targets are a teacher's answers.
         recipe: how.
+        loss: what is minimised.
         seed: of batch order and augmentation; the same seed gives the same weights on one machine.
-        mark: watermark to put in, or None.
+        additions: what a method adds, or None.
         trainable: names of the layers that learn, or None for all.
-        targets: class probabilities (n, classes) to learn instead of `data.labels`, or None.
-        temperature: with `targets`, the scores are divided by it before the softmax, and the loss
-            is multiplied by its square (Hinton et al. 2015).
-        output: index of the output that holds the scores.
+        temperature: with "soft-cross-entropy", the scores are divided by it before the softmax, and
+            the loss is multiplied by its square (Hinton et al. 2015).
+        output: index of the graph output that the loss is of.
+        watch: told the network after each epoch; its answer is kept as `Epoch.watched` (the
+            runner's Symbol Error Rate).
     """
 
-    data: TrainingData
+    samples: Samples
     recipe: Recipe
+    loss: Loss
     seed: int
-    mark: Mark | None = None
+    additions: Additions | None = None
     trainable: tuple[str, ...] | None = None
-    targets: NDArray[np.float32] | None = None
     temperature: float = 1.0
     output: int = 0
+    watch: Callable[[Network], float] | None = None
 
 
 @dataclass(frozen=True)
@@ -188,75 +163,76 @@ class Epoch:
     Attributes:
         number: 1, 2, ...; of a training that stops within an epoch the last is shorter.
         loss: mean loss of the task over its batches.
-        penalty: mean of what the watermark added, or None without a penalty.
-        quality: share of its training samples answered rightly (0 to 1).
-        symbol_error_rate: of the watermark at its end, or None without one.
+        penalty: mean of what the method added, or None without a penalty.
+        watched: what `Job.watch` said at its end, or None.
     """
 
     number: int
     loss: float
-    penalty: float | None
-    quality: float
-    symbol_error_rate: float | None
+    penalty: float | None = None
+    watched: float | None = None
 
 
 @dataclass(frozen=True)
-class Trained(Generic[AnyNetwork]):
+class Trained:
     """A finished training.
 
     Attributes:
         network: with its new weights.
         epochs: one entry an epoch.
         batches: steps taken.
+        state: the method's own arrays at the end.
         device: "cpu" or the name of the accelerator.
         device_peak_bytes: largest memory on the accelerator, or None on a CPU.
+        facts: what else a record should keep.
     """
 
-    network: AnyNetwork
+    network: Network
     epochs: tuple[Epoch, ...]
     batches: int
-    device: str
+    state: Mapping[str, Array] = field(default_factory=dict)
+    device: str = "cpu"
     device_peak_bytes: int | None = None
+    facts: Mapping[str, Json] = field(default_factory=dict)
 
 
 class Checkpoint(Protocol):
     """Where a training keeps what it needs to go on after an interruption."""
 
-    def load(self) -> Mapping[str, NDArray[Any]] | None:
+    def load(self) -> Mapping[str, Array] | None:
         """The arrays kept last, or None."""
         ...
 
-    def save(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def save(self, arrays: Mapping[str, Array]) -> None:
         """Keep these arrays instead."""
         ...
 
 
-class Trainer(Protocol):
-    """Who trains: the plug-ins of the entry points `nnw_onnx.trainers`; a frozen dataclass.
+class Trainer(PlugIn):
+    """Who trains: the plug-ins of the entry points `nnw_onnx.trainers`.
 
-    The network is changed by nobody; BatchNorm statistics count as weights of the result.
+    It knows `Additions` and no method. The network given is changed by nobody; BatchNorm statistics
+    count as weights of the result.
     """
 
-    name: ClassVar[str]
-    summary: ClassVar[str]
-
+    @abstractmethod
     def check(self) -> None:
         """Raise `TrainingError` where it cannot work: no framework, or not the device asked for."""
-        ...
 
+    @abstractmethod
     def train(
         self,
-        network: AnyNetwork,
+        network: Network,
         job: Job,
         *,
         on_epoch: Callable[[Epoch], None] = lambda epoch: None,
         on_batch: Callable[[], None] | None = None,
         checkpoint: Checkpoint | None = None,
-    ) -> Trained[AnyNetwork]:
+    ) -> Trained:
         """The trained network.
 
         Args:
-            network: where to start.
+            network: where to start (`Additions.start` is applied by the trainer).
             job: what to do.
             on_epoch: is told of each epoch when it ends.
             on_batch: is called after each step, the device having finished it.
@@ -265,4 +241,9 @@ class Trainer(Protocol):
         Raises:
             TrainingError: an operator that cannot be trained, or a loss that is no number.
         """
-        ...
+
+    @abstractmethod
+    def gradient(
+        self, network: Network, feeds: Feeds, targets: Targets, loss: Loss, output: int = 0
+    ) -> Feeds:
+        """Gradient of the loss by each floating-point input, for attacks and trigger methods."""

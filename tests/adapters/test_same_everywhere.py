@@ -85,14 +85,12 @@ def three(tmp_path, data):
     native = nnw_onnx_torch.Watermark(
         model, PAYLOAD, layer="second.weight", options=OPTIONS, seed=1
     )
-    graph = nnw_onnx_torch.Watermark(
-        OnnxModule(exported.network), PAYLOAD, options=OPTIONS, key=native.key
-    )
-    in_keras = nnw_onnx_tensorflow.Watermark(
-        twin, PAYLOAD, layer="second/kernel", options=OPTIONS, seed=1
-    )
+    graph = nnw_onnx_torch.Watermark(OnnxModule(exported.network), claim=native.claim)
     # Its layers have other names; the secret is what makes it the same watermark.
-    in_keras.key = dataclasses.replace(native.key, layers=in_keras.key.layers)
+    key = dataclasses.replace(
+        native.key, layers=(nnw_onnx_tensorflow.KerasNetwork(twin).named("second"),)
+    )
+    in_keras = nnw_onnx_tensorflow.Watermark(twin, claim=dataclasses.replace(native.claim, key=key))
     return native, graph, in_keras
 
 
@@ -100,7 +98,7 @@ def test_penalty_and_gradient_are_equal(three):
     native, graph, in_keras = three
     kernel = native.network.model.second.weight
     stored = graph.network.parameter("second.weight")
-    variable = in_keras.entries()[0].variable.value
+    variable = in_keras.learning[0].variable.value
     terms = [native.penalty(), graph.penalty(), in_keras.penalty()]
     for term in terms:
         term.backward()
@@ -152,7 +150,7 @@ def right(path: Path, images, labels) -> np.ndarray:
     network = nnw.open(path)
     first = network.inputs[0].shape[1:]
     turned = images if first[0] == 1 else images.transpose(0, 2, 3, 1)
-    (scores,) = Session(network.runnable()).predict(np.ascontiguousarray(turned))
+    (scores,) = Session(network.runnable()).predict(np.ascontiguousarray(turned)).values()
     return scores.argmax(1) == labels
 
 
@@ -169,9 +167,9 @@ def test_all_three_carry_it_after_export_and_answer_as_well(three, data, tmp_pat
     exported = nnw_onnx_tensorflow.export(
         in_keras.model, paths[2], images[:2].transpose(0, 2, 3, 1)
     )
-    keys = [native.key, graph.key, nnw_onnx_tensorflow.rekey(in_keras.key, exported)]
-    for path, key in zip(paths, keys, strict=True):
-        assert nnw.decode(path, key).payload.text == "same"
+    claims = [native.claim, graph.claim, nnw_onnx_tensorflow.rekey(in_keras.claim, exported)]
+    for path, claim in zip(paths, claims, strict=True):
+        assert nnw.decode(path, claim).payload.text == "same"
     answers = [right(path, test_images, test_labels) for path in paths]
     assert min(a.mean() for a in answers) > 0.93
     for other in answers[1:]:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import nnw_onnx
-from nnw_onnx_torch.module import OnnxModule
+from nnw_onnx_torch.graph.module import OnnxModule
 
 ROUNDS = 40
 

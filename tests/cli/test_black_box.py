@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 import nnw_onnx
-from nnw_onnx.cli.commands_owner import _chance
 
 from ..runs import answering  # noqa: TID252 - shared by two rooms' tests
 from .conftest import Nnw
@@ -20,9 +19,9 @@ PAYLOAD = nnw_onnx.Payload.from_text("mine!")
 def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A network that answers 37 of 40 triggers as its key says, and the key file."""
     folder = tmp_path_factory.mktemp("black-box")
-    key = answering.key_of(PAYLOAD)
-    nnw_onnx.save_key(key, folder / "key.npz")
-    return answering.write_classifier(folder / "m.onnx", key, wrong=3), folder / "key.npz"
+    claim = answering.claim_of(PAYLOAD)
+    nnw_onnx.save_key(claim, folder / "key.npz")
+    return answering.write_classifier(folder / "m.onnx", claim, wrong=3), folder / "key.npz"
 
 
 def test_yes_in_words(nnw: Nnw, files: tuple[Path, Path]) -> None:
@@ -41,7 +40,7 @@ def test_no_in_words_and_too_few(nnw: Nnw, files: tuple[Path, Path], tmp_path: P
     assert answer.status == 1
     assert answer.out.startswith("no: ")
     assert len(answer.out.splitlines()) == 2
-    few = answering.key_of(nnw_onnx.Payload.from_bits("01100"))
+    few = answering.claim_of(nnw_onnx.Payload.from_bits("01100"))
     nnw_onnx.save_key(few, tmp_path / "few.npz")
     marked = answering.write_classifier(tmp_path / "few.onnx", few)
     answer = nnw("detect", marked, "--key", tmp_path / "few.npz")
@@ -63,7 +62,7 @@ def test_decoding_tells_values_beyond_bits(nnw: Nnw, files: tuple[Path, Path]) -
 
 
 def test_right_answers_are_bits_and_text_again(nnw: Nnw, tmp_path: Path) -> None:
-    key = answering.key_of(PAYLOAD)
+    key = answering.claim_of(PAYLOAD)
     nnw_onnx.save_key(key, tmp_path / "key.npz", keep_payload=False)
     marked = answering.write_classifier(tmp_path / "m.onnx", key)
     told = json.loads(nnw("decode", marked, "--key", tmp_path / "key.npz").out)
@@ -72,13 +71,17 @@ def test_right_answers_are_bits_and_text_again(nnw: Nnw, tmp_path: Path) -> None
     assert told["p_value"] is None
 
 
-def test_a_network_without_the_triggers_inputs_is_an_error(
+def test_a_network_without_the_triggers_inputs_is_a_no(
     nnw: Nnw, files: tuple[Path, Path], tmp_path: Path
 ) -> None:
     other = answering.write_classifier(tmp_path / "o.onnx", None, shape=("n", 3, 8, 8))
     answer = nnw("detect", other, "--key", files[1])
+    assert (answer.status, answer.err) == (1, "")
+    assert answer.out.startswith("no: statistic 0; null distribution: no carrier in this network")
+    assert "expected an input that takes shape (40, 1, 8, 8), got one of shape (n, 3" in answer.out
+    answer = nnw("decode", other, "--key", files[1])
     assert (answer.status, answer.out) == (2, "")
-    assert answer.err.startswith("nnw: error: o.onnx: expected triggers of shape (n, 3, 8, 8), got")
+    assert answer.err.startswith("nnw: error: network: expected an input that takes shape (40, 1,")
     assert answer.err.count("\n") == 1
 
 
@@ -88,8 +91,12 @@ def test_the_time_limit_is_a_number_from_one(nnw: Nnw, files: tuple[Path, Path])
     assert "--timeout" in answer.err
 
 
-@pytest.mark.parametrize(
-    ("null", "chance"), [("Bin(64, 1/2)", 0.5), ("Bin(100, 1/10)", 0.1), ("Bin(5, 2/3)", 2 / 3)]
-)
-def test_the_chance_of_a_null_distribution(null: str, chance: float) -> None:
-    assert _chance(null) == pytest.approx(chance)
+def test_few_triggers_of_many_classes_are_enough(nnw: Nnw, tmp_path: Path) -> None:
+    """Ten triggers with chance 1/10 reach p = 1e-10: nothing assumes a chance of 1/2."""
+    claim = answering.claim_of(nnw_onnx.Payload.from_bits("0110010110"))
+    nnw_onnx.save_key(claim, tmp_path / "key.npz")
+    marked = answering.write_classifier(tmp_path / "m.onnx", claim)
+    answer = nnw("detect", marked, "--key", tmp_path / "key.npz")
+    assert answer.status == 0
+    assert "probability 1.0e-10" in answer.out
+    assert "too few" not in answer.out

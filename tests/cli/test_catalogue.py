@@ -5,38 +5,159 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
 
 import nnw_onnx
 from nnw_onnx import plugins
+from nnw_onnx.errors import PluginError
 from nnw_onnx.runs.evaluation import read_evaluation, shipped
 from nnw_onnx.runs.places import network_paths
+from nnw_onnx.vocabulary import Modification, Spec
 
 Nnw = Callable[..., Any]
 
 
-@pytest.mark.parametrize("group", list(plugins.FOLDERS))
+@pytest.mark.parametrize("group", list(plugins.GROUPS))
 def test_every_plugin_is_listed_with_its_options(nnw: Nnw, group: str) -> None:
     listed = json.loads(nnw("list", group, "--format", "json").out)
     assert [entry["name"] for entry in listed] == plugins.names(group)
     text = nnw("list", group).out
     for entry in listed:
         assert f"{entry['name']}: {entry['summary']}\n" in text
-        options = plugins.options(plugins.load(group, entry["name"]))
+        options = plugins.options(plugins.load(plugins.GROUPS[group], entry["name"]))
         assert [o["name"] for o in entry["options"]] == [o.name for o in options]
         for option in options:
             assert f"    {option.name} ({option.type}, " in text
             assert option.help
 
 
+def test_defaults_are_told_as_a_person_writes_them(nnw: Nnw) -> None:
+    text = nnw("list", "datasets").out
+    assert "preprocessing (Preprocessing, default layout auto, channels auto): " in text
+    assert 'targets (str, default ""): ' in text
+    assert "default input_ids, attention_mask, token_type_ids): " in text
+    listed = {d["name"]: d for d in json.loads(nnw("list", "datasets", "--format=json").out)}
+    defaults = {o["name"]: o["default"] for o in listed["npz"]["options"]}
+    assert (defaults["feeds"], defaults["preprocessing"]["layout"]) == ([], "auto")
+
+
+def test_a_folder_for_a_bundled_data_set_is_refused(nnw: Nnw, model: Path) -> None:
+    answer = nnw("new-evaluation", model, "--dataset", "digits", "--data", "photos")
+    assert (answer.status, answer.out) == (2, "")
+    assert "--data: expected a data set that is read from files, got 'digits'" in answer.err
+
+
 def test_modifications_are_listed_with_the_standards_table(nnw: Nnw) -> None:
     listed = {m["name"]: m for m in json.loads(nnw("list", "modifications", "--format=json").out)}
     assert [listed[n]["number"] for n in ("gaussian-noise", "l1-pruning")] == [0, 1]
     assert listed["quantizing"]["parameter"]["letter"] == "B"
-    assert "row 0 of the standard's table, Parameter S: " in nnw("list", "modifications").out
+    text = nnw("list", "modifications").out
+    assert "row 0 of the standard's table, Parameter S: " in text
+    assert listed["averaging"]["parameter"] is None
+    assert "not in the standard, no Parameter" in text
+
+
+def test_methods_are_listed_with_what_they_see(nnw: Nnw) -> None:
+    listed = {m["name"]: m for m in json.loads(nnw("list", "methods", "--format=json").out)}
+    assert (listed["nct"]["kind"], listed["nct"]["access"]) == ("fingerprint", "weights")
+    assert listed["uchida"]["package"] == f"nnw-onnx {nnw_onnx.__version__}"
+    assert "watermark, sees answers" in nnw("list", "methods").out
+
+
+class Entry(NamedTuple):
+    """An entry point, as far as a list looks."""
+
+    name: str
+    value: str
+    package: str
+    found: object
+
+    @property
+    def module(self) -> str:
+        return self.value.partition(":")[0]
+
+    @property
+    def dist(self) -> SimpleNamespace:
+        return SimpleNamespace(name=self.package, version="1.2")
+
+    def load(self) -> object:
+        if isinstance(self.found, BaseException):
+            raise self.found
+        return self.found
+
+
+def test_a_plug_in_that_cannot_be_imported_is_listed_with_the_reason(
+    nnw: Nnw, monkeypatch: pytest.MonkeyPatch, model: Path, tmp_path: Path
+) -> None:
+    broken = Entry("broken", "broken_pack:Broken", "broken-pack", ImportError("no module 'x'"))
+    clash = Entry("uchida", "other_pack:Uchida", "other-pack", None)
+    found = {"broken": [broken], "uchida": [clash]}
+    monkeypatch.setattr(plugins, "_third_party", lambda g: found if g == "methods" else {})
+    answer = nnw("list", "methods", "--format", "json")
+    listed = {m["name"]: m for m in json.loads(answer.out)}
+    assert answer.status == 0
+    assert "broken_pack:Broken of broken-pack to be importable" in listed["broken"]["error"]
+    assert "ImportError: no module 'x'" in listed["broken"]["error"]
+    assert "one each from nnw-onnx and other-pack" in listed["uchida"]["error"]
+    assert "error" not in listed["block-spread"]
+    assert "broken: cannot be used: methods: expected broken_pack:Broken" in nnw("list").out
+    words = ("-o", tmp_path / "o.onnx", "--key-out", tmp_path / "k.npz", "--method")
+    for method, reason in (("uchida", "nnw-onnx and other-pack"), ("broken", "no module 'x'")):
+        refused = nnw("inject", model, *words, method)
+        assert (refused.status, reason in refused.err) == (2, True)
+    assert nnw("inject", model, *words, "block-spread").status == 0
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), RecursionError("a\nb"), GeneratorExit()])
+def test_a_package_that_ends_in_any_way_leaves_the_others_listed(
+    nnw: Nnw, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    found = {"ending": [Entry("ending", "ending:Ending", "ending-pack", error)]}
+    monkeypatch.setattr(plugins, "_third_party", lambda g: found if g == "methods" else {})
+    answer = nnw("list", "methods", "--format", "json")
+    listed = {m["name"]: m for m in json.loads(answer.out)}
+    assert answer.status == 0
+    assert f"got: {type(error).__name__}" in listed["ending"]["error"]
+    assert "ending-pack" in listed["ending"]["error"]
+    assert "\n" not in listed["ending"]["error"]
+    assert "error" not in listed["block-spread"]
+
+
+@dataclass(frozen=True)
+class _Unmade(Modification):
+    """Its constructor ends the process."""
+
+    name = "unmade"
+
+    def __post_init__(self) -> None:
+        raise SystemExit(0)
+
+    def modify(self, network, bench, rng):
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class _Untyped(_Unmade):
+    """An option of a type that is nowhere."""
+
+    name = "untyped"
+    x: Nowhere = 3  # type: ignore[name-defined]  # noqa: F821 - on purpose
+
+
+@pytest.mark.parametrize(
+    ("plugin", "words"), [(_Unmade, "got SystemExit: 0"), (_Untyped, "'Nowhere' is not defined")]
+)
+def test_a_class_that_cannot_be_made_names_its_package(monkeypatch, plugin, words) -> None:
+    entry = Entry(plugin.name, f"{__name__}:{plugin.__name__}", "odd-pack", plugin)
+    found = {plugin.name: [entry]}
+    monkeypatch.setattr(plugins, "_third_party", lambda g: found if g == "modifications" else {})
+    with pytest.raises(PluginError, match=words):
+        plugins.create(Modification, Spec(plugin.name))
 
 
 def test_evaluations_are_listed(nnw: Nnw) -> None:
@@ -46,7 +167,7 @@ def test_evaluations_are_listed(nnw: Nnw) -> None:
 
 
 def test_everything_is_listed_by_default(nnw: Nnw) -> None:
-    groups = [*plugins.FOLDERS, "evaluations"]
+    groups = [*plugins.GROUPS, "evaluations"]
     assert list(json.loads(nnw("list", "--format", "json").out)) == groups
     lines = nnw("list").out.splitlines()
     assert [line for line in lines if not line.startswith(" ")] == [f"{g}:" for g in groups]
@@ -74,7 +195,7 @@ def test_a_new_evaluation_is_valid(
 def test_a_new_evaluation_is_valid_for_every_dataset(
     nnw: Nnw, model: Path, tmp_path: Path, dataset: str
 ) -> None:
-    answer = nnw("new-evaluation", model, "--dataset", dataset)
+    answer = nnw("new-evaluation", model, "--dataset", dataset, "--task", "image-classification")
     assert (answer.status, answer.err) == (0, "")
     (tmp_path / "x.toml").write_text(answer.out, encoding="utf-8")
     assert read_evaluation(tmp_path / "x.toml").dataset.name == dataset
@@ -92,7 +213,8 @@ def test_every_commented_setting_is_a_valid_one(nnw: Nnw, model: Path, tmp_path:
     assert lines != text.splitlines()
     (tmp_path / "x.toml").write_text("\n".join(lines), encoding="utf-8")
     evaluation = read_evaluation(tmp_path / "x.toml")
-    assert evaluation.dataset.preprocessing.channels == "BGR"
+    assert evaluation.dataset.spec.options["preprocessing"]["channels"] == "BGR"
+    assert evaluation.methods[0].code.name == "repetition"
     assert evaluation.methods[-1].training is not None
     assert evaluation.modifications[-1].name == "overwriting"
 

@@ -30,6 +30,8 @@ def test_wrong_settings(settings: list[str], message: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse_settings(settings)
     assert str(caught.value) == message
+    with pytest.raises(ConfigurationError, match="^--code-option: expected"):
+        parse_settings(settings, "--code-option")
 
 
 def test_payloads() -> None:
@@ -37,6 +39,8 @@ def test_payloads() -> None:
     assert parse_payload(None, "f0", None, None).bits == "11110000"
     assert len(parse_payload(None, None, None, None)) == 64
     assert len(parse_payload(None, None, 7, None)) == 7
+    assert len(parse_payload(None, None, None, None, carries=False)) == 0
+    assert len(parse_payload(None, None, 7, None, carries=False)) == 7
 
 
 def test_random_payloads_repeat_only_with_a_seed() -> None:
@@ -54,7 +58,7 @@ def test_random_payloads_repeat_only_with_a_seed() -> None:
             "--payload-hex; keep one",
         ),
         ((None, None, 0), "--payload-bits: expected 1 to 1048576 bits, got 0; give another number"),
-        (("", None, None), "payload: expected at least one symbol, got none; give a text"),
+        (("", None, None), "payload: expected at least one bit, got none; give a text"),
     ],
 )
 def test_wrong_payloads(given: tuple[str | None, str | None, int | None], message: str) -> None:

@@ -77,6 +77,80 @@ def test_a_key_without_payload_decodes_without_error_rate(
     assert "expected one with the key or beside it, got none" in refused.err
 
 
+def test_a_code_is_told_apart_from_the_symbols(nnw: Nnw, model: Path, tmp_path: Path) -> None:
+    out, key = tmp_path / "o.onnx", tmp_path / "k.npz"
+    code = ("--code", "repetition", "--code-option", "times=3", "--payload", "ab")
+    answer = nnw("inject", model, "-o", out, "--key-out", key, *code, "--format", "json")
+    told = json.loads(answer.out)
+    assert (told["code"], told["symbols"]) == ("repetition(times=3)", 48)
+    assert told["payload"]["text"] == "ab"
+    decoded = json.loads(nnw("decode", out, "--key", key).out)
+    assert decoded["payload"]["text"] == "ab"
+    assert (decoded["symbols"], decoded["bits"], decoded["bit_errors"]) == (48, 16, 0)
+    assert decoded["values"] == [int(b) for b in decoded["payload"]["bits"] * 3]
+    assert nnw("decode", out, "--key", key, "--format", "text").out == "ab\n"
+    assert nnw("detect", out, "--key", key).out.startswith("yes: 48 of 48 symbols match")
+    lost = nnw("inject", model, "-o", out, "--key-out", key, "--code-option", "times=3", "--force")
+    assert (lost.status, "expected one beside its options" in lost.err) == (2, True)
+
+
+def test_a_payload_that_the_code_cannot_restore_is_shown_as_it_was_read(
+    nnw: Nnw, model: Path, other_model: Path, tmp_path: Path
+) -> None:
+    out, key = tmp_path / "o.onnx", tmp_path / "k.npz"
+    words = ("--method", "uchida", "--code", "reed-solomon", "--code-option", "parity=2")
+    assert nnw("inject", model, "-o", out, "--key-out", key, *words, "--payload", "ab").status == 0
+    answer = nnw("decode", other_model, "--key", key, "--format", "text")
+    assert answer.status == 0
+    assert "warning: expected a word of the code, got none: these are the symbols" in answer.err
+    decoded = json.loads(nnw("decode", other_model, "--key", key).out)
+    assert (decoded["payload"], decoded["bit_errors"]) == (None, decoded["bits"])
+    assert len(decoded["values"]) == decoded["symbols"] == 32
+
+
+def test_methods_that_carry_nothing_are_detected_only(
+    nnw: Nnw, model: Path, other_model: Path, tmp_path: Path
+) -> None:
+    for method, words in (
+        ("presence", "the watermark in conv3.weight, weights changed by"),
+        ("nct", "a fingerprint of conv1.weight, conv2.weight, conv3.weight, head.weight, nothing"),
+    ):
+        out, key = tmp_path / f"{method}.onnx", tmp_path / f"{method}.npz"
+        told = nnw("inject", model, "-o", out, "--key-out", key, "--method", method)
+        assert (told.status, words in told.out) == (0, True)
+        assert nnw("detect", out, "--key", key).status == 0
+        assert nnw("detect", other_model, "--key", key).status == 1
+        decoded = nnw("decode", out, "--key", key)
+        assert (decoded.status, "use 'nnw detect'" in decoded.err) == (2, True)
+        refused = nnw(
+            "inject", model, "-o", tmp_path / "x.onnx", "--key-out", tmp_path / "x.npz",
+            "--method", method, "--payload", "mine",
+        )  # fmt: skip
+        assert (refused.status, "expected no payload and no code" in refused.err) == (2, True)
+
+
+def test_integrity_tells_the_places(nnw: Nnw, model: Path, tmp_path: Path) -> None:
+    out, key, bad = tmp_path / "o.onnx", tmp_path / "k.npz", tmp_path / "bad.onnx"
+    assert nnw("inject", model, "-o", out, "--key-out", key, "--method", "fragile").status == 0
+    tamper = ("--modification", "gaussian-noise", "--intensity", "0.2", "--layer", "conv2.weight")
+    assert nnw("modify", out, "-o", bad, *tamper).status == 0
+    answer = nnw("detect", bad, "--key", key)
+    assert "parts are as the key says" in answer.out
+    assert "changed: conv2.weight" in answer.out
+    told = json.loads(nnw("detect", bad, "--key", key, "--format", "json").out)
+    assert {p["layer"] for p in told["places"]} >= {"conv2.weight", "conv3.weight"}
+
+
+def test_copies_are_averaged(nnw: Nnw, model: Path, other_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o.onnx"
+    words = ("--modification", "averaging", "--copy", other_model)
+    answer = nnw("modify", model, "-o", out, *words)
+    assert (answer.status, answer.err) == (0, "")
+    assert answer.out.startswith(f"{out}: averaging, weights changed by ")
+    own = nnw("modify", model, "-o", other_model, *words, "--force")
+    assert (own.status, "expected a file of its own" in own.err) == (2, True)
+
+
 def test_detection_answers_yes_and_no(nnw: Nnw, model: Path, marked: Marked) -> None:
     yes, no = nnw("detect", marked[0], "--key", marked[1]), nnw("detect", model, "--key", marked[1])
     assert yes == (
@@ -95,7 +169,7 @@ def test_detection_answers_yes_and_no(nnw: Nnw, model: Path, marked: Marked) -> 
 
 
 def test_an_inverted_watermark_is_told(nnw: Nnw, marked: Marked, tmp_path: Path) -> None:
-    network, key = nnw_onnx.open(marked[0]), nnw_onnx.load_key(marked[1])
+    network, key = nnw_onnx.open(marked[0]), nnw_onnx.load_key(marked[1]).key
     inverted = tmp_path / "inverted.onnx"
     network.with_weights({name: -network.weights[name] for name in key.layers}).save(inverted)
     answer = nnw("detect", inverted, "--key", marked[1])
@@ -250,6 +324,7 @@ def test_outside_the_standard_is_a_warning(nnw: Nnw, marked: Marked, tmp_path: P
         (("--modification", "gausian-noise"), "(did you mean 'gaussian-noise'?)"),
         (("--modification", "gaussian-noise", "--layer", "convx"), "convx"),
         (("--modification", "quantizing", "--option", "bits=3"), "'bits'"),
+        (("--modification", "averaging"), "averaging: expected no intensity"),
     ],
 )
 def test_a_failed_modification_leaves_nothing(

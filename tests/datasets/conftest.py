@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nnw_onnx.kit.samples import only_feed
+from nnw_onnx.vocabulary import Samples
+
 CLASSES = ("cat", "dog")
 COUNTS = {"train": 3, "test": 2}
 
@@ -55,6 +58,12 @@ def write_tar(path: Path, files: Mapping[str, bytes]) -> Path:
 def idx(array: np.ndarray) -> bytes:
     header = bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape)
     return header + array.tobytes()
+
+
+def raw(samples: Samples) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Stored inputs, targets and names of classes of all samples."""
+    batch = samples.read(np.arange(len(samples)))
+    return only_feed(batch.feeds), batch.targets, samples.facts.get("classes")
 
 
 @pytest.fixture

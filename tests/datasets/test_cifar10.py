@@ -16,7 +16,7 @@ from nnw_onnx.datasets._cifar_batches import python_batch
 from nnw_onnx.datasets.cifar10 import CLASSES, Cifar10
 from nnw_onnx.errors import DatasetError
 
-from .conftest import png, write_files, write_tar
+from .conftest import png, raw, write_files, write_tar
 
 NAMES = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
 
@@ -82,13 +82,13 @@ def _by_python_two(labels, pixels) -> bytes:
 
 def _check(found, batches, names):
     expected = np.concatenate([batches[n][1] for n in names])
-    assert found.inputs.shape == (len(expected), 32, 32, 3)
+    assert raw(found)[0].shape == (len(expected), 32, 32, 3)
     for i, c, y, x in ((0, 0, 0, 0), (1, 1, 2, 3), (-1, 2, 31, 30)):
-        assert found.inputs[i, y, x, c] == expected[i, (c * 32 + y) * 32 + x]
-    planes = found.inputs.transpose(0, 3, 1, 2).reshape(-1, 3072)
+        assert raw(found)[0][i, y, x, c] == expected[i, (c * 32 + y) * 32 + x]
+    planes = raw(found)[0].transpose(0, 3, 1, 2).reshape(-1, 3072)
     np.testing.assert_array_equal(planes, expected)
-    np.testing.assert_array_equal(found.labels, np.concatenate([batches[n][0] for n in names]))
-    assert found.classes == CLASSES
+    np.testing.assert_array_equal(raw(found)[1], np.concatenate([batches[n][0] for n in names]))
+    assert raw(found)[2] == list(CLASSES)
 
 
 @pytest.mark.parametrize("make", [_binary, _pickled])
@@ -232,15 +232,16 @@ def test_class_folders_are_found(tmp_path: Path, form):
     path = tmp_path / "data.tar"
     path = write_files(tmp_path, files) if form == "folder" else write_tar(path, files)
     found = Cifar10(path.parent if form == "folder of tar" else path).load("test")
-    assert found.labels.tolist() == list(range(10))
-    assert found.classes == CLASSES
+    assert raw(found)[1].tolist() == list(range(10))
+    assert raw(found)[2] == list(CLASSES)
 
 
 @pytest.mark.parametrize(("classes", "side"), [(CLASSES[:9], 32), (CLASSES, 31)])
 def test_other_class_folders_are_refused(tmp_path, classes, side):
     write_files(tmp_path, _image_files(classes, side))
     with pytest.raises(
-        DatasetError, match=r"10 classes of CIFAR-10 in 32 x 32 pixels, got .*image-"
+        DatasetError,
+        match=r"10 classes of CIFAR-10 in 32 x 32 pixels, got other .* in 3. x 3.; use",
     ):
         Cifar10(tmp_path).load("test")
 

@@ -16,13 +16,14 @@ import pytest
 from PIL import Image
 
 from nnw_onnx import plugins
-from nnw_onnx.datasets import _image_files, _sources
-from nnw_onnx.datasets._image_files import decoded
 from nnw_onnx.datasets.image_folder import ImageFolder
 from nnw_onnx.errors import ConfigurationError, DatasetError
-from nnw_onnx.vocabulary import Spec
+from nnw_onnx.kit import images as image_kit
+from nnw_onnx.kit import sources
+from nnw_onnx.kit.images import decoded
+from nnw_onnx.vocabulary import Dataset, Spec
 
-from .conftest import image_files, png, write_files, write_tar
+from .conftest import image_files, png, raw, write_files, write_tar
 
 
 def _encoded(images):
@@ -50,10 +51,10 @@ def test_all_forms_give_the_same_samples(tmp_path, images, form, prefix):
     files[f"{prefix}train/cat/._0.png"] = b"hidden"
     found = ImageFolder(_write(tmp_path, form, files)).load("train")
     names = [f"train/{c}/{i}.png" for c in ("cat", "dog") for i in range(3)]
-    np.testing.assert_array_equal(found.inputs, [images[n] for n in names])
-    assert found.inputs.dtype == np.uint8
-    assert found.labels.tolist() == [0, 0, 0, 1, 1, 1]
-    assert found.classes == ("cat", "dog")
+    np.testing.assert_array_equal(raw(found)[0], [images[n] for n in names])
+    assert raw(found)[0].dtype == np.uint8
+    assert raw(found)[1].tolist() == [0, 0, 0, 1, 1, 1]
+    assert raw(found)[2] == ["cat", "dog"]
 
 
 def test_val_serves_as_test(tmp_path, images):
@@ -63,7 +64,7 @@ def test_val_serves_as_test(tmp_path, images):
 
 def test_a_limit_keeps_the_classes_in_proportion(tmp_path, images):
     folder = write_files(tmp_path, _encoded(images))
-    assert ImageFolder(folder, limit=2).load("test").labels.tolist() == [0, 1]
+    assert raw(ImageFolder(folder, limit=2).load("test"))[1].tolist() == [0, 1]
 
 
 def test_class_folders_of_one_split(tmp_path, images):
@@ -80,8 +81,8 @@ def test_class_folders_of_one_split(tmp_path, images):
 def test_classes_are_those_of_all_splits(tmp_path, images):
     files = _encoded({n: i for n, i in images.items() if n != "x" and "test/cat" not in n})
     found = ImageFolder(write_files(tmp_path, files)).load("test")
-    assert found.classes == ("cat", "dog")
-    assert found.labels.tolist() == [1, 1]
+    assert raw(found)[2] == ["cat", "dog"]
+    assert raw(found)[1].tolist() == [1, 1]
 
 
 def test_two_folders_of_one_split_are_refused(tmp_path, images):
@@ -98,15 +99,15 @@ def test_sizes_must_agree_or_be_set(tmp_path, images):
     with pytest.raises(DatasetError, match=r"images of one size, got 4 x 5 and 6 x 7 .*; set the"):
         ImageFolder(folder).load("test")
     found = ImageFolder(folder, size=(2, 3)).load("test")
-    assert found.inputs.shape == (4, 2, 3, 3)
+    assert raw(found)[0].shape == (4, 2, 3, 3)
     pillow = Image.fromarray(images["test/cat/0.png"]).resize((3, 2), Image.Resampling.BILINEAR)
-    np.testing.assert_array_equal(found.inputs[0], np.asarray(pillow))
+    np.testing.assert_array_equal(raw(found)[0][0], np.asarray(pillow))
 
 
 def test_gray_and_transparent_images_become_rgb(tmp_path):
     gray = np.arange(20, dtype=np.uint8).reshape(4, 5)
     files = {"test/a/0.png": png(gray), "test/a/1.png": png(np.full((4, 5, 4), 9, np.uint8))}
-    found = ImageFolder(write_files(tmp_path, files)).load("test").inputs
+    found = raw(ImageFolder(write_files(tmp_path, files)).load("test"))[0]
     np.testing.assert_array_equal(found[0], np.repeat(gray[..., None], 3, axis=2))
     np.testing.assert_array_equal(found[1], np.full((4, 5, 3), 9))
 
@@ -166,7 +167,8 @@ def test_very_long_images_are_refused(tmp_path, shape):
 
 
 def test_a_size_is_limited_before_anything_is_decoded(tmp_path):
-    folder = write_files(tmp_path, {f"test/a/{i}.png": b"never decoded" for i in range(171)})
+    files = {f"test/a/{i}.png": b"never decoded" for i in range(171)}
+    folder = write_tar(tmp_path / "data.tgz", files)
     message = r"expected a size of 1 to 4096 pixels a side, got 4096 x 4097; correct the option"
     with pytest.raises(DatasetError, match=message):
         ImageFolder(folder, size=(4096, 4097)).load("test")
@@ -175,7 +177,7 @@ def test_a_size_is_limited_before_anything_is_decoded(tmp_path):
         ImageFolder(folder, size=(4096, 4096)).load("test")
     options = {"path": str(folder), "size": [100_000, 100_000]}
     with pytest.raises(ConfigurationError, match=r"option size.*4096"):
-        plugins.create("datasets", Spec("image-folder", options))
+        plugins.create(Dataset, Spec("image-folder", options))
 
 
 def _hostile_tar(path: Path, change) -> Path:
@@ -254,14 +256,14 @@ def _tar_of_claims(path: Path, size: int, kind: bytes) -> Path:
 
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
 def test_tar_bombs_are_refused_before_they_are_read(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(_sources, "MAX_FILE_BYTES", 2**20)
+    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 2**20)
     path = _tar_of_claims(tmp_path / "data.tar.gz", 2**33, kind)
     with pytest.raises(DatasetError, match=r"expected files of at most 1 MiB, got a larger one"):
         ImageFolder(path).load("test")
 
 
 def test_a_zip_bomb_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(_sources, "MAX_FILE_BYTES", 2**20)
+    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 2**20)
     path = tmp_path / "data.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("test/a/0.png", bytes(2**21))
@@ -271,7 +273,7 @@ def test_a_zip_bomb_is_refused(tmp_path, monkeypatch):
 
 def test_totals_are_limited(tmp_path, images, monkeypatch):
     path = write_tar(tmp_path / "data.tar", _encoded(images))
-    monkeypatch.setattr(_sources, "MAX_FILES", 5)
+    monkeypatch.setattr(sources, "MAX_FILES", 5)
     with pytest.raises(
         DatasetError, match=r"data.tar: expected at most 5 files and 64 GiB, got mo"
     ):
@@ -279,7 +281,7 @@ def test_totals_are_limited(tmp_path, images, monkeypatch):
 
 
 def test_a_large_file_in_a_folder_is_refused(tmp_path, images, monkeypatch):
-    monkeypatch.setattr(_sources, "MAX_FILE_BYTES", 2**20)
+    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 2**20)
     files = {**_encoded(images), "test/dog/1.png": bytes(2**20 + 1)}
     with pytest.raises(DatasetError, match=r"dog/1.png: expected files of at most 1 MiB"):
         ImageFolder(write_files(tmp_path, files)).load("test")
@@ -315,10 +317,41 @@ def test_missing_and_unknown_paths_are_said(tmp_path):
 
 
 def test_the_shape_of_all_images_is_limited(tmp_path, monkeypatch):
-    monkeypatch.setattr("nnw_onnx.datasets._samples.MAX_BYTES", 100)
+    monkeypatch.setattr("nnw_onnx.kit.sources.MAX_BYTES", 100)
     with pytest.raises(DatasetError, match=r"expected at most .* GiB"):
         ImageFolder(write_files(tmp_path, _encoded(image_files()))).load("test")
 
 
+@pytest.mark.parametrize("form", ["folder", "tar", "zip"])
+def test_large_sets_are_read_when_they_are_asked_for(tmp_path, images, monkeypatch, form):
+    path = _write(tmp_path, form, _encoded(images))
+    kept = ImageFolder(path).load("train")
+    monkeypatch.setattr(image_kit, "IN_MEMORY_BYTES", 100)
+    monkeypatch.setattr(sources, "MAX_BYTES", 300)
+    stored = ImageFolder(path).load("train")
+    assert stored.shape == kept.shape
+    places = np.array([5, 0, 5, 2])
+    np.testing.assert_array_equal(stored.read(places).feeds["image"], raw(kept)[0][places])
+    monkeypatch.setattr(sources, "MAX_BYTES", 2**30)
+    assert stored.digest == kept.digest
+
+
+def test_a_compressed_tar_is_kept_in_memory_whatever_its_size(tmp_path, images, monkeypatch):
+    path = _write(tmp_path, "tar.gz", _encoded(images))
+    monkeypatch.setattr(image_kit, "IN_MEMORY_BYTES", 100)
+    monkeypatch.setattr(sources, "MAX_BYTES", 300)
+    with pytest.raises(DatasetError, match=r"expected at most .* GiB"):
+        ImageFolder(path).load("train")
+
+
+def test_a_large_set_of_other_sizes_is_said_when_it_is_read(tmp_path, images, monkeypatch):
+    files = _encoded(images)
+    files["test/dog/1.png"] = png(np.zeros((6, 7, 3), np.uint8))
+    monkeypatch.setattr(image_kit, "IN_MEMORY_BYTES", 100)
+    found = ImageFolder(write_files(tmp_path, files)).load("test")
+    with pytest.raises(DatasetError, match=r"got 4 x 5 and 6 x 7 \(test/dog/1.png\); set the opt"):
+        found.read(np.array([3]))
+
+
 def test_formats_that_run_other_programs_are_not_opened():
-    assert not {"EPS", "PDF", "MPO"} & set(_image_files.FORMATS)
+    assert not {"EPS", "PDF", "MPO"} & set(image_kit.FORMATS)

@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 
 from nnw_onnx import plugins
-from nnw_onnx.datasets import _samples
 from nnw_onnx.datasets.mnist import Mnist, read_idx
 from nnw_onnx.datasets.npz import Npz
 from nnw_onnx.errors import ConfigurationError, DatasetError
-from nnw_onnx.vocabulary import Spec
+from nnw_onnx.vocabulary import Dataset, Spec, TensorInfo
 
-from .conftest import idx
+from .conftest import idx, raw
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -27,8 +26,8 @@ def test_idx_files_are_read(mnist_folder, zipped, separator):
     found = Mnist(folder).load("train")
     rng = np.random.Generator(np.random.PCG64(5))
     expected = rng.integers(0, 256, (6, 3, 2), dtype=np.uint8)
-    np.testing.assert_array_equal(found.inputs[..., 0], expected)
-    assert found.labels.tolist() == list(range(6))
+    np.testing.assert_array_equal(raw(found)[0][..., 0], expected)
+    assert raw(found)[1].tolist() == list(range(6))
     assert len(Mnist(folder, limit=2).load("test")) == 2
 
 
@@ -54,7 +53,10 @@ def test_labels_of_another_number_are_refused(mnist_folder):
         (b"\x00\x00\x08\x01\x00", "got 00000801"),
         (b"\x00\x00\x08\x01\x00\x00\x00\x02\x00", "expected 2 bytes as its header says, got 1"),
         (b"\x00\x00\x08\x01\x00\x00\x00\x01ab", "expected 1 bytes as its header says, got more"),
-        (gzip.compress(idx(np.zeros(9, np.uint8)))[:-9], "expected a whole idx file, got: "),
+        (
+            gzip.compress(idx(np.zeros(9, np.uint8)), mtime=0)[:-9],
+            "expected a whole idx file, got: ",
+        ),
         (b"\x1f\x8b nonsense", "expected a whole idx file, got: "),
     ],
 )
@@ -91,40 +93,40 @@ def test_the_usual_names_are_read(tmp_path):
     labels = np.array([[0], [1], [2], [1], [0]])
     path = _npz(tmp_path / "d.npz", x_test=images, y_test=labels, y_train=np.array([6]))
     found = Npz(path).load("test")
-    np.testing.assert_array_equal(found.inputs, images)
-    assert found.labels.tolist() == [0, 1, 2, 1, 0]
-    assert found.classes == tuple("0123456")
-    assert Npz(path, classes=10).load("test").classes == tuple("0123456789")
-    assert Npz(path, limit=2).load("test").labels.tolist() == [0, 2]
+    np.testing.assert_array_equal(raw(found)[0], images)
+    assert raw(found)[1].tolist() == [0, 1, 2, 1, 0]
+    assert raw(found)[2] == list("0123456")
+    assert raw(Npz(path, classes=10).load("test"))[2] == list("0123456789")
+    assert raw(Npz(path, limit=2).load("test"))[1].tolist() == [0, 2]
 
 
 def test_layouts_and_types_of_inputs(tmp_path):
     planes = np.arange(24, dtype=np.float64).reshape(1, 3, 4, 2)
     labels = np.array([1], np.uint8)
     found = Npz(_npz(tmp_path / "a.npz", inputs=planes, labels=labels), layout="NCHW").load("train")
-    np.testing.assert_array_equal(found.inputs, planes.transpose(0, 2, 3, 1))
-    assert found.inputs.dtype == np.float32
+    np.testing.assert_array_equal(raw(found)[0], planes.transpose(0, 2, 3, 1))
+    assert raw(found)[0].dtype == np.float32
     gray = np.zeros((1, 4, 2), np.uint8)
     path = _npz(tmp_path / "b.npz", inputs=gray, labels=labels, classes=np.array(["no", "yes"]))
     found = Npz(path).load("test")
-    assert found.inputs.shape == (1, 4, 2, 1)
-    assert found.classes == ("no", "yes")
+    assert raw(found)[0].shape == (1, 4, 2, 1)
+    assert raw(found)[2] == ["no", "yes"]
     table = np.zeros((1, 7), np.int16)
-    assert Npz(_npz(tmp_path / "c.npz", inputs=table, labels=labels)).load("test").inputs.ndim == 2
+    found = Npz(_npz(tmp_path / "c.npz", inputs=table, labels=labels)).load("test")
+    assert raw(found)[0].ndim == 2
 
 
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
         ({"images": np.zeros(2)}, "expected arrays x_test and y_test.*got images; rename"),
-        (
-            {"inputs": np.zeros((2, 3)), "labels": np.zeros(2)},
-            "labels to be integer classes.*float",
-        ),
-        ({"inputs": np.zeros((2, 3)), "labels": np.zeros((2, 2), int)}, r"integer classes \(n,\)"),
-        ({"inputs": np.zeros((2, 3)), "labels": np.zeros(3, int)}, "one label for each entry"),
+        ({"inputs": np.zeros((2, 3)), "labels": np.array(["a", "b"])}, "labels to be numbers"),
+        ({"inputs": np.zeros((2, 3)), "labels": np.zeros(3, int)}, "one target for each entry"),
         ({"inputs": np.zeros(2), "labels": np.zeros(2, int)}, r"each entry \(n, ...\)"),
-        ({"inputs": np.array([["a"]]), "labels": np.zeros(1, int)}, "inputs that are numbers"),
+        (
+            {"inputs": np.array([["a"]]), "labels": np.zeros(1, int)},
+            r"inputs to be numbers \(n, ...\)",
+        ),
         ({"inputs": np.zeros((1, 1)), "labels": np.array([-1])}, "labels from 0 to 1, got -1"),
         (
             {"inputs": np.array([{}]), "labels": np.zeros(1, int)},
@@ -165,11 +167,11 @@ def test_classes_are_limited_before_they_are_named(tmp_path, largest):
     with pytest.raises(DatasetError, match=r"at most 100000 classes, got 4611686018427387904"):
         Npz(path, classes=2**62).load("test")
     with pytest.raises(ConfigurationError, match=r"option classes.*100000"):
-        plugins.create("datasets", Spec("npz", {"path": str(path), "classes": 100_001}))
+        plugins.create(Dataset, Spec("npz", {"path": str(path), "classes": 100_001}))
 
 
 def test_named_classes_are_limited_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(_samples, "MAX_CLASSES", 2)
+    monkeypatch.setattr("nnw_onnx.datasets._samples.MAX_CLASSES", 2)
     arrays = {"inputs": np.zeros((1, 3)), "labels": np.zeros(1, int), "classes": np.array([*"abc"])}
     with pytest.raises(DatasetError, match=r"at most 2 classes, got 3"):
         Npz(_npz(tmp_path / "d.npz", **arrays)).load("test")
@@ -225,7 +227,7 @@ def _described(shape: str) -> str:
         (_described(f"(0, {2**70})"), f"a header of inputs with lengths beyond 0 to {2**40}; save"),
         (_described("(-1, 3)"), "a header of inputs with lengths beyond"),
         (_described("(1, False)"), "a header of inputs with lengths beyond"),
-        (_described("(2, 0)"), "got 2 entries and 1 labels|one label for each entry"),
+        (_described("(2, 0)"), "got 2 entries and 1 labels|one target for each entry"),
         (
             _described("(1, 0)"),
             r"d.npz: expected entries with values, got 1 entries of shape \(0,\)",
@@ -257,7 +259,7 @@ def test_hostile_headers_are_refused_before_anything_is_read(tmp_path, header, m
 @pytest.mark.filterwarnings("error")
 def test_a_header_of_python_2_is_read_silently(tmp_path):
     path = _raw_npz(tmp_path / "d.npz", _described("(1L, 3L)"), np.arange(3.0).tobytes())
-    np.testing.assert_array_equal(Npz(path).load("test").inputs, [[0, 1, 2]])
+    np.testing.assert_array_equal(raw(Npz(path).load("test"))[0], [[0, 1, 2]])
 
 
 def test_an_unknown_version_is_refused(tmp_path):
@@ -269,8 +271,42 @@ def test_an_unknown_version_is_refused(tmp_path):
 def test_an_npz_bomb_is_refused_by_its_size(tmp_path, monkeypatch):
     path = _npz(tmp_path / "d.npz", inputs=np.zeros((2**10, 2**10)), labels=np.zeros(2**10, int))
     assert path.stat().st_size < 2**15
-    monkeypatch.setattr(_samples, "MAX_BYTES", 2**20)
+    monkeypatch.setattr("nnw_onnx.kit.sources.MAX_BYTES", 2**20)
     with pytest.raises(
         DatasetError, match=r"d.npz: inputs: expected at most 0.000977 GiB, got 0.0"
     ):
         Npz(path).load("test")
+
+
+def test_arrays_of_several_inputs_are_fed_as_they_are(tmp_path):
+    ids, mask = np.arange(6).reshape(2, 3), np.ones((2, 3), np.int32)
+    path = _npz(tmp_path / "d.npz", ids_test=ids, mask=mask, kind_test=[1, 0], kind_train=[4])
+    options = {"path": str(path), "feeds": ["ids", "mask"], "targets": "kind"}
+    found = plugins.create(Dataset, Spec("npz", options)).load("test")
+    batch = found.read(np.array([1]))
+    assert {n: v.tolist() for n, v in batch.feeds.items()} == {
+        "ids": [[3, 4, 5]],
+        "mask": [[1] * 3],
+    }
+    assert (batch.targets.tolist(), found.facts["classes"]) == ([0], list("01234"))
+    with pytest.raises(DatasetError, match=r"those of the options feeds and targets; got ids_test"):
+        Npz(path, feeds=("ids", "other")).load("test")
+    bad = _npz(tmp_path / "e.npz", x=np.array([[0.0], [np.nan]]), y=[0, 1])
+    with pytest.raises(DatasetError, match=r"got 1 of 2 values that are NaN"):
+        Npz(bad, feeds=("x",)).load("test")
+
+
+def test_targets_may_be_numbers_maps_and_images(tmp_path):
+    images = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
+    numbers = _npz(tmp_path / "a.npz", x_test=images, y_test=np.array([[0.5], [1.5]]))
+    found = Npz(numbers).load("test")
+    assert (raw(found)[1].tolist(), found.facts) == ([[0.5], [1.5]], {})
+    maps = np.full((2, 4, 5), -1, np.int16)
+    maps[0, 0, 0] = 3
+    found = Npz(_npz(tmp_path / "b.npz", x_test=images, y_test=maps), classes=7).load("test")
+    np.testing.assert_array_equal(raw(found)[1], maps)
+    assert raw(found)[2] == list("0123456")
+    found = Npz(_npz(tmp_path / "c.npz", x_test=images, y_test=images[:, ::-1])).load("test")
+    fitted = found.fitted([TensorInfo("x", ("n", 3, 4, 5), "float32")])
+    batch = fitted.read(np.arange(2))
+    np.testing.assert_array_equal(batch.targets, batch.feeds["x"][:, :, ::-1])

@@ -164,6 +164,39 @@ def test_runnable_is_what_the_runtime_loads(opened: dict[Path, OnnxNetwork]) -> 
     assert (loaded, compared) == (RUNS, RUNS - 1)
 
 
+def test_inner_values_are_those_of_the_graph(opened: dict[Path, OnnxNetwork]) -> None:
+    """Some kernels of every third model, against a copy of the file with further outputs."""
+    right = inside = 0
+    for path, network in list(opened.items())[::3]:
+        large = path.name in SLOW or network.parameters > 500_000
+        session = None if large else _session(path)
+        feeds = None if session is None else _feeds(session, path)
+        names = [k.name for k in network.layers if k.role == "kernel"]
+        reached = [n for n in names if network._listed[n].result is not None]
+        inside += len(names) - len(reached)
+        if feeds is None or not reached:
+            continue
+        some = reached[:: max(1, len(reached) // PER_MODEL)]
+        made = network.runnable(some)
+        assert list(made.inner) == some
+        model = onnx.load(path)
+        shown = [o.name for o in model.graph.output]
+        new = [v for v in dict.fromkeys(made.inner.values()) if v not in shown]
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in new)
+        by_hand = ort.InferenceSession(model.SerializeToString(), options(), PROVIDERS)
+        ours = ort.InferenceSession(made.model, options(made), PROVIDERS)
+        assert _same(by_hand.run(None, feeds), ours.run(None, feeds)), path.name
+        for layer in some:
+            consumer = network._listed[layer].layer
+            (maker,) = [n for n in model.graph.node if made.inner[layer] in n.output]
+            if maker.op_type == "Add" != consumer.operator:  # of the bias
+                (maker,) = [n for n in model.graph.node if set(maker.input) & set(n.output)]
+            assert maker.op_type == consumer.operator, (path.name, layer)
+        right += len(some)
+    assert right > 35
+    assert inside < 20
+
+
 def test_changed_models_save_and_run_alike(opened: dict[Path, OnnxNetwork], tmp_path: Path) -> None:
     """Every kernel is changed; the saved file and the Runnable agree to the last bit."""
     changed = 0

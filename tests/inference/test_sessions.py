@@ -13,8 +13,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from nnw_onnx.errors import InferenceError
-from nnw_onnx.inference import Session, SessionSettings, TensorInfo, check_providers, sessions
+from nnw_onnx.inference import Session, SessionSettings, check_providers, sessions
 from nnw_onnx.inference.sessions import PROBE
+from nnw_onnx.vocabulary import TensorInfo
 
 from .graphs import Graph, convolution_with_batch_norm, external, graph_of, simple
 
@@ -29,10 +30,10 @@ def test_variants_are_bit_identical_to_loading_the_changed_file():
         changed = onnx.ModelProto()
         changed.CopyFrom(model)
         changed.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights, "w"))
-        expected = Session(Graph(changed.SerializeToString())).predict(x)[0]
+        expected = Session(Graph(changed.SerializeToString())).predict(x)["y"]
         session = Session(Graph(skeleton, {"w": weights}))
         weights[...] = 0
-        np.testing.assert_array_equal(session.predict(x)[0], expected)
+        np.testing.assert_array_equal(session.predict(x)["y"], expected)
         assert np.abs(expected).max() > 1
 
 
@@ -49,7 +50,7 @@ def test_optimization_levels_agree_and_are_what_was_asked(monkeypatch):
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", watched)
     values = [
-        Session(graph, SessionSettings(threads=2, optimization=level)).predict(x)[0]
+        Session(graph, SessionSettings(threads=2, optimization=level)).predict(x)["y"]
         for level in ("disable", "basic", "extended", "all")
     ]
     for value in values:
@@ -77,7 +78,7 @@ def test_half_and_bfloat16_weights_keep_their_bits():
         model = graph_of(nodes, {"x": ["n", 3]}, {"y": ["n", 3]})
         model.graph.initializer.append(tensor)
         graph = Graph(external(model, ["w"]), {"w": stored})
-        np.testing.assert_array_equal(Session(graph).predict(np.ones((1, 3)))[0], values)
+        np.testing.assert_array_equal(Session(graph).predict(np.ones((1, 3)))["y"], values)
 
 
 def test_an_initializer_that_the_runtime_cannot_take_is_named():
@@ -91,7 +92,7 @@ def test_external_tensors_are_found_in_the_folder(tmp_path: Path):
     node = helper.make_node("Add", ["x", "w"], ["y"])
     model = graph_of([node], {"x": ["n", 3]}, {"y": ["n", 3]}, {"w": weights})
     graph = Graph(external(model, ["w"]), folder=tmp_path)
-    np.testing.assert_array_equal(Session(graph).predict(np.zeros((1, 3)))[0], [weights])
+    np.testing.assert_array_equal(Session(graph).predict(np.zeros((1, 3)))["y"], [weights])
 
 
 def test_inputs_outputs_and_providers_are_told():
@@ -183,7 +184,7 @@ def test_threads_below_one_are_refused():
 def test_batches_answer_each_sample_once(batch, samples):
     session = Session(simple("Neg", [batch, 3], [batch, 3]))
     x = np.random.Generator(np.random.PCG64(3)).normal(size=(samples, 3)).astype(np.float32)
-    np.testing.assert_array_equal(session.predict(x, batch_size=3)[0], -x)
+    np.testing.assert_array_equal(session.predict(x, batch_size=3)["y"], -x)
 
 
 def test_pieces_have_the_size_asked_for(monkeypatch):
@@ -213,7 +214,7 @@ def test_pieces_have_the_size_asked_for(monkeypatch):
 )
 def test_samples_get_the_element_type_of_the_input(kind, dtype):
     session = Session(simple("Identity", ["n", 2], ["n", 2], kind))
-    answer = session.predict(np.array([[0.0, 1.0]], np.float32))[0]
+    answer = session.predict(np.array([[0.0, 1.0]], np.float32))["y"]
     assert answer.dtype == dtype
     np.testing.assert_array_equal(answer.astype(np.float32), [[0, 1]])
 
@@ -231,18 +232,81 @@ def test_an_input_of_texts_is_refused():
         session.predict(np.zeros((1, 2)))
 
 
-def test_several_inputs_are_named():
+def added() -> Session:
+    """Two inputs and their sum; the second one has whole numbers."""
+    nodes = [
+        helper.make_node("Cast", ["b"], ["c"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["a", "c"], ["y"]),
+    ]
+    model = graph_of(nodes, {"a": ["n", 2], "b": ["n", 2]}, {"y": ["n", 2]})
+    model.graph.input[1].type.tensor_type.elem_type = TensorProto.INT32
+    return Session(Graph(model.SerializeToString()))
+
+
+A = np.arange(10.0).reshape(5, 2)
+B = np.arange(10).reshape(5, 2) * 1000
+
+
+@pytest.mark.parametrize("feeds", [{"b": B, "a": A}, {"first": A, "second": B}])
+def test_several_inputs_are_fed_by_name_or_by_place(feeds):
+    answers = added().predict(feeds, 2)
+    assert list(answers) == ["y"]
+    np.testing.assert_array_equal(answers["y"], (A + B).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("feeds", "words"),
+    [
+        (A, r"^model: expected one input without a default value, got 2 \(a \(n, 2\), b \(n, 2\)"),
+        ({"a": A}, r"^feeds: expected values for 2 inputs \(a .*, b .*\), got those for a; give"),
+        ({"a": A, "c": B}, r"got those for a, c; give each input"),
+        ({"a": A, "b": B, "c": B}, r"got those for a, b, c; give each input"),
+        ({"a": A, "b": B[:3]}, r"same number of samples for every input, got 5 for 'a', 3 for 'b'"),
+        (
+            {"a": A, "b": B + 0.5},
+            r"input 'b': expected whole numbers from .* \(int32\), got float64",
+        ),
+        ({"a": A, "b": B.astype(np.int64) << 40}, r"input 'b': expected whole numbers from"),
+        (
+            {"a": (B + 2**24).astype(np.int64), "b": B},
+            r"up to 16777216, which float32 holds, got in",
+        ),
+        ({"a": A * 1j, "b": B}, r"^input 'a': expected real numbers, got complex128; convert"),
+    ],
+)
+def test_feeds_that_do_not_fit_are_refused_in_one_line(feeds, words):
+    with pytest.raises(InferenceError, match=words) as caught:
+        added().predict(feeds)
+    assert "\n" not in str(caught.value)
+
+
+def test_batch_sizes_that_contradict_each_other_are_refused():
     node = helper.make_node("Add", ["a", "b"], ["y"])
-    model = graph_of([node], {"a": ["n", 2], "b": [1, 2]}, {"y": ["n", 2]})
-    with pytest.raises(InferenceError, match=r"got 2 \(a \(n, 2\), b \(1, 2\)\); give the others"):
-        Session(Graph(model.SerializeToString())).predict(np.zeros((1, 2)))
+    model = graph_of([node], {"a": [4, 2], "b": [1, 2]}, {"y": [4, 2]})
+    with pytest.raises(InferenceError, match=r"one batch size for all inputs, got 4 for 'a', 1 fo"):
+        Session(Graph(model.SerializeToString())).predict({"a": A, "b": A})
+
+
+def test_an_input_without_a_batch_axis_takes_one_sample_at_a_time():
+    """As the sampling rate of a speech model does: a scalar beside a signal of batch one."""
+    node = helper.make_node("Mul", ["a", "rate"], ["y"])
+    model = graph_of([node], {"a": [1, 2], "rate": []}, {"y": [1, 2]})
+    rates = np.array([1.0, 2, 3, 4, 5])
+    answers = Session(Graph(model.SerializeToString())).predict({"a": A, "rate": rates})
+    np.testing.assert_array_equal(answers["y"], A * rates[:, None])
+
+
+def test_a_graph_without_any_batch_axis_answers_on_a_new_one():
+    session = Session(simple("Transpose", [3, 2], [2, 3], perm=[1, 0]))
+    x = np.random.Generator(np.random.PCG64(5)).random((4, 3, 2), np.float32)
+    np.testing.assert_array_equal(session.predict(x)["y"], x.transpose(0, 2, 1))
 
 
 def test_an_input_with_a_default_value_does_not_count():
     node = helper.make_node("Add", ["a", "b"], ["y"])
     arrays = {"b": np.ones((1, 2), np.float32)}
     model = graph_of([node], {"a": ["n", 2], "b": [1, 2]}, {"y": ["n", 2]}, arrays)
-    answer = Session(Graph(model.SerializeToString())).predict(np.zeros((3, 2)))[0]
+    answer = Session(Graph(model.SerializeToString())).predict(np.zeros((3, 2)))["y"]
     np.testing.assert_array_equal(answer, np.ones((3, 2)))
 
 
@@ -261,10 +325,44 @@ def test_no_samples_and_no_batch_size_are_refused():
         session.predict(np.zeros((1, 3)), 0)
 
 
-def test_an_output_without_batch_axis_is_refused():
-    session = Session(simple("ReduceSum", ["n", 3], [], keepdims=0))
-    with pytest.raises(InferenceError, match=r"output 'y': expected 2 answers.*got shape \(\); ex"):
-        session.predict(np.zeros((2, 3)))
+@pytest.mark.parametrize("batch", ["n", 1, 3])
+@pytest.mark.parametrize("size", [1, 2, 256])
+@pytest.mark.parametrize("samples", [1, 3, 7])
+def test_an_output_without_batch_axis_answers_each_sample_by_itself(batch, size, samples):
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["total"], keepdims=0),
+        helper.make_node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=0),
+        helper.make_node("Neg", ["x"], ["y"]),
+    ]
+    outputs = {"total": [], "mean": [3], "y": [batch, 3]}
+    model = graph_of(nodes, {"x": [batch, 3]}, outputs)
+    session = Session(Graph(model.SerializeToString()))
+    x = np.random.Generator(np.random.PCG64(6)).normal(size=(samples, 3)).astype(np.float32)
+    for _ in range(2):
+        found = session.predict(x, size)
+        assert list(found) == ["total", "mean", "y"]
+        np.testing.assert_allclose(
+            found["total"], x.sum(axis=1) * (batch if batch != "n" else 1), rtol=1e-5, atol=1e-6
+        )
+        if batch != 3:  # with a fixed batch of 3 the three means look like three answers
+            np.testing.assert_allclose(found["mean"], x, rtol=1e-6)
+        np.testing.assert_array_equal(found["y"], -x)
+
+
+def test_a_wrong_declaration_of_the_batch_axis_changes_nothing():
+    """Exporters write 1 where the batch is free; the runtime warns and goes on."""
+    session = Session(simple("Neg", ["n", 3], [1, 3]))
+    x = np.arange(15, dtype=np.float32).reshape(5, 3)
+    np.testing.assert_array_equal(session.predict(x, 2)["y"], -x)
+    np.testing.assert_array_equal(session.predict(x[:1])["y"], -x[:1])
+
+
+def test_answers_of_different_shapes_are_refused():
+    session = Session(simple("NonZero", ["n", 3], [2, "found"], out_dtype=TensorProto.INT64))
+    with pytest.raises(
+        InferenceError, match=r"output 'y': expected answers of one shape, got \(2,"
+    ):
+        session.predict(np.array([[1, 0, 0], [1, 1, 0]]))
 
 
 def test_only_the_outputs_asked_for_are_needed():
@@ -274,7 +372,7 @@ def test_only_the_outputs_asked_for_are_needed():
     ]
     model = graph_of(nodes, {"x": ["n", 3]}, {"y": ["n", 3], "total": []})
     answers = Session(Graph(model.SerializeToString())).predict(np.ones((2, 3)), outputs=["y"])
-    assert [a.shape for a in answers] == [(2, 3)]
+    assert {name: a.shape for name, a in answers.items()} == {"y": (2, 3)}
 
 
 def test_an_output_that_is_a_sequence_is_refused():
@@ -336,5 +434,5 @@ def test_a_mnist_file_of_batch_one_answers_as_the_runtime_does(shared_data: Path
     reference = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     name = reference.get_inputs()[0].name
     expected = np.concatenate([reference.run(None, {name: x[i : i + 1]})[0] for i in range(5)])
-    answer = Session(Graph(path.read_bytes())).predict(x)[0]
+    (answer,) = Session(Graph(path.read_bytes())).predict(x).values()
     np.testing.assert_allclose(answer, expected, rtol=1e-5, atol=1e-6)

@@ -1,164 +1,157 @@
-"""Imperceptibility, worked by hand."""
+"""Imperceptibility by hand: what may be called negligible, and of whom; twins."""
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 
-from nnw_onnx.arrays import statistics
+from nnw_onnx.math.statistics import mcnemar
 from nnw_onnx.measures.imperceptibility import imperceptibility
-from nnw_onnx.measures.limits import NotMeasured
+from nnw_onnx.measures.run import Run
 
-from .made import generator, injection, make_plan, packed, trial
+from .made import (
+    ACCURACY,
+    RECALL,
+    answers,
+    make_injection,
+    make_plan,
+    make_technology,
+    make_trial,
+    make_twin,
+)
+
+N = 10_000
 
 
-def answered(network, payload, right, **measures):
-    return trial(
-        network,
-        payload,
-        intensity=None,
-        quality=float(np.mean(right)),
-        correct=packed(right),
-    ).model_copy(update={"quality": {"top1": float(np.mean(right)), **measures}})
-
-
-def evaluate(before, after, networks, payloads, samples, **fields):
-    """`before[m]` and `after[m][d]` are the right answers."""
-    plan = make_plan(networks, payloads, dataset={"entries": samples, "shape": [1]})
-    injections = [
-        injection(m, d, change=0.01 * (m + 1)) for m in range(networks) for d in range(payloads)
+def found_of(wrong, networks=3, payloads=1, **plan):
+    """`wrong` maps (network, payload) to the answers that the watermark spoils."""
+    marks = [make_injection(n, d) for n in range(networks) for d in range(payloads)]
+    trials = [make_trial(n, right=answers(N)) for n in range(networks)]
+    trials += [
+        make_trial(m.network, m, right=answers(N, wrong(m.network, m.payload_index))) for m in marks
     ]
-    trials = [answered(m, None, before[m]) for m in range(networks)]
-    trials += [answered(m, d, after[m][d]) for m in range(networks) for d in range(payloads)]
-    return imperceptibility(plan, injections, trials)[0]
+    made = make_plan(networks, payloads, **plan)
+    return imperceptibility(Run(made, tuple(marks), tuple(trials)), made.technologies[0])
 
 
-def flipped(right, lost, gained):
-    out = np.array(right)
-    out[np.flatnonzero(right)[:lost]] = False
-    out[np.flatnonzero(~np.asarray(right))[:gained]] = True
-    return out
+@pytest.mark.parametrize(
+    ("wrong", "verdict"),
+    [
+        (0, "negligible"),
+        (10, "negligible"),
+        (40, "not shown"),
+        (60, "not shown"),
+        (90, "noticeable"),
+    ],
+)
+def test_the_limits_decide_at_the_margin(wrong, verdict):
+    found = found_of(lambda n, d: wrong + n)
+    assert found.verdict == verdict
+    assert found.loss.value == pytest.approx((wrong + 1) / N)
+    assert (found.before.value, found.reference) == (1.0, "original")
 
 
-def test_worked_example_of_one_pair():
-    right = np.arange(10_000) < 9000
-    found = evaluate([right], [[flipped(right, 55, 35)]], 1, 1, 10_000)
-    answers = found.pairs[0].answers
-    # statistics.md section 7.
-    assert (answers.samples, answers.lost, answers.gained) == (10_000, 55, 35)
-    assert answers.mcnemar_p == pytest.approx(0.0446, abs=1e-4)
-    test = answers.equivalence
-    assert test.loss == pytest.approx(0.002)
-    assert (test.limits.low, test.limits.high) == pytest.approx((0.00014, 0.00386), abs=1e-5)
-    assert test.p_value == pytest.approx(7.8e-4, rel=0.01)
-    assert test.equivalent
-    assert found.pairs[0].loss == pytest.approx(0.002)
-    # One network: only the samples can be the units, and they say the same as the pair.
-    assert isinstance(found.over_networks, NotMeasured)
-    assert found.over_samples.limits.high == pytest.approx(test.limits.high)
-    assert found.verdict == "negligible"
-    assert found.stated_over == "test samples"
+def test_the_limits_are_over_networks_and_samples_at_once():
+    found = found_of(lambda n, d: 20 * n)
+    between = 0.002 / math.sqrt(3)
+    # Answers are lost from the first on, so that the mean over networks is 2/3 and 1/3 of 20 each.
+    samples = math.sqrt((20 * 4 / 9 + 20 / 9 - 20**2 / N) / N**2)
+    half = 2.919986 * math.hypot(between, samples)
+    assert found.loss.limits == pytest.approx((0.002 - half, 0.002 + half), rel=1e-3)
+    assert (found.loss.method, found.loss.confidence) == ("two-way", 0.9)
 
 
-def test_networks_are_the_units_of_the_mean():
-    right = np.arange(10_000) < 9000
-    after = [[flipped(right, lost, 0) for lost in row] for row in ([10, 20], [30, 50], [0, 10])]
-    found = evaluate([right] * 3, after, 3, 2, 10_000)
-    means = [15e-4, 40e-4, 5e-4]
-    assert found.loss.mean == pytest.approx(np.mean(means))
-    assert found.loss.individual == pytest.approx(means)
-    expected = statistics.mean_limits(means)
-    assert (found.over_networks.limits.low, found.over_networks.limits.high) == pytest.approx(
-        expected
-    )
-    # 90 %: 20e-4 +- 2.92 * 18.03e-4 / sqrt(3) reaches beyond 50e-4.
-    assert found.over_networks.limits_90.high == pytest.approx(
-        20e-4 + 2.919986 * math.sqrt(np.var(means, ddof=1) / 3), rel=1e-5
-    )
-    assert not found.over_networks.equivalent
-    assert found.over_samples.equivalent
-    assert found.verdict == "inconclusive"
-    assert found.stated_over == "networks"
-    assert found.carrier_change.mean == pytest.approx(0.02)
-    assert found.measures[0].change.mean == pytest.approx(-20e-4)
-    assert (found.networks, found.watermarked) == (3, 6)
+@pytest.mark.parametrize(("networks", "scope"), [(5, "the networks tested"), (6, "other networks")])
+def test_only_six_networks_speak_for_others(networks, scope):
+    assert found_of(lambda n, d: n, networks).scope == scope
 
 
-def test_the_units_of_samples_average_over_pairs():
-    rng = generator(3)
-    before = [rng.random(800) < 0.9 for _ in range(2)]
-    after = [[flipped(b, int(k), 1) for k in (3, 6)] for b in before]
-    found = evaluate(before, after, 2, 2, 800)
-    x = np.mean([before[m].astype(float) - after[m][d] for m in range(2) for d in range(2)], axis=0)
-    test = found.over_samples
-    assert test.loss == pytest.approx(x.mean())
-    assert (test.limits.low, test.limits.high) == pytest.approx(statistics.sample_limits(x))
-    # So few changes have skewed limits, wider than the normal ones.
-    half = 1.959964 * x.std() / math.sqrt(800)
-    assert test.limits.high > x.mean() + half
+def test_networks_that_all_lose_the_same_are_no_evidence_of_equality():
+    marks = [make_injection(n, 0) for n in range(4)]
+    trials = [make_trial(n, quality={ACCURACY.name: 0.9}) for n in range(4)]
+    trials += [make_trial(m.network, m, quality={ACCURACY.name: 0.9}) for m in marks]
+    made = make_plan(4, 1)
+    found = imperceptibility(Run(made, tuple(marks), tuple(trials)), made.technologies[0])
+    assert (found.loss.value, found.loss.limits) == (0, None)
+    assert found.verdict == "not shown"
 
 
-def test_unchanged_answers_of_few_samples_show_nothing():
-    right = np.ones(360, bool)
-    found = evaluate([right, right], [[right], [right]], 2, 1, 360)
-    assert found.loss.mean == 0.0
-    assert found.over_networks.equivalent
-    assert not found.over_samples.equivalent
-    # An event of the margin's probability is seen in none of 360 samples so often.
-    assert found.over_samples.p_value == pytest.approx(0.995**360)
-    assert found.verdict == "inconclusive"
-    assert found.samples_needed == 598
-    # The wider of the two is what may be said.
-    assert found.stated_over == "test samples"
-    # Tango's limit of no change at all: z^2 / (n + z^2).
-    assert found.stated.limits.high == pytest.approx(1.959964**2 / (360 + 1.959964**2), rel=1e-6)
+def test_too_few_samples_in_which_nothing_changed_prove_little():
+    marks = [make_injection(n, 0) for n in range(3)]
+    trials = [make_trial(n, right=answers(200)) for n in range(3)]
+    trials += [make_trial(m.network, m, right=answers(200)) for m in marks]
+    made = make_plan(3, 1)
+    found = imperceptibility(Run(made, tuple(marks), tuple(trials)), made.technologies[0])
+    assert found.loss.high == pytest.approx(1 - 0.05 ** (1 / 200))
+    assert found.verdict == "not shown"
 
 
-def test_a_loss_above_the_margin_is_noticeable():
-    right = np.arange(10_000) < 9000
-    after = [[flipped(right, 300, 0)], [flipped(right, 302, 0)], [flipped(right, 301, 0)]]
-    found = evaluate([right] * 3, after, 3, 1, 10_000)
-    assert found.verdict == "noticeable"
+def test_payloads_of_one_network_are_one_unit():
+    found = found_of(lambda n, d: 10 * d, networks=2, payloads=3)
+    assert found.loss.individual == pytest.approx((0.001, 0.001))
+    assert len(found.pairs) == 6
 
 
-def test_every_measure_is_reported():
-    plan = make_plan(2, 1)
-    trials = []
-    for m, (before, after) in enumerate([(0.8, 0.7), (0.6, 0.4)]):
-        for payload, recall in ((None, before), (0, after)):
-            quality = {"top1": 0.9, "macro_recall": recall}
-            trials.append(trial(m, payload, intensity=None).model_copy(update={"quality": quality}))
-    found = imperceptibility(plan, [injection(0, 0), injection(1, 0)], trials)[0]
-    recall = next(x for x in found.measures if x.name == "macro_recall")
-    assert recall.unwatermarked.mean == pytest.approx(0.7)
-    assert recall.watermarked.mean == pytest.approx(0.55)
-    assert recall.change.mean == pytest.approx(-0.15)
-    assert recall.change.individual == pytest.approx((-0.1, -0.2))
+def test_pairs_have_mcnemars_exact_test():
+    pair = found_of(lambda n, d: 12, 1).pairs[0]
+    assert (pair.lost, pair.gained) == (12, 0)
+    assert pair.mcnemar_p == mcnemar(12, 0)
+    assert (pair.before, pair.loss, pair.change) == (1.0, pytest.approx(0.0012), 0.1)
 
 
-@pytest.mark.parametrize("correct", [None, "not base64!", packed([True] * 3)])
-def test_answers_that_are_missing_or_broken(correct):
-    plan = make_plan(1, 1)
-    trials = [trial(0, p, intensity=None, correct=correct) for p in (None, 0)]
-    found = imperceptibility(plan, [injection(0, 0)], trials)[0]
-    expected = NotMeasured(reason="the answers to the single samples were not kept")
-    assert found.pairs[0].answers == expected
-    assert found.over_samples == expected
-    assert found.verdict == "not-measured"
-    assert found.loss.mean == 0.0
+def test_every_measure_has_a_row():
+    marks = [make_injection(n, 0) for n in range(2)]
+    before = [make_trial(n, quality={ACCURACY.name: 0.9, RECALL.name: 0.8}) for n in range(2)]
+    after = [
+        make_trial(m.network, m, quality={ACCURACY.name: 0.89, RECALL.name: 0.7 + m.network / 10})
+        for m in marks
+    ]
+    made = make_plan(2, 1, measures=(ACCURACY, RECALL))
+    found = imperceptibility(Run(made, tuple(marks), (*before, *after)), made.technologies[0])
+    assert [row.measure for row in found.measures] == [ACCURACY.name, RECALL.name]
+    assert found.measures[1].loss.value == pytest.approx(0.05)
 
 
-def test_what_was_not_done_is_told():
-    plan = make_plan(2, 1)
-    failed = injection(0, 0, status="failed", reason="too small", change=None, layers=())
-    lost = trial(1, 0, intensity=None, status="failed", reason="timeout", quality=0.0)
-    lost = lost.model_copy(update={"quality": {}, "headline": None})
-    found = imperceptibility(
-        plan, [failed, injection(1, 0)], [trial(1, None, intensity=None), lost]
-    )[0]
-    assert found.loss == NotMeasured(reason="no pair of networks was measured")
-    assert found.verdict == "not-measured"
-    assert [(f.count, f.reason) for f in found.failures] == [(1, "timeout"), (1, "too small")]
-    assert found.carrier_change.mean == pytest.approx(0.01)
+def trained(twins=(0, 1), twin_status="done", **plan):
+    """Training alone loses 100 answers, the watermark 20 more."""
+    technology = make_technology(training={"epochs": 2}, imperceptibility="NNW-WTI")
+    marks = [make_injection(n, 0) for n in range(2)]
+    made = [make_twin(n, status=twin_status, reason="it diverged") for n in twins]
+    trials = [make_trial(n, right=answers(N)) for n in range(2)]
+    trials += [make_trial(m.network, m, right=answers(N, 120 + m.network)) for m in marks]
+    if twin_status == "done":
+        trials += [make_trial(t.network, t, right=answers(N, 100)) for t in made]
+    plan = make_plan(2, 1, [technology], **plan)
+    return imperceptibility(Run(plan, (*marks, *made), tuple(trials)), technology)
+
+
+def test_what_training_puts_in_is_compared_with_its_twin():
+    found = trained()
+    assert found.reference == "twin"
+    assert found.loss.value == pytest.approx(0.00205)
+    assert found.original.loss.value == pytest.approx(0.01205)
+    assert found.before.value == pytest.approx(0.99)
+
+
+def test_only_networks_with_a_twin_are_compared():
+    found = trained(twins=(1,))
+    assert len(found.pairs) == 1
+    assert found.failures[0].reason.endswith("has no record")
+
+
+@pytest.mark.parametrize(
+    ("twins", "status", "why"),
+    [((), "done", "has no record"), ((0, 1), "failed", "was not measured: it diverged")],
+)
+def test_without_a_twin_nothing_is_said(twins, status, why):
+    found = trained(twins, status)
+    assert (found.verdict, found.loss.value) == ("not measured", None)
+    assert found.loss.reason.endswith(why)
+
+
+def test_a_workflow_that_was_not_asked_for_is_not_measured():
+    found = trained(workflows=("NNW-NIR",))
+    assert found.verdict == "not measured"
+    assert found.loss.reason == "the evaluation leaves out the workflow NNW-WTI"
+    assert found.failures == ()

@@ -1,304 +1,334 @@
-"""Robustness, worked by hand."""
+"""Robustness by hand: counts, both normalisations, Symbol Error Rates, and what is no verdict."""
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from nnw_onnx.measures.limits import NotMeasured
-from nnw_onnx.measures.robustness import detectable, robustness
-from nnw_onnx.records import DecodingRecord, PluginSpec
-from nnw_onnx.vocabulary import Parameter
+from nnw_onnx.measures.decisions import judge_of
+from nnw_onnx.measures.robustness import Where, point
+from nnw_onnx.measures.run import Run
+from nnw_onnx.records import NewMark, PlaceRecord
 
-from .made import decoded, generator, injection, make_plan, trial
+from .made import (
+    answers,
+    make_injection,
+    make_plan,
+    make_setting,
+    make_technology,
+    make_trial,
+    make_twin,
+    make_verdict,
+)
 
-
-def run(plan, injections, trials, parameters=None):
-    return robustness(plan, injections, trials, generator(), parameters)[0]
-
-
-def point_of(plan, injections, trials):
-    return run(plan, injections, trials).sweeps[0].points[0]
-
-
-def full(networks, payloads, errors_marked, errors_unmarked, **fields):
-    """Every network at one Intensity; errors[m][d] with the key of that Payload."""
-    injections = [injection(m, d) for m in range(networks) for d in range(payloads)]
-    trials = []
-    for m in range(networks):
-        keys = [decoded(f"i{m}{d}", errors_unmarked[m][d]) for d in range(payloads)]
-        trials.append(trial(m, None, keys, **fields))
-        trials += [
-            trial(m, d, [decoded(f"i{m}{d}", errors_marked[m][d])], **fields)
-            for d in range(payloads)
-        ]
-    return injections, trials
+AT = {"setting": 0, "intensity": 0.1}
 
 
-def test_the_normalisations_of_the_standard(shared_data):
-    content = json.loads((shared_data.parent / "reference" / "oracles.json").read_text())["oracles"]
-    expected = next(e["value"] for e in content if e["id"] == "std.normalisation_example")
-    networks, payloads = expected["M"], expected["D"]
-    # 100 Symbols: 20 networks with 40 errors together give 0.02; two of them are missed (FN = 2).
-    # 28 errors of 100 are still detected (oracle stat.thresholds_bits: 74 matches of 100 at 1e-6).
-    marked = [[0] * payloads for _ in range(networks)]
-    marked[0][0], marked[1][1] = 20, 20
-    unmarked = [[50] * payloads for _ in range(networks)]
-    injections = [injection(m, d) for m in range(networks) for d in range(payloads)]
-    trials = []
-    for m in range(networks):
-        keys = [decoded(f"i{m}{d}", unmarked[m][d], 100) for d in range(payloads)]
-        if m == 3:
-            # The one false alarm: a record that says so through its p-value.
-            keys[0] = keys[0].model_copy(update={"log10_p": -9.0, "p_value": 1e-9})
-        trials.append(trial(m, None, keys))
-        for d in range(payloads):
-            found = decoded(f"i{m}{d}", marked[m][d], 100)
-            missed = marked[m][d] > 0
-            trials.append(trial(m, d, [found.model_copy(update={"detected": not missed})]))
-    point = point_of(make_plan(networks, payloads, symbols=100), injections, trials)
-    assert (point.false_alarms, point.missed_detections) == (expected["FP"], expected["FN"])
-    assert point.fp_ratio.value == pytest.approx(expected["fp_ratio"], abs=1e-12)
-    assert point.fn_ratio.value == pytest.approx(expected["fn_ratio"], abs=1e-12)
-    assert point.p_fa.value == pytest.approx(expected["p_fa"], abs=1e-12)
-    assert point.p_md.value == pytest.approx(expected["p_md"], abs=1e-12)
-    # statistics.md section 9: limits of 1/5 and 2/20.
-    limits = point.p_fa.limits, point.p_md.limits
-    assert [(x.low, x.high) for x in limits] == [
-        pytest.approx((0.005, 0.716), abs=1e-3),
-        pytest.approx((0.012, 0.317), abs=1e-3),
+def marks_of(networks=1, payloads=2, **fields):
+    return [make_injection(n, d, **fields) for n in range(networks) for d in range(payloads)]
+
+
+def point_of(marks, trials, networks=1, payloads=2, technology=None, setting=None, **plan):
+    """The point of the one technology in the one setting."""
+    record = technology or make_technology()
+    settings = [setting or make_setting(intensities=(0.1,))]
+    made = make_plan(networks, payloads, [record], settings, **plan)
+    run = Run(made, tuple(marks), tuple(trials))
+    return point(run, record, judge_of(run, record), Where(0, 0, 0.1))
+
+
+def told(marks, errors, **fields):
+    """A trial for each watermark with so many errors."""
+    return [
+        make_trial(m.network, m, make_verdict(m, e), **AT | fields)
+        for m, e in zip(marks, errors, strict=True)
     ]
-    assert point.ser_watermarked.mean == pytest.approx(0.02, abs=1e-12)
-    assert point.ser_unwatermarked.mean == pytest.approx(0.5, abs=1e-12)
-    assert point.ser_all.value == pytest.approx(expected["ser_all"], abs=1e-12)
-    assert point.survived is False
 
 
-def test_false_alarm_needs_the_corrected_level():
-    # 51 matches of 64 have p = 9.40e-7 (oracle stat.pvalues): a Yes for one key, no longer for two.
-    one = full(1, 1, [[0]], [[13]])
-    assert point_of(make_plan(1, 1), *one).false_alarms == 1
-    two = full(1, 2, [[0, 0]], [[13, 32]])
-    assert point_of(make_plan(1, 2), *two).false_alarms == 0
-    stronger = full(1, 2, [[0, 0]], [[32, 12]])
-    assert point_of(make_plan(1, 2), *stronger).false_alarms == 1
+def plain(network, marks, errors, **fields):
+    """The unwatermarked network with the claims of its watermarks."""
+    own = [m for m in marks if m.network == network]
+    verdicts = [make_verdict(m, e) for m, e in zip(own, errors, strict=True)]
+    return make_trial(network, None, *verdicts, **AT | fields)
 
 
-def test_a_missed_detection_is_one_key_uncorrected():
-    point = point_of(make_plan(1, 2), *full(1, 2, [[13, 14]], [[32, 32]]))
-    assert point.missed_detections == 1
-    assert point.fn_ratio.value == pytest.approx(1 / 3)
-    assert point.p_md.value == pytest.approx(1 / 2)
+def test_the_example_of_the_reference():
+    # M = 5, D = 4, FP = 1, FN = 2: 0.04 and 0.08 by the standard, 1/5 and 2/20 as rates.
+    marks = marks_of(5, 4)
+    trials = told(marks, [30, 30] + [0] * 18)
+    trials += [plain(n, marks, [0 if n == 4 else 32] * 4) for n in range(5)]
+    found = point_of(marks, trials, 5, 4)
+    assert (found.found, found.tested, found.expected) == (18, 20, 20)
+    assert (found.fp_ratio.events, found.fp_ratio.value) == (1, 0.04)
+    assert (found.fn_ratio.events, found.fn_ratio.value) == (2, 0.08)
+    assert found.false_alarm_rate.value == 0.2
+    assert found.missed_rate.value == pytest.approx(0.1)
+    assert found.alarms == (4,)
+    assert found.fp_ratio.of == 25
 
 
-def test_failed_and_not_applicable_are_counted_apart():
-    injections, trials = full(2, 2, [[0, 0], [0, 0]], [[32, 32], [32, 32]])
-    trials[1] = trials[1].model_copy(
-        update={
-            "status": "failed",
-            "reason": "hung",
-            "quality": {},
-            "headline": None,
-            "decodings": (),
-        }
+def test_the_symbol_error_rate_is_given_three_ways():
+    marks = marks_of(1, 4)
+    trials = [*told(marks, [0, 0, 0, 5]), plain(0, marks, [32] * 4)]
+    found = point_of(marks, trials, 1, 4)
+    assert found.ser.value == pytest.approx(5 / 256)
+    assert found.ser_unwatermarked.value == 0.5
+    assert found.ser_all.value == pytest.approx((4 * 5 / 256 + 0.5) / 5)
+
+
+def test_one_level_holds_for_false_alarms_and_missed_detections():
+    # One key of four says Yes at the level itself: a quarter of a false alarm, no correction.
+    marks = marks_of(1, 4)
+    found = point_of(marks, [*told(marks, [0] * 4), plain(0, marks, [0, 32, 32, 32])], 1, 4)
+    assert found.false_alarm_rate.value == 0.25
+    assert found.fp_ratio.events == 0.25
+    assert found.alarms == (0,)
+
+
+def test_repetitions_are_averaged_and_not_any_of_them():
+    marks = marks_of(1, 2)
+    trials = told(marks, [0, 0], repetition=0) + told(marks, [32, 0], repetition=1)
+    found = point_of(marks, trials, repetitions=2)
+    assert found.missed_rate.value == 0.25
+    assert found.fn_ratio.events == 0.5
+    assert (found.found, found.tested, found.expected) == (3, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("errors", "tested", "status"),
+    [
+        ([0] * 20, 20, "survives"),
+        ([32] + [0] * 19, 20, "survives"),
+        ([32, 32] + [0] * 18, 20, "lost"),
+        ([0] * 19, 19, "survives"),
+        ([0] * 18, 18, "undecided"),
+        ([32] * 2 + [0] * 17, 19, "lost"),
+    ],
+)
+def test_untested_networks_decide_only_where_they_could_tip_it(errors, tested, status):
+    marks = marks_of(10, 2)
+    found = point_of(marks, told(marks[:tested], errors), 10)
+    assert found.status == status
+    assert (found.reason is not None) == (status == "undecided")
+
+
+def test_a_missing_carrier_is_a_missed_detection_and_has_no_symbols():
+    marks = marks_of()
+    gone = [
+        make_trial(0, m, make_verdict(m, status="not-applicable", reason="no conv1"), **AT)
+        for m in marks
+    ]
+    found = point_of(marks, gone)
+    assert (found.status, found.gone, found.missed_rate.value) == ("lost", 2, 1.0)
+    assert found.ser.value is None
+    assert found.ser.reason == "the carrier does not exist in any of the networks: no conv1"
+
+
+def test_a_payload_too_short_for_a_yes_is_undetectable_and_not_lost():
+    marks = marks_of()
+    trials = [make_trial(0, m, make_verdict(m, 0, 16), **AT) for m in marks]
+    found = point_of(marks, trials)
+    assert found.status == "undetectable"
+    assert found.ser.value == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "word"), [("failed", "failed"), ("skipped", "not run"), ("not-applicable", "n/a")]
+)
+def test_what_was_not_done_says_so(status, word):
+    marks = marks_of()
+    trials = [make_trial(0, m, status=status, reason="because", **AT) for m in marks]
+    found = point_of(marks, trials)
+    assert (found.status, found.reason, found.tested) == (word, "because", 0)
+    assert found.failures[0].count == 2
+
+
+def test_without_a_record_it_was_not_run_and_after_a_failed_injection_it_failed():
+    assert point_of(marks_of(), []).status == "not run"
+    broken = marks_of(status="failed", reason="no layer is large enough")
+    found = point_of(broken, [])
+    assert (found.status, found.reason) == ("failed", "no layer is large enough")
+
+
+def test_a_workflow_that_was_not_asked_for_is_not_applicable():
+    found = point_of(marks_of(), [], workflows=("NNW-NTI",))
+    assert found.status == "n/a"
+    assert "NNW-NIR" in found.reason
+
+
+def test_an_overwriting_whose_last_mark_is_not_in_is_void():
+    marks = marks_of()
+    new = (NewMark(symbols=64, errors=0), NewMark(symbols=64, errors=20))
+    found = point_of(marks, told(marks, [0, 0], new_marks=new))
+    assert found.status == "void"
+    assert found.ser_last_new_mark.value == pytest.approx(20 / 64)
+    assert found.ser_new_marks.value == pytest.approx(10 / 64)
+    assert "31%" in found.reason
+
+
+def test_an_overwriting_whose_earlier_marks_were_overwritten_counts():
+    marks = marks_of()
+    new = (NewMark(symbols=64, errors=30), NewMark(symbols=64, errors=1))
+    assert point_of(marks, told(marks, [0, 0], new_marks=new)).status == "survives"
+
+
+def test_a_network_made_of_copies_hears_each_claim_once():
+    marks = marks_of(1, 3)
+    group = marks[:2]
+    verdicts = [make_verdict(m, e) for m, e in zip(group, (0, 32), strict=True)]
+    trial = make_trial(0, marks[0], *verdicts, copies=(marks[1].identity,), **AT)
+    setting = make_setting(intensities=(0.1,), copies=2)
+    found = point_of(marks, [trial], 1, 3, setting=setting)
+    assert (found.found, found.tested, found.expected) == (1, 2, 2)
+
+
+def test_a_claim_on_two_equal_networks_of_copies_counts_once():
+    marks = marks_of(1, 2)
+    said = [make_verdict(m, 0) for m in marks]
+    trials = [
+        make_trial(0, marks[d], *said, copies=(marks[1 - d].identity,), **AT) for d in range(2)
+    ]
+    setting = make_setting(intensities=(0.1,), copies=2)
+    found = point_of(marks, trials, setting=setting)
+    assert (found.found, found.tested, found.expected) == (2, 2, 2)
+
+
+def test_a_fingerprint_has_other_networks_as_negatives():
+    marks = marks_of(2, 1)
+    technology = make_technology(method="nct", bits=0, kind="fingerprint")
+    said = [make_verdict(m, 0, reads=False) for m in marks]
+    trials = [make_trial(m.network, m, said[m.network], **AT) for m in marks]
+    trials += [
+        make_trial(n, None, make_verdict(marks[1 - n], 32 * n, reads=False), **AT) for n in range(2)
+    ]
+    found = point_of(marks, trials, 2, 1, technology)
+    assert (found.status, found.alarms) == ("survives", (0,))
+    assert found.false_alarm_rate.value == 0.5
+
+
+def test_presence_only_has_evidence_and_no_symbol_error_rate():
+    marks = marks_of()
+    technology = make_technology(method="presence", bits=0)
+    trials = [make_trial(0, m, make_verdict(m, 0, reads=False), **AT) for m in marks]
+    found = point_of(marks, trials, technology=technology)
+    assert (found.ser.value, found.ser.reason) == (None, "no Symbols are read")
+    assert found.log10_p.value == pytest.approx(-19.27, abs=0.01)
+    assert found.status == "survives"
+
+
+def test_errors_before_and_after_a_code_are_both_told():
+    marks = marks_of()
+    said = [make_verdict(m, 8, bits=32, bit_errors=b) for m, b in zip(marks, (0, 32), strict=True)]
+    found = point_of(marks, [make_trial(0, m, v, **AT) for m, v in zip(marks, said, strict=True)])
+    assert found.ser.value == pytest.approx(8 / 64)
+    assert found.bit_errors.value == 0.5
+    bare = point_of(marks, told(marks, [0, 0])).bit_errors
+    assert (bare.value, bare.reason) == (None, "there is no code between Payload and Symbols")
+
+
+def places(**statistics):
+    return [PlaceRecord(layer=name, start=0, stop=9, statistic=s) for name, s in statistics.items()]
+
+
+def test_an_integrity_method_names_the_place_of_the_change():
+    marks = marks_of()
+    technology = make_technology(method="fragile", bits=0, kind="integrity")
+    said = [
+        make_verdict(marks[0], places=places(conv1=8, conv2=3), reads=False),
+        make_verdict(marks[1], places=places(conv1=2, conv2=8), reads=False),
+    ]
+    trials = [
+        make_trial(0, m, v, layers=(("conv2",),), **AT) for m, v in zip(marks, said, strict=True)
+    ]
+    found = point_of(marks, trials, technology=technology)
+    assert {p.layer: p.tests for p in found.places} == {"conv2": 1, "conv1": 1}
+    assert found.place_right.value == 0.5
+
+
+def test_an_integrity_method_that_finds_all_whole_names_nothing():
+    marks = marks_of()
+    technology = make_technology(method="fragile", bits=0, kind="integrity")
+    said = [make_verdict(m, places=places(conv1=8, conv2=8), reads=False) for m in marks]
+    trials = [make_trial(0, m, v, **AT) for m, v in zip(marks, said, strict=True)]
+    found = point_of(marks, trials, technology=technology)
+    assert (found.places, found.place_right.reason) == (
+        (),
+        "no place was named, or nothing was aimed at",
     )
-    gone = DecodingRecord(injection="i01", status="not-applicable", reason="gone", symbols=64)
-    trials[2] = trials[2].model_copy(update={"decodings": (gone,)})
-    del trials[5]
-    point = point_of(make_plan(2, 2), injections, trials)
-    marked = point.watermarked
-    assert (marked.expected, marked.done, marked.failed) == (4, 1, 1)
-    assert (marked.not_applicable, marked.absent, marked.skipped) == (1, 1, 0)
-    # The Detector that has nothing to look at answers No: a missed detection.
-    assert point.fn_ratio.n == 2 + 2
-    assert (point.missed_detections, point.p_md.n) == (1, 2)
-    assert point.ser_watermarked.n == 1
-    assert {(f.status, f.reason) for f in point.failures} == {
-        ("failed", "hung"),
-        ("not-applicable", "gone"),
-    }
-    by_payload = {r.payload_index: r for r in point.networks if r.network == 0}
-    assert by_payload[1].status == "not-applicable"
-    assert by_payload[1].symbol_error_rate is None
-    assert by_payload[1].detected is False
-    assert by_payload[1].carrier_exists is False
-    assert by_payload[0].detected is None
 
 
-def test_nothing_decoded_is_not_measured():
-    injections, trials = full(1, 1, [[0]], [[32]])
-    trials[1] = trials[1].model_copy(update={"decodings": ()})
-    point = point_of(make_plan(1, 1), injections, trials)
-    reason = NotMeasured(reason="no watermarked network could be tested")
-    assert point.ser_watermarked == reason
-    assert point.ser_all == reason
-    assert point.p_md == reason
-    assert point.fn_ratio == reason
-    assert point.survived is None
-    assert point.p_fa.value == 0.0
+def test_the_effective_number_of_marks_is_printed_with_the_correlation():
+    marks = marks_of(4, 2)
+    found = point_of(marks, told(marks, [0, 0, 0, 0, 32, 32, 0, 0]), 4)
+    assert (found.icc, found.marks) == (1.0, 4.0)
+    found = point_of(marks, told(marks, [0] * 8), 4)
+    assert (found.icc, found.marks) == (None, None)
 
 
-def test_quality_loss_is_against_the_same_network_unmodified():
-    plan = make_plan(2, 1)
-    injections, trials = full(2, 1, [[0], [0]], [[32], [32]])
-    quality = {
-        (0, None): (0.97, 0.95),
-        (0, 0): (0.96, 0.90),
-        (1, None): (0.93, 0.92),
-        (1, 0): (0.92, 0.88),
-    }
+def test_the_unwatermarked_line_is_that_of_the_technology():
+    marks = [make_injection(0, 0, t) for t in range(2)]
+    records = [make_technology(t) for t in range(2)]
+    trials = [make_trial(0, None, right=answers(200))]
+    for t, wrong in ((0, 10), (1, 100)):
+        said = make_verdict(marks[t], 32)
+        trials.append(make_trial(0, None, said, right=answers(200, wrong), technology=t, **AT))
+    made = make_plan(1, 1, records, [make_setting(intensities=(0.1,))])
+    run = Run(made, tuple(marks), tuple(trials))
+    losses = [
+        point(run, r, judge_of(run, r), Where(0, 0, 0.1)).loss_unwatermarked.value for r in records
+    ]
+    assert losses == pytest.approx([0.05, 0.5])
+
+
+def test_what_failed_for_one_technology_is_no_failure_of_another():
+    records = [make_technology(t) for t in range(2)]
+    marks = [make_injection(0, 0, t) for t in range(2)]
+    refused = make_trial(0, None, status="failed", reason="boom", technology=0, **AT)
+    run = Run(
+        make_plan(1, 1, records, [make_setting(intensities=(0.1,))]), tuple(marks), (refused,)
+    )
+    counts = [len(point(run, r, judge_of(run, r), Where(0, 0, 0.1)).failures) for r in records]
+    assert counts == [1, 0]
+
+
+def test_the_unwatermarked_line_of_a_training_is_that_of_its_twins():
+    technology = make_technology(training={"epochs": 1})
+    mark, twin = make_injection(), make_twin()
+    trials = [make_trial(0, right=answers(200)), make_trial(0, twin, right=answers(200, 20))]
+    trials.append(make_trial(0, None, make_verdict(mark, 32), right=answers(200, 100), **AT))
+    trials.append(make_trial(0, twin, right=answers(200, 30), **AT))
+    found = point_of([mark, twin], trials, 1, 1, technology)
+    assert found.loss_unwatermarked.value == pytest.approx(0.05)
+    alone = point_of([mark, twin], trials[:-1], 1, 1, technology)
+    assert alone.loss_unwatermarked.value == pytest.approx(0.5)
+
+
+def test_quality_and_loss_are_paired_with_the_network_before():
+    marks = marks_of()
+    before = [make_trial(0, m, right=answers(200, 10)) for m in marks]
     trials = [
-        t.model_copy(
-            update={"quality": {"top1": quality[t.network, 0 if t.injection else None][1]}}
-        )
-        for t in trials
+        make_trial(0, m, make_verdict(m), right=answers(200, 10 + 4 * d), **AT)
+        for d, m in enumerate(marks)
     ]
-    trials += [
-        trial(m, payload, intensity=None, quality=before)
-        for (m, payload), (before, _) in quality.items()
-    ]
-    group = run(plan, injections, trials)
-    point = group.sweeps[0].points[0]
-    assert point.quality_watermarked.mean == pytest.approx(0.89)
-    assert point.quality_unwatermarked.mean == pytest.approx(0.935)
-    assert point.quality_loss.mean == pytest.approx((0.06 + 0.04) / 2)
-    assert point.usable is True
-    assert group.unmodified.quality_loss.mean == 0.0
+    found = point_of(marks, before + trials)
+    assert found.loss.value == pytest.approx(0.01)
+    assert found.quality.value == pytest.approx(0.94)
 
 
-@pytest.mark.parametrize(("after", "usable"), [(0.86, True), (0.84, False)])
-def test_usable_up_to_five_points(after, usable):
-    injections, trials = full(1, 1, [[0]], [[32]], quality=after)
-    trials += [trial(0, p, intensity=None, quality=0.9) for p in (None, 0)]
-    assert point_of(make_plan(1, 1), injections, trials).usable is usable
+def test_another_data_set_has_no_loss():
+    marks = marks_of()
+    before = [make_trial(0, m, right=answers(200)) for m in marks]
+    trials = told(marks, [0, 0], right=answers(200, 90), quality_of="letters")
+    found = point_of(marks, before + trials)
+    assert (found.loss.value, found.quality_of) == (None, "letters")
+    assert "another data set" in found.loss.reason
 
 
-def test_usability_is_unknown_without_a_baseline():
-    assert point_of(make_plan(1, 1), *full(1, 1, [[0]], [[32]])).usable is None
-
-
-def test_carriers_that_differ_make_one_unwatermarked_network():
-    # Aimed at the carrier, the unwatermarked network is modified once for each carrier.
-    plan = make_plan(1, 2)
-    injections = [injection(0, 0, layers=("a",)), injection(0, 1, layers=("b",))]
-    aimed = {"aim": "carrier"}
+def test_facts_are_means_or_words_that_agree():
+    marks = marks_of()
+    facts = ({"kept": 0.5, "tool": "a"}, {"kept": 0.7, "tool": "b"})
     trials = [
-        trial(0, None, [decoded("i00", 30)], layers=("a",), quality=0.8, **aimed),
-        trial(0, None, [decoded("i01", 34)], layers=("b",), quality=0.6, **aimed),
-        trial(0, 0, [decoded("i00", 0)], layers=("a",), **aimed),
-        trial(0, 1, [decoded("i01", 0)], layers=("b",), **aimed),
+        make_trial(0, m, make_verdict(m), facts=f, **AT) for m, f in zip(marks, facts, strict=True)
     ]
-    point = point_of(plan, injections, trials)
-    assert point.unwatermarked.done == 1
-    assert point.unwatermarked.absent == 0
-    assert point.p_fa.n == 1
-    assert point.fn_ratio.n == 3
-    assert point.networks[0].keys == 2
-    assert point.ser_unwatermarked.mean == pytest.approx((30 / 64 + 34 / 64) / 2)
-    assert point.quality_unwatermarked.mean == pytest.approx(0.7)
-
-
-def test_a_failed_control_aimed_at_another_carrier_is_not_ours():
-    plan = make_plan(1, 1)
-    injections = [injection(0, 0, layers=("a",))]
-    failed = {"status": "failed", "reason": "hung", "aim": "carrier"}
-    trials = [
-        trial(0, 0, [decoded("i00", 0)], layers=("a",), aim="carrier"),
-        trial(0, None, (), layers=("b",), **failed),
-    ]
-    assert point_of(plan, injections, trials).unwatermarked.failed == 0
-    trials[1] = trial(0, None, (), layers=("a",), **failed)
-    assert point_of(plan, injections, trials).unwatermarked.failed == 1
-
-
-def test_networks_are_the_units_with_repetitions():
-    # Network 0 misses its mark in one of two repetitions, network 1 raises an alarm in one.
-    injections, trials = full(2, 1, [[0], [0]], [[32], [32]], repetition=0)
-    more = full(2, 1, [[32], [0]], [[32], [0]], repetition=1)[1]
-    point = point_of(make_plan(2, 1, repetitions=2), injections, trials + more)
-    assert point.watermarked.expected == point.watermarked.done == 4
-    assert (point.missed_detections, point.p_md.n) == (1, 2)
-    assert (point.false_alarms, point.p_fa.n) == (1, 2)
-    assert point.fn_ratio.n == 4
-    # Their own means: 0.25 and 0.
-    assert point.ser_watermarked.n == 2
-    assert point.ser_watermarked.individual == (0.25, 0.0)
-    assert point.ser_watermarked.mean == pytest.approx(0.125)
-
-
-def test_what_is_not_fully_measured_does_not_count_as_survived():
-    injections, trials = full(2, 2, [[0, 0], [0, 0]], [[32, 32], [32, 32]])
-    plan = make_plan(2, 2)
-    assert point_of(plan, injections, trials).survived is True
-    assert point_of(plan, injections, trials).complete
-    part = point_of(plan, injections, trials[:-1])
-    assert (part.survived, part.complete) == (None, False)
-    # A missed mark of four is too many already, whatever the absent one would have given.
-    trials[1] = trial(0, 0, [decoded("i00", 32)])
-    assert point_of(plan, injections, trials[:-1]).survived is False
-
-
-def test_limits_of_a_share_end_at_one():
-    injections, trials = full(2, 1, [[0], [0]], [[32], [32]])
-    trials += [trial(m, 0, intensity=None, quality=0.9, correct="AA==") for m in range(2)]
-    trials[1] = trials[1].model_copy(update={"quality": {"top1": 0.2}})
-    limits = point_of(make_plan(2, 1), injections, trials).quality_watermarked.limits
-    # 0.55 +- 12.7 x 0.35 without the bounds.
-    assert (limits.low, limits.high) == (0.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("stronger", "order", "survives", "lost"),
-    [("up", [1.0, 2.0, 4.0], 1.0, 2.0), ("down", [4.0, 2.0, 1.0], None, 4.0)],
-)
-def test_sweeps_go_from_weak_to_strong(stronger, order, survives, lost):
-    errors = {1.0: 0, 2.0: 30, 4.0: 32}
-    injections, trials = [], []
-    for intensity in (4.0, 1.0, 2.0):
-        injections, more = full(1, 1, [[errors[intensity]]], [[32]], intensity=intensity)
-        trials += more
-    parameter = Parameter("S", "strength", "ratio", 0.1, 2.0, stronger=stronger)
-    sweep = run(make_plan(1, 1), injections, trials, {"noise": parameter}).sweeps[0]
-    assert [p.intensity for p in sweep.points] == order
-    assert (sweep.survives_to, sweep.lost_at) == (survives, lost)
-    assert (sweep.parameter.low, sweep.parameter.high) == (0.1, 2.0)
-
-
-def test_single_layers_have_their_own_range():
-    parameter = Parameter("P", "share", "%", 1, 90, high_single_layer=99.99)
-    injections, trials = full(1, 1, [[0]], [[32]], aim="carrier", layers=("conv",))
-    sweep = run(make_plan(1, 1), injections, trials, {"noise": parameter}).sweeps[0]
-    assert sweep.single_layer
-    assert sweep.parameter.high == 99.99
-    injections, trials = full(1, 1, [[0]], [[32]])
-    sweep = run(make_plan(1, 1), injections, trials, {"noise": parameter}).sweeps[0]
-    assert sweep.parameter.high == 90
-
-
-def test_options_make_another_sweep():
-    injections, trials = full(1, 1, [[0]], [[32]])
-    other = PluginSpec(name="noise", options={"intensity": 0.1, "scope": "global"})
-    trials += [
-        t.model_copy(update={"identity": t.identity + "g", "modification": other}) for t in trials
-    ]
-    sweeps = run(make_plan(1, 1), injections, trials).sweeps
-    assert [s.options for s in sweeps] == [{}, {"scope": "global"}]
-    assert [s.parameter for s in sweeps] == [None, None]
-
-
-def test_all_three_error_rates_agree_for_two_networks():
-    marked, unmarked = [[0, 8], [16, 0]], [[32, 30], [34, 28]]
-    point = point_of(make_plan(2, 2), *full(2, 2, marked, unmarked))
-    watermarked, unwatermarked = 24 / 64 / 4, 124 / 64 / 4
-    assert point.ser_watermarked.mean == pytest.approx(watermarked)
-    assert point.ser_unwatermarked.mean == pytest.approx(unwatermarked)
-    assert point.ser_all.value == pytest.approx((2 * watermarked + unwatermarked) / 3)
-
-
-@pytest.mark.parametrize(
-    ("symbols", "possible"), [(16, False), (19, False), (20, True), (64, True)]
-)
-def test_detectable_payloads(symbols, possible):
-    # oracle stat.thresholds_bits: 20 bits are the fewest that reach 1e-6.
-    assert detectable(symbols, 1e-6) is possible
+    found = point_of(marks, trials).facts
+    assert found["kept"] == pytest.approx(0.6)
+    assert found["tool"] == "differs from network to network"

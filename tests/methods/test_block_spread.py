@@ -7,14 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from nnw_onnx.arrays import noise
 from nnw_onnx.errors import ConfigurationError, InjectionError
+from nnw_onnx.math import noise
 from nnw_onnx.methods.block_spread import BlockSpread
 from nnw_onnx.plugins import create
-from nnw_onnx.testing import ArrayNetwork
-from nnw_onnx.vocabulary import Payload, Spec
+from nnw_onnx.testing import ArrayBench, ArrayNetwork
+from nnw_onnx.vocabulary import Method, Payload, Spec
 
 SECRET = bytes(range(32))
+BENCH = ArrayBench()
 
 
 def relative_change(before, after) -> float:
@@ -22,16 +23,16 @@ def relative_change(before, after) -> float:
     return float(np.sqrt(np.mean((after - before) ** 2)) / before.std())
 
 
-def inject(method, network, size, layer=None):
-    key = method.make_key(network, size, SECRET, layer)
+def inject(method, network, size):
+    key = method.make_key(network, size, SECRET, BENCH)
     payload = Payload.random(size, np.random.Generator(np.random.PCG64(1)))
-    marked = method.inject(network, payload, key)
+    marked = method.inject(network, payload, key, BENCH)
     name = key.layers[0]
     return key, relative_change(network.weights[name], marked.weights[name]), marked, payload
 
 
 def test_the_largest_kernel_is_chosen(network):
-    key = BlockSpread().make_key(network, 64, SECRET)
+    key = BlockSpread().make_key(network, 64, SECRET, BENCH)
     assert key.layers == ("wide",)
     note = "carrier wide (64x64x3x3): the largest kernel fit to carry it; 576 weights a symbol"
     assert key.notes[0] == note
@@ -39,7 +40,7 @@ def test_the_largest_kernel_is_chosen(network):
 
 def test_a_filter_axis_is_not_needed(network):
     odd = ArrayNetwork.of(dict(network.weights), wide={"axes": None})
-    assert BlockSpread().make_key(odd, 64, SECRET).layers == ("wide",)
+    assert BlockSpread().make_key(odd, 64, SECRET, BENCH).layers == ("wide",)
 
 
 @pytest.mark.parametrize(("budget", "size"), [(0.05, 32), (0.1, 64), (0.2, 128)])
@@ -96,21 +97,19 @@ def test_symbols_beyond_the_margin_are_left_alone(network):
 def test_a_layer_with_fewer_than_16_weights_a_symbol_is_refused(network):
     largest = 64 * 64 * 9
     method = BlockSpread()
-    assert method.make_key(network, largest // 16, SECRET).layers == ("wide",)
+    assert method.make_key(network, largest // 16, SECRET, BENCH).layers == ("wide",)
     message = "largest kernel: expected at least 36880 weights for 2305 symbols, got 36864; use"
     with pytest.raises(InjectionError, match=message):
-        method.make_key(network, largest // 16 + 1, SECRET)
+        method.make_key(network, largest // 16 + 1, SECRET, BENCH)
     message = "layer 'first': expected at least 448 weights for 28 symbols, got 432; use a shorter"
     with pytest.raises(InjectionError, match=message):
-        method.make_key(network, 28, SECRET, "first")
+        method.make_key(network, 28, SECRET, ArrayBench(layers=("first",)))
 
 
 @pytest.mark.parametrize("options", [{"budget": 0}, {"budget": 2}, {"margin": -1}])
 def test_options_out_of_range_are_refused(options):
-    with pytest.raises(
-        ConfigurationError, match=r"block-spread: option .* Input should be .*; got"
-    ):
-        create("methods", Spec("block-spread", options))
+    with pytest.raises(ConfigurationError, match=r"block-spread: option .* expected .*; got"):
+        create(Method, Spec("block-spread", options))
 
 
 @pytest.mark.parametrize("margin", [2.0, 4.0])

@@ -9,17 +9,29 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nnw_onnx.arrays import keystream
 from nnw_onnx.errors import CarrierNotFoundError, ConfigurationError, InjectionError
+from nnw_onnx.kit import keystream
 from nnw_onnx.methods.uchida import Uchida
-from nnw_onnx.testing import ArrayNetwork
-from nnw_onnx.vocabulary import Payload
+from nnw_onnx.testing import ArrayBench, ArrayNetwork
+from nnw_onnx.vocabulary import Moment, Payload, Spec
 
 SECRET = bytes(range(32))
+BENCH = ArrayBench()
+
+
+def asking(*layers):
+    """A bench whose owner asks for these carriers."""
+    return ArrayBench(layers=layers)
+
+
+def penalty(method, network, payload, key, weights=None):
+    """The penalty of the method at some weights."""
+    now = Moment(weights or network.weights, {}, None, np.zeros(0, bool), {}, 0, lambda w: {})
+    return method.additions(network, payload, key).penalty(now)
 
 
 def test_the_last_conv_with_ample_filters_is_chosen(network):
-    key = Uchida().make_key(network, 64, SECRET)
+    key = Uchida().make_key(network, 64, SECRET, BENCH)
     assert key.layers == ("last",)
     assert key.shapes == ((48, 32, 3, 3),)
     assert key.notes == (
@@ -29,17 +41,17 @@ def test_the_last_conv_with_ample_filters_is_chosen(network):
 
 
 def test_another_conv_when_the_last_is_too_small(network):
-    assert Uchida().make_key(network, 100, SECRET).layers == ("wide",)
+    assert Uchida().make_key(network, 100, SECRET, BENCH).layers == ("wide",)
 
 
 def test_other_operators_when_no_conv_is_ample(network):
-    key = Uchida().make_key(network, 150, SECRET)
+    key = Uchida().make_key(network, 150, SECRET, BENCH)
     assert key.layers == ("head",)
     assert "the last fit MatMul kernel with at least 16 filters of more than 600" in key.notes[0]
 
 
 def test_ill_conditioned_only_when_nothing_is_ample(network):
-    key = Uchida().make_key(network, 200, SECRET)
+    key = Uchida().make_key(network, 200, SECRET, BENCH)
     # 64 filters of 576 weights change less than 18 of 700
     assert key.layers == ("wide",)
     assert "the kernel that changes least" in key.notes[0]
@@ -48,38 +60,38 @@ def test_ill_conditioned_only_when_nothing_is_ample(network):
 
 def test_a_layer_of_few_filters_is_chosen_only_when_nothing_else_is_fit(rng):
     arrays = {"many": rng.standard_normal((16, 300)), "few": rng.standard_normal((1, 32, 3, 3))}
-    assert Uchida().make_key(ArrayNetwork.of(arrays), 64, SECRET).layers == ("many",)
-    key = Uchida().make_key(ArrayNetwork.of({"few": arrays["few"]}), 64, SECRET)
+    assert Uchida().make_key(ArrayNetwork.of(arrays), 64, SECRET, BENCH).layers == ("many",)
+    key = Uchida().make_key(ArrayNetwork.of({"few": arrays["few"]}), 64, SECRET, BENCH)
     assert key.notes == ("carrier few (1x32x3x3): the kernel that changes least",)
 
 
 def test_a_payload_longer_than_every_filter_is_refused(network):
     message = "expected a kernel with more than 700 weights a filter, got at most 700; use a short"
     with pytest.raises(InjectionError, match=message):
-        Uchida().make_key(network, 700, SECRET)
-    assert Uchida().make_key(network, 699, SECRET).layers == ("head",)
+        Uchida().make_key(network, 700, SECRET, BENCH)
+    assert Uchida().make_key(network, 699, SECRET, BENCH).layers == ("head",)
 
 
 def test_a_named_layer_that_is_too_small_is_refused(network):
     message = r"layer 'first': expected more than 27 weights a filter, got 27 weights a filter; use"
     with pytest.raises(InjectionError, match=message):
-        Uchida().make_key(network, 27, SECRET, "first")
-    key = Uchida().make_key(network, 26, SECRET, "first")
+        Uchida().make_key(network, 27, SECRET, asking("first"))
+    key = Uchida().make_key(network, 26, SECRET, asking("first"))
     assert key.notes[0] == "carrier first (16x3x3x3): as asked"
 
 
 def test_a_layer_whose_filters_are_unknown_is_refused(network):
     odd = ArrayNetwork.of(dict(network.weights), wide={"axes": None})
     with pytest.raises(InjectionError, match="whose filters are unknown; use a shorter payload or"):
-        Uchida().make_key(odd, 8, SECRET, "wide")
+        Uchida().make_key(odd, 8, SECRET, asking("wide"))
 
 
 def test_every_filter_gets_the_same_change_and_the_margin_is_reached(network):
     method = Uchida(margin=1.5)
     payload = Payload.from_bits("0011" * 16)
-    key = method.make_key(network, 64, SECRET, "wide")
+    key = method.make_key(network, 64, SECRET, asking("wide"))
     before = network.weights["wide"].astype(np.float64)
-    after = method.inject(network, payload, key).weights["wide"].astype(np.float64)
+    after = method.inject(network, payload, key, BENCH).weights["wide"].astype(np.float64)
     change = (after - before).reshape(64, -1)
     assert np.abs(change - change[0]).max() < 1e-7
     matrix = keystream.gaussian(SECRET, "uchida/projection", 64 * 576).reshape(64, 576)
@@ -105,8 +117,8 @@ def test_cost_and_error_rate_follow_the_theory(margin):
         weights = rng.standard_normal((filters, inputs, 1, 1))
         plain, payload = ArrayNetwork.of({"conv": weights}), Payload.random(size, rng)
         method, secret = Uchida(margin=margin), rng.bytes(32)
-        key = method.make_key(plain, size, secret)
-        marked = method.inject(plain, payload, key).weights["conv"]
+        key = method.make_key(plain, size, secret, BENCH)
+        marked = method.inject(plain, payload, key, BENCH).weights["conv"]
         changes.append(np.sqrt(np.mean((marked - weights) ** 2)))
         noisy = plain.with_weights({"conv": marked + ratio * rng.standard_normal(weights.shape)})
         wrong += method.decode(noisy, key).payload.errors(payload)
@@ -122,7 +134,7 @@ def test_cost_and_error_rate_follow_the_theory(margin):
 
 
 def test_confidence_is_the_distance_in_deviations_over_random_keys(network):
-    key = Uchida().make_key(network, 32, SECRET)
+    key = Uchida().make_key(network, 32, SECRET, BENCH)
     mean = network.weights[key.layers[0]].astype(np.float64).mean(axis=0).reshape(-1)
     matrix = keystream.gaussian(SECRET, "uchida/projection", 32 * mean.size).reshape(32, -1)
     expected = np.abs(matrix @ mean) / np.linalg.norm(mean)
@@ -131,7 +143,11 @@ def test_confidence_is_the_distance_in_deviations_over_random_keys(network):
 
 def trained_key(network, size=48, **options):
     method = Uchida(**options)
-    return method, method.make_key(network, size, SECRET, "wide"), Payload.from_bits("110" * 16)
+    return (
+        method,
+        method.make_key(network, size, SECRET, asking("wide")),
+        Payload.from_bits("110" * 16),
+    )
 
 
 def test_the_penalty_in_a_closed_form(network):
@@ -142,14 +158,14 @@ def test_the_penalty_in_a_closed_form(network):
     bits = np.array(payload.symbols) ^ keystream.bits(SECRET, "uchida/mask", 48)
     probability = 1 / (1 + np.exp(-matrix @ mean))
     expected = -0.5 * np.log(np.where(bits, probability, 1 - probability)).sum()
-    found = method.weight_penalty(network.weights, payload, key)
+    found = penalty(method, network, payload, key)
     assert found.value == pytest.approx(expected, rel=1e-12)
     step = -0.5 * (bits - probability) @ matrix / 64
-    assert list(found.gradient) == ["wide"]
-    assert found.gradient["wide"].shape == (64, 64, 3, 3)
-    assert found.gradient["wide"].dtype == np.float64
+    assert list(found.weights) == ["wide"]
+    assert found.weights["wide"].shape == (64, 64, 3, 3)
+    assert found.weights["wide"].dtype == np.float64
     np.testing.assert_allclose(
-        found.gradient["wide"].reshape(64, -1), np.tile(step, (64, 1)), rtol=1e-9, atol=1e-15
+        found.weights["wide"].reshape(64, -1), np.tile(step, (64, 1)), rtol=1e-9, atol=1e-15
     )
 
 
@@ -164,19 +180,19 @@ def test_the_penalty_agrees_with_autograd(network):
         scores, torch.from_numpy(bits.astype(np.float64)), reduction="sum"
     )
     loss.backward()
-    found = method.weight_penalty(network.weights, payload, key)
+    found = penalty(method, network, payload, key)
     assert found.value == pytest.approx(loss.item(), rel=1e-10)
-    np.testing.assert_allclose(found.gradient["wide"], weights.grad.numpy(), rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(found.weights["wide"], weights.grad.numpy(), rtol=1e-10, atol=1e-14)
 
 
 def test_strength_scales_the_penalty_and_nothing_else(network):
     weak, key, payload = trained_key(network, strength=0.01)
     strong, other_key, _ = trained_key(network, strength=1.0)
-    assert key == other_key
+    assert dataclasses.replace(key, method=other_key.method) == other_key
     assert weak.decode(network, key) == strong.decode(network, key)
-    marked = weak.inject(network, payload, key).weights["wide"]
-    assert np.array_equal(marked, strong.inject(network, payload, key).weights["wide"])
-    small, large = (m.weight_penalty(network.weights, payload, key) for m in (weak, strong))
+    marked = weak.inject(network, payload, key, BENCH).weights["wide"]
+    assert np.array_equal(marked, strong.inject(network, payload, key, BENCH).weights["wide"])
+    small, large = (penalty(m, network, payload, key) for m in (weak, strong))
     assert large.value == pytest.approx(100 * small.value, rel=1e-14)
 
 
@@ -185,20 +201,28 @@ def test_descent_on_the_penalty_alone_puts_the_payload_in(network):
     weights = {"wide": network.weights["wide"].astype(np.float64)}
     assert method.decode(network, key).payload.errors(payload) > 0
     for _ in range(200):
-        step = method.weight_penalty(weights, payload, key).gradient
+        step = penalty(method, network, payload, key, weights).weights
         weights["wide"] = weights["wide"] - step["wide"]
     assert method.decode(network.with_weights(weights), key).payload == payload
 
 
 def test_a_training_without_the_carrier_is_told(network):
     method, key, payload = trained_key(network)
-    message = r"expected layer wide of shape \(64, 64, 3, 3\) in the training, got none of this na"
+    message = r"layer wide of shape \(64, 64, 3, 3\) in the training, got none of this na"
     with pytest.raises(CarrierNotFoundError, match=message):
-        method.weight_penalty({"last": network.weights["last"]}, payload, key)
+        penalty(method, network, payload, key, {"last": network.weights["last"]})
+    other = ArrayNetwork.of({"wide": network.weights["last"]})
     with pytest.raises(CarrierNotFoundError, match=r"got one of shape \(48, 32, 3, 3\); make the"):
-        method.weight_penalty({"wide": network.weights["last"]}, payload, key)
-    with pytest.raises(InjectionError, match="expected a payload of 48 symbols, got 4; make"):
-        method.weight_penalty(network.weights, Payload.from_bits("0110"), key)
-    foreign = dataclasses.replace(key, method="adi")
+        method.additions(other, payload, key)
+    with pytest.raises(InjectionError, match="a payload of 48 symbols from at most 2, got 4 from"):
+        method.additions(network, Payload.from_bits("0110"), key)
+    foreign = dataclasses.replace(key, method=Spec("adi"))
     with pytest.raises(ConfigurationError, match="expected a key of method 'uchida', got one of"):
-        method.weight_penalty(network.weights, payload, foreign)
+        method.additions(network, payload, foreign)
+
+
+def test_the_penalty_names_its_carrier(network):
+    method, key, payload = trained_key(network)
+    added = method.additions(network, payload, key)
+    assert added.carriers == ("wide",)
+    assert (added.samples, added.activations, added.state, added.start) == (None, (), {}, {})

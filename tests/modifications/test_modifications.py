@@ -1,4 +1,4 @@
-"""The four Modifications of weights: the common contract and the standard's definitions."""
+"""Every Modification against the common contract; those of weights against the standard."""
 
 from __future__ import annotations
 
@@ -11,10 +11,30 @@ from scipy import stats
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.testing import check_modification
-from nnw_onnx.vocabulary import Spec, WeightModification
+from nnw_onnx.vocabulary import Modification, Spec, WeightModification
 
-MODIFICATIONS = [plugins.load("modifications", name) for name in plugins.names("modifications")]
-CHECKS = [check for plugin in MODIFICATIONS for check in check_modification(plugin)]
+OPTIONS = {
+    "gaussian-noise": {"intensity": 0.2},
+    "l1-pruning": {"intensity": 50},
+    "random-pruning": {"intensity": 10},
+    "quantizing": {"intensity": 4},
+    "fine-tuning": {"intensity": 0.5},
+    "distillation": {"intensity": 2},
+    "overwriting": {"intensity": 2},
+    "averaging": {},
+    "bn-folding": {},
+    "float16": {},
+    "int8": {},
+    "jpeg": {"quality": 50},
+    "input-noise": {"intensity": 0.1},
+}
+# What has no normalisation cannot be folded; its own tests do that.
+CHECKED = [name for name in plugins.names("modifications") if name != "bn-folding"]
+CHECKS = [
+    check
+    for name in CHECKED
+    for check in check_modification(plugins.create(Modification, Spec(name, OPTIONS[name])))
+]
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -22,7 +42,7 @@ def generator(seed: int = 0) -> np.random.Generator:
 
 
 def make(name: str, intensity: float, **options):
-    return plugins.create("modifications", Spec(name, {"intensity": intensity, **options}))
+    return plugins.create(Modification, Spec(name, {"intensity": intensity, **options}))
 
 
 @pytest.fixture
@@ -49,17 +69,19 @@ STANDARD = {
 
 @pytest.mark.parametrize("name", STANDARD)
 def test_parameters_of_the_standard(name):
-    plugin = plugins.load("modifications", name)
+    plugin = plugins.load(Modification, name)
     parameter = plugin.parameter
     found = (plugin.number, parameter.letter, parameter.low, parameter.high,
              parameter.high_single_layer)  # fmt: skip
     assert found == STANDARD[name]
+    assert plugin.family == "standard"
+    assert plugin.aims
     assert parameter.stronger == ("down" if name == "quantizing" else "up")
     assert isinstance(plugin(parameter.low), WeightModification)
 
 
 def test_ranges_are_inclusive_and_wider_for_a_single_layer():
-    parameter = plugins.load("modifications", "l1-pruning").parameter
+    parameter = plugins.load(Modification, "l1-pruning").parameter
     outside = parameter.outside_standard_range
     assert not outside(90, single_layer=False)
     assert outside(90.01, single_layer=False)
@@ -159,11 +181,29 @@ def test_an_overflow_of_half_precision_is_left_to_the_network(recwarn):
     ],
 )
 def test_impossible_options_are_refused(name, options, words):
-    message = rf"{name}: option .* Input should be .*{re.escape(words)}.*; got .*; see 'nnw list"
+    message = rf"{name}: option .* expected .*{re.escape(words)}.*; got .*; see 'nnw list"
     with pytest.raises(ConfigurationError, match=message):
-        plugins.create("modifications", Spec(name, options))
+        plugins.create(Modification, Spec(name, options))
 
 
 def test_intensities_outside_the_standard_are_carried_out(weights):
     found = make("gaussian-noise", 5).modify_weights(weights, generator())
     assert found["a"].std() > 4 * weights["a"].std()
+
+
+FAMILIES = {
+    "standard": {
+        "gaussian-noise", "l1-pruning", "random-pruning", "quantizing", "fine-tuning",
+        "distillation", "overwriting",
+    },
+    "deployment": {"bn-folding", "float16", "int8"},
+    "adaptive": {"averaging"},
+    "removal": {"jpeg", "input-noise"},
+}  # fmt: skip
+
+
+def test_every_modification_is_in_a_family():
+    assert {name for names in FAMILIES.values() for name in names} == set(OPTIONS)
+    assert set(plugins.names("modifications")) >= set(OPTIONS)
+    for family, names in FAMILIES.items():
+        assert {plugins.load(Modification, name).family for name in names} == {family}

@@ -7,7 +7,7 @@ import pytest
 
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError
-from nnw_onnx.vocabulary import Spec
+from nnw_onnx.vocabulary import Modification, Spec
 
 
 def restated(weights, bits, scheme):
@@ -28,7 +28,7 @@ def restated(weights, bits, scheme):
 def test_a_scheme_rounds_as_it_says(rng, scheme, bits, per_filter):
     weights = rng.normal(size=(5, 3, 2, 2)) * np.array([1, 2, 0.1, 5, 1]).reshape(5, 1, 1, 1)
     options = {"intensity": bits, "scheme": scheme, "per_filter": per_filter}
-    made = plugins.create("modifications", Spec("quantizing", options))
+    made = plugins.create(Modification, Spec("quantizing", options))
     found = made.modify_weights({"w": weights}, rng)["w"]
     parts = weights if per_filter else [weights]
     expected = np.stack([restated(part, bits, scheme) for part in parts]).reshape(weights.shape)
@@ -46,6 +46,6 @@ def test_a_scheme_rounds_as_it_says(rng, scheme, bits, per_filter):
     ],
 )
 def test_what_a_scheme_does_not_have_is_refused(rng, options):
-    made = plugins.create("modifications", Spec("quantizing", options))
+    made = plugins.create(Modification, Spec("quantizing", options))
     with pytest.raises(ConfigurationError, match="expected 2 to 16 bits for symmetric"):
         made.modify_weights({"w": rng.normal(size=(4, 4))}, rng)

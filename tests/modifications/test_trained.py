@@ -1,8 +1,9 @@
-"""The three Modifications that train, in a workshop without any framework."""
+"""The Modifications that train or mark again, on a bench without any framework."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -10,11 +11,28 @@ from scipy.special import softmax
 
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError, TrainingError
-from nnw_onnx.modifications import _recipes
-from nnw_onnx.testing import ArrayNetwork
-from nnw_onnx.testing._method import network
-from nnw_onnx.testing._trained_modification import workshop
-from nnw_onnx.vocabulary import Recipe, Spec, TrainedModification
+from nnw_onnx.kit.samples import ArraySamples
+from nnw_onnx.modifications.distillation import probabilities, targets_for
+from nnw_onnx.testing import (
+    ArrayBench,
+    ArrayNetwork,
+    ArrayTrainer,
+    run,
+    small_network,
+    small_samples,
+)
+from nnw_onnx.vocabulary import (
+    Claim,
+    Epoch,
+    Json,
+    Key,
+    Modification,
+    Network,
+    Payload,
+    Recipe,
+    Spec,
+    Trained,
+)
 
 # oracles.json std.modifications: id, name, letter, smallest, largest
 STANDARD = {
@@ -22,6 +40,7 @@ STANDARD = {
     "distillation": (5, "E", 1, 100),
     "overwriting": (6, "W", 2, 4),
 }
+RECIPE = Recipe(epochs=1, batch_size=40, learning_rate=0.01)
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -29,176 +48,291 @@ def generator(seed: int = 0) -> np.random.Generator:
 
 
 def make(name: str, intensity: float, **options):
-    return plugins.create("modifications", Spec(name, {"intensity": intensity, **options}))
+    return plugins.create(Modification, Spec(name, {"intensity": intensity, **options}))
+
+
+def bench(**given) -> ArrayBench:
+    return ArrayBench(
+        **{
+            "samples": small_samples(),
+            "transfer": small_samples(60),
+            "recipe": RECIPE,
+            "trainer": ArrayTrainer(),
+            "run": run,
+            "initial_epochs": 20.0,
+            **given,
+        }
+    )
+
+
+class Idle(ArrayTrainer):
+    """A trainer that leaves every network as it is, whatever the loss."""
+
+    def train(self, network, job, **rest):
+        return Trained(network, (Epoch(1, 0.5),), 1)
+
+
+def all_of(samples):
+    return samples.read(np.arange(len(samples)))
 
 
 @pytest.mark.parametrize("name", STANDARD)
 def test_parameters_of_the_standard(name):
-    plugin = plugins.load("modifications", name)
+    plugin = plugins.load(Modification, name)
     parameter = plugin.parameter
     found = (plugin.number, parameter.letter, parameter.low, parameter.high)
     assert found == STANDARD[name]
-    assert isinstance(plugin(parameter.high), TrainedModification)
+    assert not plugin.aims
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "needed", "opens"),
+    [
+        ("fine-tuning", {}, ("trainer", "initial_epochs", "data"), ()),
+        ("fine-tuning", {"transfer": True}, ("trainer", "initial_epochs", "transfer"), ()),
+        ("distillation", {}, ("trainer", "data"), ()),
+        ("distillation", {"student": "nnw:x.onnx"}, ("trainer", "data"), ("nnw:x.onnx",)),
+        ("overwriting", {}, ("method",), ()),
+    ],
+)
+def test_what_is_needed_follows_from_the_options(name, options, needed, opens):
+    made = make(name, 1, **options)
+    assert made.needed() == needed
+    assert made.opens() == opens
 
 
 def test_fine_tuning_trains_for_a_ratio_of_the_initial_epochs():
-    shop = workshop()
-    plain = network()
-    outcome = make("fine-tuning", 0.25, learning_rate=0.5, schedule="cosine").modify_by_training(
-        plain, shop, generator()
-    )
-    (job,) = shop.jobs
+    used = bench()
+    plain = small_network()
+    made = make("fine-tuning", 0.25, learning_rate=0.005, schedule="cosine")
+    done = made.modify(plain, used, generator())
+    (job,) = used.jobs
     assert job.recipe == dataclasses.replace(
-        shop.recipe, epochs=0.25 * 20, learning_rate=0.5, schedule="cosine"
+        RECIPE, epochs=0.25 * 20, learning_rate=0.005, schedule="cosine"
     )
-    assert job.trainable is None
-    assert job.mark is None
-    assert np.array_equal(job.data.labels, shop.data.labels)
-    assert outcome.facts["epochs"] == 5
-    assert all(not np.array_equal(outcome.network.weights[n], w) for n, w in plain.weights.items())
+    assert (job.trainable, job.additions, job.loss) == (None, None, "cross-entropy")
+    assert job.samples is used.samples()
+    assert done.facts["epochs"] == 5
+    assert done.facts["schedule"] == "cosine"
+    assert done.samples_of is None
+    assert all(not np.array_equal(done.network.weights[n], w) for n, w in plain.weights.items())
+
+
+def test_fine_tuning_minimises_the_loss_of_the_task():
+    used = bench(loss="mse", trainer=Idle())
+    done = make("fine-tuning", 0.25).modify(small_network(), used, generator())
+    assert used.jobs[0].loss == "mse"
+    assert done.facts["last loss"] == 0.5
 
 
 def test_fine_tuning_of_the_last_layer_leaves_the_others():
-    shop = workshop()
-    plain = network()
+    plain = small_network()
     made = make("fine-tuning", 0.5, scope="last", reinitialise=True)
-    outcome = made.modify_by_training(plain, shop, generator())
+    done = made.modify(plain, bench(), generator())
     changed = {
-        n for n, w in plain.weights.items() if not np.array_equal(outcome.network.weights[n], w)
+        n for n, w in plain.weights.items() if not np.array_equal(done.network.weights[n], w)
     }
     assert "head" in changed
     assert changed <= {"head", "bias"}
-    correlation = np.corrcoef(
-        plain.weights["head"].ravel(), outcome.network.weights["head"].ravel()
-    )
-    assert abs(correlation[0, 1]) < 0.1
+    correlation = np.corrcoef(plain.weights["head"].ravel(), done.network.weights["head"].ravel())
+    assert abs(correlation[0, 1]) < 0.2
 
 
 def test_an_attacker_with_few_samples_draws_them_without_repetition():
-    shop = workshop()
-    make("fine-tuning", 0.5, samples=10).modify_by_training(network(), shop, generator())
-    inputs = shop.jobs[0].data.inputs
-    assert len(inputs) == 10
-    assert len(np.unique(inputs, axis=0)) == 10
-    assert all(any(np.array_equal(x, y) for y in shop.data.inputs) for x in inputs)
+    used = bench()
+    made = make("fine-tuning", 0.5, samples=10)
+    done = made.modify(small_network(), used, generator())
+    drawn, whole = all_of(used.jobs[0].samples), all_of(used.samples())
+    assert len(drawn) == 10 == done.facts["samples"]
+    assert len(np.unique(drawn.feeds["x"], axis=0)) == 10
+    places = [np.flatnonzero((whole.feeds["x"] == x).all(axis=(1, 2, 3))) for x in drawn.feeds["x"]]
+    assert [whole.targets[p[0]] for p in places] == list(drawn.targets)
 
 
 def test_transfer_learns_other_data_and_says_which():
-    shop = workshop()
+    used = bench()
     made = make("fine-tuning", 0.5, transfer=True, reinitialise=True)
-    outcome = made.modify_by_training(network(), shop, generator())
-    assert outcome.classes_of == "reversed"
-    assert np.array_equal(shop.jobs[0].data.labels, shop.data.classes - 1 - shop.data.labels)
+    done = made.modify(small_network(), used, generator())
+    assert done.samples_of == "transfer"
+    assert used.jobs[0].samples is used.samples("transfer")
+
+
+def test_a_transfer_needs_a_fresh_last_layer():
+    with pytest.raises(ConfigurationError, match=r"^fine-tuning: expected reinitialise = true wi"):
+        make("fine-tuning", 0.5, transfer=True).modify(small_network(), bench(), generator())
 
 
 def test_fine_tuning_refuses_a_network_without_kernels():
     bare = ArrayNetwork.of({"bias": np.ones(3)})
     with pytest.raises(TrainingError, match=r"^fine-tuning: expected a network with a kernel"):
-        make("fine-tuning", 0.5).modify_by_training(bare, workshop(), generator())
+        make("fine-tuning", 0.5).modify(bare, bench(), generator())
 
 
 def test_a_student_learns_the_classes_that_the_teacher_answers():
-    shop = workshop()
-    plain = network()
-    make("distillation", 3, samples=30).modify_by_training(plain, shop, generator())
-    (job,) = shop.jobs
-    assert len(job.data) == 30
-    assert job.targets is None
-    assert np.array_equal(job.data.labels, (job.data.inputs @ plain.weights["head"].T).argmax(1))
-    assert job.recipe.epochs == 3
-    assert job.recipe.batch_norm == "update"
+    used = bench()
+    plain = small_network()
+    make("distillation", 3, samples=30).modify(plain, used, generator())
+    (job,) = used.jobs
+    batch = all_of(job.samples)
+    assert len(batch) == 30
+    assert job.loss == "cross-entropy"
+    np.testing.assert_array_equal(batch.targets, run(plain, batch.feeds)["scores"].argmax(1))
+    assert batch.targets.dtype == np.int64
+    assert job.recipe == dataclasses.replace(RECIPE, epochs=3, batch_norm="update")
+    assert job.temperature == 1
 
 
 def test_a_student_learns_the_softened_scores():
-    shop = workshop()
-    plain = network()
-    made = make("distillation", 3, labels="soft", temperature=4)
-    made.modify_by_training(plain, shop, generator())
-    (job,) = shop.jobs
-    expected = softmax(job.data.inputs.astype(np.float64) @ plain.weights["head"].T / 4, axis=1)
-    np.testing.assert_allclose(job.targets, expected, rtol=1e-5)
-    assert job.temperature == 4
+    used = bench()
+    plain = small_network()
+    make("distillation", 3, labels="soft", temperature=4).modify(plain, used, generator())
+    (job,) = used.jobs
+    batch = all_of(job.samples)
+    scores = run(plain, batch.feeds)["scores"].astype(np.float64)
+    np.testing.assert_allclose(batch.targets, softmax(scores / 4, axis=1), rtol=1e-5)
+    assert (job.loss, job.temperature) == ("soft-cross-entropy", 4)
 
 
 def test_a_student_starts_from_fresh_weights():
-    shop = workshop()
-    plain = network()
-    outcome = make("distillation", 3).modify_by_training(plain, shop, generator())
-    old, new = plain.weights["conv"].ravel(), outcome.network.weights["conv"].ravel()
+    plain = small_network()
+    done = make("distillation", 3).modify(plain, bench(), generator())
+    old, new = plain.weights["conv"].ravel(), done.network.weights["conv"].ravel()
     assert abs(np.corrcoef(old, new)[0, 1]) < 0.1
 
 
 def test_a_student_of_another_architecture_is_opened_by_name():
-    shop = workshop()
-    shop.others["small"] = ArrayNetwork.of({"only": np.ones((10, 600), np.float32)})
-    outcome = make("distillation", 3, student="small").modify_by_training(
-        network(), shop, generator()
-    )
-    assert list(outcome.network.weights) == ["only"]
+    other = small_network(dtype="float64", label="another one")
+    made = make("distillation", 3, student="small")
+    done = made.modify(small_network(), bench(networks={"small": other}), generator())
+    assert done.network.weights["head"].dtype == np.float64
 
 
-def test_distillation_refuses_answers_that_are_no_scores():
-    shop = workshop()
-    shop.data = dataclasses.replace(shop.data, classes=7)
-    with pytest.raises(TrainingError, match=r"^distillation: expected scores \(n, 7\)"):
-        make("distillation", 3).modify_by_training(network(), shop, generator())
+@pytest.mark.parametrize(
+    ("loss", "answers", "expected"),
+    [
+        ("cross-entropy", [[0.1, 3, 2], [5, 4, 3]], [1, 0]),
+        ("cross-entropy", [[[[0.1]], [[3]]], [[[5]], [[4]]]], [1, 0]),
+        ("cross-entropy", [[[1, 9], [2, 3]]], [[1, 0]]),
+        ("next-token", [[[1, 2], [4, 3], [0, 9]]], [[1, 1, 0]]),
+        ("bce", [[-1.0, 0.0, 2.0]], [[0, 0, 1]]),
+        ("mse", [[-1.5, 2.0]], [[-1.5, 2.0]]),
+        ("mae", [[-1.5, 2.0]], [[-1.5, 2.0]]),
+    ],
+)
+def test_what_is_learnt_of_answers_follows_from_the_loss(loss, answers, expected):
+    found = targets_for(loss, np.array(answers, np.float32))
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == (np.int64 if loss in ("cross-entropy", "next-token") else np.float32)
+
+
+def test_a_pixel_has_probabilities_of_its_own(rng):
+    scores = rng.normal(size=(2, 5, 3, 4))
+    found = targets_for("soft-cross-entropy", scores, 2.0)
+    np.testing.assert_allclose(found, softmax(scores / 2, axis=1), rtol=1e-5)
+
+
+def test_a_regression_is_distilled_by_its_answers(rng):
+    used = bench(loss="mse", trainer=Idle())
+    make("distillation", 2).modify(small_network(), used, generator())
+    batch = all_of(used.jobs[0].samples)
+    np.testing.assert_array_equal(batch.targets, run(small_network(), batch.feeds)["scores"])
+    assert used.jobs[0].loss == "mse"
+
+
+def test_soft_labels_are_for_scores_of_classes():
+    message = r"^distillation: expected labels = 'hard' with the loss 'mse'.*got 'soft'; change it"
+    made = make("distillation", 2, labels="soft")
+    with pytest.raises(ConfigurationError, match=message):
+        made.modify(small_network(), bench(loss="mse"), generator())
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        (np.ones(200, np.int64), r"expected finite floating-point answers .*got int64 \(200,\)"),
+        (np.full((200, 3), np.nan, np.float32), "expected finite floating-point answers"),
+        (np.ones(200, np.float32), r"expected scores \(n, classes, ...\) .* got shape \(200,\)"),
+    ],
+)
+def test_distillation_refuses_answers_that_are_no_scores(answers, words):
+    used = bench(run=lambda network, feeds, layers=(): {"y": answers[: len(feeds["x"])]})
+    with pytest.raises(TrainingError, match=r"^distillation: " + words):
+        make("distillation", 3).modify(small_network(), used, generator())
 
 
 @pytest.mark.parametrize("temperature", [1.0, 5.0])
 def test_probabilities_stand_for_their_logarithms(temperature, rng):
     scores = rng.normal(size=(20, 6))
     given = softmax(scores, axis=1).astype(np.float32)
-    found = _recipes.probabilities(given, temperature)
+    found = probabilities(given, temperature)
     np.testing.assert_allclose(found, softmax(scores / temperature, axis=1), rtol=1e-4)
 
 
-@pytest.mark.parametrize("by_training", [False, True])
-def test_overwriting_puts_in_fresh_watermarks_and_reads_them(by_training):
-    shop = workshop()
-    shop.by_training = by_training
-    outcome = make("overwriting", 3, learning_rate=0.3, epochs=2).modify_by_training(
-        network(), shop, generator()
-    )
-    assert len(shop.jobs) == (3 if by_training else 0)
-    if by_training:
-        assert {j.recipe.learning_rate for j in shop.jobs} == {0.3}
-        assert {j.recipe.epochs for j in shop.jobs} == {2}
-        secrets = {j.mark.key.secret for j in shop.jobs}
-        assert len(secrets) == 3
-    assert [n for n, _ in outcome.new_marks] == [16, 16, 16]
-    # The last one was put in after all others, so nothing can have disturbed it.
-    assert outcome.new_marks[-1] == (16, 0)
-    marks = [shop.new_mark(network(), i, None)[0] for i in range(3)]
-    read = [m.method.decode(outcome.network, m.key).payload for m in marks]
-    assert [e for _, e in outcome.new_marks] == [
-        m.payload.errors(r) for m, r in zip(marks, read, strict=True)
+class Marks:
+    """A way to mark that counts, and keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Spec | None, int, Mapping[str, Json] | None]] = []
+
+    def mark(self, network: Network, method: Spec | None, index: int, changes=None):
+        self.asked.append((method, index, changes))
+        head = network.weights["head"] + np.float32(index + 1)
+        key = Key(method or Spec("used"), bytes([index] * 32), 0)
+        return network.with_weights({"head": head}), Claim(key, Payload.from_bits("01"))
+
+
+def test_overwriting_puts_further_watermarks_one_on_the_other():
+    marks, plain = Marks(), small_network()
+    done = make("overwriting", 3).modify(plain, marks, generator())
+    np.testing.assert_allclose(done.network.weights["head"], plain.weights["head"] + 6, rtol=1e-6)
+    assert [claim.key.secret[0] for claim in done.marks] == [0, 1, 2]
+    assert done.facts == {"method": "used"}
+    assert [index for _, index, _ in marks.asked] == [0, 1, 2]
+    assert {method for method, _, _ in marks.asked} == {None}
+
+
+def test_overwriting_by_another_method_and_recipe_says_so():
+    marks = Marks()
+    made = make("overwriting", 1, method="adi", epochs=2.5)
+    done = made.modify(small_network(), marks, generator())
+    assert marks.asked == [(Spec("adi"), 0, {"epochs": 2.5})]
+    assert done.facts == {"method": "adi"}
+
+
+def test_averaging_is_the_mean_of_all_copies(rng):
+    plain = small_network()
+    copies = [
+        plain.with_weights({n: w + rng.normal(size=w.shape) for n, w in plain.weights.items()})
+        for _ in range(5)
     ]
+    made = plugins.create(Modification, Spec("averaging"))
+    done = made.modify(copies[0], ArrayBench(copies=copies), generator())
+    for name in plain.weights:
+        expected = np.mean([c.weights[name].astype(np.float64) for c in copies], axis=0)
+        np.testing.assert_array_equal(done.network.weights[name], expected.astype(np.float32))
+    assert done.facts == {"copies": 5}
+    assert made.needed() == ("copies",)
 
 
-def test_an_overwriting_by_another_method():
-    shop = workshop()
-    outcome = make("overwriting", 2, method="uchida").modify_by_training(
-        network(), shop, generator()
-    )
-    assert outcome.facts["method"] == "uchida"
+def test_copies_of_different_networks_are_refused():
+    other = ArrayNetwork.of({"head": np.ones((10, 41), np.float32)})
+    made = plugins.create(Modification, Spec("averaging"))
+    used = ArrayBench(copies=[small_network(), other])
+    with pytest.raises(
+        ConfigurationError, match=r"^averaging: expected copies of one network, got"
+    ):
+        made.modify(small_network(), used, generator())
 
 
-@pytest.mark.parametrize(
-    ("name", "options", "message"),
-    [
-        ("fine-tuning", {"intensity": 0}, "fine-tuning: option intensity: Input should be greater"),
-        ("overwriting", {"intensity": 2.5}, "overwriting: option intensity: Input should be a va"),
-        ("distillation", {"intensity": 1, "labels": "none"}, "distillation: option labels: Input"),
-    ],
-)
-def test_options_are_checked(name, options, message):
-    with pytest.raises(ConfigurationError) as caught:
-        plugins.create("modifications", Spec(name, options))
-    assert str(caught.value).startswith(message)
-
-
-def test_what_is_not_given_is_as_in_the_recipe():
-    base = Recipe(epochs=7, learning_rate=0.3)
-    assert _recipes.changed(base, epochs=None, learning_rate=0.1) == dataclasses.replace(
-        base, learning_rate=0.1
-    )
+def test_targets_of_other_kinds_of_data_stay_what_they_are():
+    """Distillation replaces the targets only; feeds of several inputs pass as they are."""
+    feeds = {"ids": np.arange(12).reshape(4, 3), "mask": np.ones((4, 3), np.int64)}
+    data = ArraySamples(feeds, np.zeros(4, np.int64))
+    scores = np.eye(4, dtype=np.float32)
+    used = bench(samples=data, trainer=Idle(), run=lambda network, feeds, layers=(): {"y": scores})
+    make("distillation", 1).modify(small_network(), used, generator())
+    batch = all_of(used.jobs[0].samples)
+    assert {n: v.tolist() for n, v in batch.feeds.items()} == {
+        n: v.tolist() for n, v in feeds.items()
+    }
+    assert batch.targets.tolist() == [0, 1, 2, 3]

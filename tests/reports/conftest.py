@@ -1,42 +1,26 @@
-"""A synthetic run and its report."""
+"""Reports that no run made: a small one, the large one, and one whose every name is hostile."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from nnw_onnx.reports import build_report
+from . import synthetic
 
-from . import trained
-from .synthetic import PARAMETERS, Run, make_run
-
-
-def report_of(run: Run):
-    rng = np.random.Generator(np.random.PCG64(0))
-    return build_report(*run.parts, rng, PARAMETERS | trained.PARAMETERS)
+HOSTILE = (
+    "=cmd|' /C calc'!A0 <script>alert(1)</script> $x^2$ & \\input{x} | `a` \x1b[31m\u202e \"'{}"
+)
 
 
 @pytest.fixture(scope="session")
-def run():
-    return make_run()
+def small():
+    return synthetic.small()
 
 
 @pytest.fixture(scope="session")
-def report(run):
-    return report_of(run)
+def large():
+    return synthetic.large()
 
 
 @pytest.fixture(scope="session")
-def reported():
-    """From a run to its report."""
-    return report_of
-
-
-@pytest.fixture(scope="session")
-def trained_run():
-    return trained.make_trained_run()
-
-
-@pytest.fixture(scope="session")
-def trained_report(trained_run):
-    return report_of(trained_run)
+def hostile():
+    return synthetic.small(rename=HOSTILE)

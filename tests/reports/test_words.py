@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 import pytest
 
-from nnw_onnx.measures.limits import Interval, NotMeasured, Proportion, Value, over_cells
 from nnw_onnx.reports import words
+from nnw_onnx.reports.words import Shown
+
+from .synthetic import ACCURACY, PERPLEXITY, PSNR
 
 
 @pytest.mark.parametrize(
@@ -18,104 +17,86 @@ from nnw_onnx.reports import words
         (1, "1"),
         (0.05, "0.05"),
         (12.345, "12.3"),
-        (-0.1239, "-0.124"),
+        (-0.1239, "−0.124"),
         (123456, "123,456"),
         (99.99, "100"),
-        (1e-7, "1.00e-07"),
-        (2.5e9, "2.50e+09"),
+        (1e-7, "10⁻⁷"),
+        (-2.5e9, "−2.5 × 10⁹"),
         (10, "10"),
+        (0.3, "0.3"),
     ],
 )
-def test_number(value, expected):
+def test_numbers_have_three_digits_and_a_true_minus(value, expected):
     assert words.number(value) == expected
 
 
-def test_intensity_keeps_its_digits():
-    assert words.intensity(99.99, "%") == "99.99 %"
-    assert words.intensity(0.1, "ratio") == "0.1"
-    assert words.intensity(16.0, "bits") == "16 bits"
-    assert words.intensity(3.0, None) == "3"
-
-
-@pytest.mark.parametrize(
-    ("value", "rate", "signed", "expected"),
-    [
-        (0.0005, True, False, "0.05"),
-        (-0.00001, True, False, "0.00"),
-        (0.0012, True, True, "+0.12"),
-        (-0.0012, True, True, "-0.12"),
-        (1.5, False, True, "+1.5"),
-        (-3e-17, True, True, "0.00"),
-        (3e-17, True, True, "0.00"),
-        (-3e-17, False, True, "0"),
-        (-0.5, False, True, "-0.5"),
-    ],
-)
-def test_points(value, rate, signed, expected):
-    assert words.points(value, rate, signed) == expected
-
-
-@pytest.mark.parametrize(
-    ("log10_p", "expected"),
-    [(0.0, "1"), (-2.0, "0.01"), (-6.0, "1.0e-6"), (-19.27, "5.4e-20"), (-400.0, "1.0e-400")],
-)
-def test_p_values_far_below_the_smallest_float(log10_p, expected):
-    assert words.p_value(log10_p) == expected
-
-
-def test_p_value_never_shows_ten_times_a_power():
-    assert words.p_value(math.log10(9.99e-7)) == "1.0e-6"
+def test_there_is_no_negative_zero():
+    assert words.fixed(-0.04, 1) == "0.0"
+    assert words.fixed(-0.05001, 1) == "−0.1"
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(1.5, "1.5 s"), (0.0123, "12.3 ms"), (4.2e-6, "4.2 µs"), (2e-8, "0.02 µs")],
+    [
+        (1.5, "1.50 s"),
+        (0.99996, "1.00 s"),
+        (0.011, "11.0 ms"),
+        (0.0000081, "8.10 µs"),
+        (2e-9, "2.00 ns"),
+        (134.2, "134 s"),
+    ],
 )
-def test_seconds(value, expected):
+def test_times(value, expected):
     assert words.seconds(value) == expected
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [(12, "12 B"), (3_130_000, "3.13 MB"), (8e9, "8 GB")]
+    ("value", "expected"),
+    [(0, "0 B"), (999.4, "999 B"), (999.7, "1.00 kB"), (2.5e6, "2.50 MB"), (3.2e10, "32.0 GB")],
 )
-def test_size(value, expected):
+def test_sizes(value, expected):
     assert words.size(value) == expected
 
 
-def test_few_networks_are_listed_in_place_of_limits():
-    rng = np.random.Generator(np.random.PCG64(0))
-    found = over_cells({0: [0.0], 1: [0.25], 2: [0.5]}, "none", rng)
-    assert words.measured(found, words.percent) == "25 % (0 %, 25 %, 50 %)"
-    none = over_cells({0: [0.0], 1: [0.0]}, "none", rng)
-    assert words.measured(none, words.percent) == "0 %"
+@pytest.mark.parametrize(
+    ("loss", "expected"), [(0.004, "0.4"), (-0.0001, "0.0"), (0.55, "55"), (-0.002, "−0.2")]
+)
+def test_losses_of_shares_are_points_without_decimals_from_ten_on(loss, expected):
+    assert Shown(ACCURACY).loss(loss) == expected
 
 
-def test_names():
-    assert words.modification_name("random-pruning", {}) == "Random pruning"
-    assert words.modification_name("l1-pruning") == "L1 pruning"
-    assert words.modification_name("random-pruning", {"scope": "layer"}) == (
-        "Random pruning (scope layer)"
-    )
-    assert words.aim_name("carrier") == "carrier layer"
-    assert words.aim_name("conv* fc") == "layers conv* fc"
-    assert words.measure_name("top1_accuracy") == "top-1 accuracy"
-    assert words.measure_name(None) == "quality"
+def test_a_measure_keeps_its_unit_and_as_many_decimals_as_its_margin_needs():
+    assert Shown(PSNR).loss(0.25) == "0.2"
+    assert Shown(PSNR).value(31.4) == "31.40 dB"
+    assert Shown(PSNR).margin() == "0.1 dB"
+    assert Shown(PERPLEXITY).value(18.25) == "18.25"
+    assert Shown(PERPLEXITY).usable() == "5"
+    fine = PSNR.model_copy(update={"negligible": 0.02})
+    assert Shown(fine).loss(0.018) == "0.02"
+    assert Shown(ACCURACY).value(0.9341) == "93.41 %"
+    assert Shown(ACCURACY).usable() == "5 points"
+
+
+def test_unknown_losses_are_a_dash():
+    assert Shown(ACCURACY).loss(None) == "–"
+
+
+def test_evidence_has_the_other_sign_and_an_end():
+    assert words.evidence(-19.27) == "19.3"
+    assert words.evidence(-4000.0) == "over 300"
 
 
 def test_lists():
     assert words.listed([]) == ""
     assert words.listed(["a"]) == "a"
-    assert words.listed(["a", "b"]) == "a and b"
     assert words.listed(["a", "b", "c"]) == "a, b and c"
-    assert words.listed(list("abcdef")) == "a, b, c, d and 2 more"
+    assert words.listed(["a", "b", "c"], 2) == "a, b and 1 more"
     assert words.plural(1, "network") == "1 network"
-    assert words.plural(1200, "network") == "1,200 networks"
+    assert words.plural(2, "technology", "technologies") == "2 technologies"
 
 
-def test_measured():
-    assert words.measured(NotMeasured(reason="no"), str) == "–"
-    assert words.measured(Value(value=0.5), words.percent) == "50 %"
-    limits = Interval(low=0.1, high=0.9)
-    found = Proportion(events=1, n=2, value=0.5, limits=limits)
-    assert words.measured(found, words.percent) == "50 % [10 % to 90 %]"
-    assert words.limits(None, str) == "–"
+def test_options_as_words():
+    assert words.named("batch_size", 128) == "batch size 128"
+    assert words.named("nesterov", False) == "no nesterov"
+    assert words.plain({"a": [1, 2.5], "b": None}) == "a 1 2.5, b default"
+    assert words.plain("\u202ex") == "\\u202ex"

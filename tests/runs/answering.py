@@ -9,27 +9,31 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from nnw_onnx.arrays.commitments import bind_payload
+from nnw_onnx.kit.samples import ArraySamples
 from nnw_onnx.methods.adi import Adi
+from nnw_onnx.runs.inject import new_claim
+from nnw_onnx.runs.marks import DoorBench
 from nnw_onnx.testing import ArrayNetwork
-from nnw_onnx.vocabulary import Key, Payload, TrainingData
+from nnw_onnx.vocabulary import Claim, Payload, Technology
 
 SHAPE, CLASSES = (1, 8, 8), 10
 
 
-def key_of(payload: Payload, secret: bytes = bytes(32)) -> Key:
-    """A key with triggers that carries its payload."""
+def claim_of(payload: Payload, secret: bytes = bytes(32)) -> Claim:
+    """A claim with triggers."""
     rng = np.random.Generator(np.random.PCG64(1))
     inputs = rng.uniform(0, 1, (50, *SHAPE)).astype(np.float32)
-    data = TrainingData(inputs, np.zeros(50, np.int64), CLASSES)
-    bare = Adi().make_key(ArrayNetwork.of({}), len(payload), secret)
-    return bind_payload(Adi().draw_triggers(bare, data), payload)
+    labels = np.arange(50) % CLASSES
+    samples = ArraySamples({"x": inputs}, labels, facts={"classes": list("0123456789")})
+    technology = Technology(Adi().spec(), len(payload))
+    bench = DoorBench(data=samples)
+    return new_claim(technology, ArrayNetwork.of({}), payload, secret, bench)
 
 
 def write_classifier(
-    path: Path, key: Key | None, *, wrong: int = 0, classes: int = CLASSES, shape=("n", *SHAPE)
+    path: Path, claim: Claim | None, *, wrong: int = 0, classes: int = CLASSES, shape=("n", *SHAPE)
 ) -> Path:
-    """A linear classifier that answers the triggers of a key as it says, but for some of them.
+    """A linear classifier that answers the triggers of a claim as it says, but for some of them.
 
     The least-squares solution is exact, because there are fewer triggers than inputs.
     """
@@ -37,8 +41,10 @@ def write_classifier(
     matrix: NDArray[np.float64] = np.random.Generator(np.random.PCG64(2)).normal(
         size=(size, classes)
     )
-    if key is not None and key.payload is not None:
-        inputs, labels = Adi().triggers(key.payload, key)
+    if claim is not None and claim.payload is not None:
+        own = Adi().additions(ArrayNetwork.of({}), claim.payload, claim.key).samples
+        batch = own.read(np.arange(len(own)))
+        inputs, labels = batch.feeds["triggers"], np.asarray(batch.targets)
         told = np.where(np.arange(len(labels)) < wrong, (labels + 1) % classes, labels)
         matrix = np.linalg.pinv(inputs.reshape(len(inputs), -1)) @ np.eye(classes)[told]
     nodes = [

@@ -19,6 +19,8 @@ import nnw_onnx as nnw
 from nnw_onnx.records import CostRecord, InjectionRecord, TrialRecord
 from nnw_onnx.runs.store import Store
 
+from .trained import carried_out
+
 MODELS = Path(__file__).resolve().parents[2] / "models" / "digits"
 SMALL = """
 title = "Small"
@@ -32,6 +34,8 @@ limit = 200
 preprocessing = {{ scale = 0.0625 }}
 [session]
 timeout = {timeout}
+[control]
+wrong_keys = 20
 [cost]
 cells = {cells}
 repetitions = 5
@@ -75,10 +79,10 @@ def test_every_cell_is_measured(finished):
     assert [r.status for r in store.records(InjectionRecord)] == ["done"] * 4
     assert len(trials) == 2 * 3 * 4
     assert {t.status for t in trials} == {"done"}
-    unmodified = [t for t in trials if t.modification is None]
+    unmodified = [t for t in trials if t.setting is None]
     assert all(t.quality["top-1 accuracy"] > 0.9 for t in unmodified)
     marked = [t for t in unmodified if t.injection]
-    assert [t.decodings[0].errors for t in marked] == [0] * 4
+    assert [t.verdicts[0].errors for t in marked] == [0] * 4
 
 
 def test_every_cost_is_measured(finished):
@@ -102,7 +106,7 @@ def test_documents_are_there_and_name_no_folder(finished):
 
 
 def test_secrets_stay_in_the_keys(finished):
-    secrets = [nnw.load_key(p).secret for p in (finished.folder / "keys").iterdir()]
+    secrets = [nnw.load_key(p).key.secret for p in (finished.folder / "keys").iterdir()]
     assert len(secrets) == 4
     for path in finished.folder.rglob("*"):
         if path.is_file() and path.parent.name != "keys":
@@ -111,35 +115,30 @@ def test_secrets_stay_in_the_keys(finished):
 
 
 def test_records_are_the_same_bytes_on_another_engine_and_with_another_seed_not(finished, tmp_path):
-    again = nnw.evaluate(
-        configuration(tmp_path, cells=0), run_folder=tmp_path / "run", engine="processes",
-        progress=False,
-    )  # fmt: skip
+    again = carried_out(configuration(tmp_path, cells=0), tmp_path / "run", engine="processes")
     expected = contents(finished.folder)
-    got = contents(again.folder)
+    got = contents(again)
     assert got["records.jsonl"] == expected["records.jsonl"]
     assert got["injections.jsonl"] == expected["injections.jsonl"]
-    other = nnw.evaluate(
-        configuration(tmp_path, seed=1), run_folder=tmp_path / "other", progress=False
-    )
-    assert contents(other.folder)["records.jsonl"] != expected["records.jsonl"]
+    other = carried_out(configuration(tmp_path, seed=1), tmp_path / "other")
+    assert contents(other)["records.jsonl"] != expected["records.jsonl"]
 
 
 def test_resume_repeats_nothing_and_ends_with_the_same_bytes(finished, tmp_path):
-    path = configuration(tmp_path)
-    first = nnw.evaluate(path, run_folder=tmp_path / "run", progress=False)
-    whole = contents(first.folder)
+    path, folder = configuration(tmp_path), tmp_path / "run"
+    shutil.copytree(finished.folder, folder)
+    whole = contents(folder)
     lines = whole["records.jsonl"].split(b"\n")
-    (first.folder / "records.jsonl").write_bytes(b"\n".join(lines[:5]) + b"\n" + lines[5][:40])
-    again = nnw.evaluate(path, run_folder=tmp_path / "run", resume=True, progress=False)
-    assert contents(again.folder) == whole
+    (folder / "records.jsonl").write_bytes(b"\n".join(lines[:5]) + b"\n" + lines[5][:40])
+    (folder / "environment.json").unlink()
+    assert contents(carried_out(path, folder, resume=True)) == whole
 
 
 def test_a_finished_run_is_not_measured_again(finished, tmp_path):
     before = contents(finished.folder) | {"costs": (finished.folder / "costs.jsonl").read_bytes()}
     told: list[str] = []
     path = configuration(tmp_path, cells=1)
-    nnw.evaluate(path, run_folder=finished.folder, progress=False, tell=told.append)
+    carried_out(path, finished.folder, tell=told.append)
     after = contents(finished.folder) | {"costs": (finished.folder / "costs.jsonl").read_bytes()}
     assert after == before
     assert "finished already" in told[0]
@@ -148,15 +147,15 @@ def test_a_finished_run_is_not_measured_again(finished, tmp_path):
 def test_a_run_folder_belongs_to_one_evaluation(finished, tmp_path):
     other = configuration(tmp_path, seed=5)
     with pytest.raises(nnw.NnwError, match="expected a run of this evaluation, got one of another"):
-        nnw.evaluate(other, run_folder=finished.folder, resume=True, progress=False)
+        carried_out(other, finished.folder, resume=True)
     unfinished = tmp_path / "run"
     shutil.copytree(finished.folder, unfinished)
     (unfinished / "environment.json").unlink()
     with pytest.raises(nnw.NnwError, match="add --resume to finish it"):
-        nnw.evaluate(configuration(tmp_path), run_folder=unfinished, progress=False)
+        carried_out(configuration(tmp_path), unfinished)
 
 
-def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path):
+def test_ctrl_c_leaves_a_run_that_can_be_resumed(finished, tmp_path):
     path, folder = configuration(tmp_path), tmp_path / "run"
     command = [sys.executable, "-m", "nnw_onnx", "evaluate", str(path), "--run-folder", str(folder)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -169,9 +168,9 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path):
     assert process.returncode != 0
     assert "Traceback" not in messages
     assert "--resume" in messages
-    resumed = nnw.evaluate(path, run_folder=folder, resume=True, progress=False)
-    fresh = nnw.evaluate(path, run_folder=tmp_path / "fresh", progress=False)
-    assert contents(resumed.folder) == contents(fresh.folder)
+    resumed, fresh = contents(carried_out(path, folder, resume=True)), contents(finished.folder)
+    for name in ("injections.jsonl", "records.jsonl"):  # the plans ask for other costs
+        assert resumed[name] == fresh[name]
 
 
 def test_a_network_that_never_answers_costs_its_own_trials_only(tmp_path):
@@ -180,9 +179,9 @@ def test_a_network_that_never_answers_costs_its_own_trials_only(tmp_path):
     path = configuration(tmp_path, names, timeout=8)
     text = path.read_text().replace("payloads = 2", "payloads = 1")
     path.write_text(text[: text.index("[[modifications]]")])
-    done = nnw.evaluate(path, run_folder=tmp_path / "run", progress=False)
+    done = carried_out(path, tmp_path / "run")
     by_network: dict[int, set[str | None]] = {0: set(), 1: set()}
-    for trial in Store(done.folder).records(TrialRecord):
+    for trial in Store(done).records(TrialRecord):
         by_network[trial.network].add(trial.reason)
     assert by_network == {0: {None}, 1: {"took longer than 8 s"}}
 
@@ -191,19 +190,19 @@ def test_a_provider_that_is_not_there_is_told_before_anything_is_written(tmp_pat
     path = configuration(tmp_path)
     path.write_text(path.read_text().replace("[session]", '[session]\nproviders = ["NoSuch"]'))
     with pytest.raises(nnw.NnwError, match="NoSuch"):
-        nnw.evaluate(path, run_folder=tmp_path / "run", progress=False)
+        carried_out(path, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_run_that_measured_nothing_is_an_error(tmp_path):
     onnx.save(hanging_network(), tmp_path / "hangs.onnx")
-    path = configuration(tmp_path, [str(tmp_path / "hangs.onnx")], timeout=2)
+    path = configuration(tmp_path, [str(tmp_path / "hangs.onnx")], timeout=5)
     text = path.read_text().replace("payloads = 2", "payloads = 1")
     path.write_text(text[: text.index("[[modifications]]")])
     told: list[str] = []
-    with pytest.raises(nnw.NnwError, match="got 2 that failed: took longer than 2 s"):
+    with pytest.raises(nnw.NnwError, match="got 2 that failed: took longer than 5 s"):
         nnw.evaluate(path, run_folder=tmp_path / "run", progress=False, tell=told.append)
-    assert "2 of 2 trials failed, the first because: took longer than 2 s" in told
+    assert "2 of 2 trials failed, the first because: took longer than 5 s" in told
     assert (tmp_path / "run" / "report.html").exists()
 
 
@@ -251,5 +250,5 @@ def test_a_network_at_chance_is_told_loudly(tmp_path):
     text = path.read_text().replace("scale = 0.0625", "scale = 1e-9")
     path.write_text(text[: text.index("[[modifications]]")])
     told: list[str] = []
-    nnw.evaluate(path, run_folder=tmp_path / "run", progress=False, tell=told.append)
+    carried_out(path, tmp_path / "run", tell=told.append)
     assert len([t for t in told if "AT CHANCE" in t]) == 2

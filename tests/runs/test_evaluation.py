@@ -27,7 +27,8 @@ def written(tmp_path: Path, text: str) -> Path:
 
 def test_minimal_evaluation_has_the_defaults_of_the_project(tmp_path):
     made = ev.read_evaluation(written(tmp_path, MINIMAL))
-    assert (made.payloads, made.payload_sizes, made.profile) == (5, (64,), "nnt-1.1")
+    assert (made.payloads, made.payload_sizes, made.margin) == (5, (64,), None)
+    assert made.control.wrong_keys == 1000
     assert made.networks == (str(tmp_path / "net.onnx"),)
     assert made.false_positive_rate == 1e-6
 
@@ -39,8 +40,9 @@ def test_minimal_evaluation_has_the_defaults_of_the_project(tmp_path):
         (MINIMAL + "\n[sesion]\n", "(did you mean 'session'?)"),
         (MINIMAL + "\n[session]\nthread = 2\n", "session.thread: expected one of the keys"),
         (MINIMAL + "\n[session]\nthread = 2\n", "(did you mean 'threads'?)"),
-        (MINIMAL + "\n[session]\nthreads = 0\n", "session.threads: Input should be greater"),
+        (MINIMAL + "\n[session]\nthreads = 0\n", "session.threads: expected a number greater"),
         (MINIMAL.replace('"block-spread"', '"uchda"'), "methods.0: methods: expected one of"),
+        (MINIMAL + "layer = []\n", "methods.0.layer: "),
         (MINIMAL.replace('"block-spread"', '"uchda"'), "(did you mean 'uchida'?)"),
         (MINIMAL + "bugdet = 1\n", "methods.0: block-spread: expected an option among"),
         (MINIMAL + "bugdet = 1\n", "(did you mean 'budget'?)"),
@@ -59,7 +61,13 @@ def test_minimal_evaluation_has_the_defaults_of_the_project(tmp_path):
             "dataset.path: expected the folder of the data set, got none",
         ),
         ("payload_sizes = [64, 64]\n" + MINIMAL, "expected different sizes"),
-        (MINIMAL + "\n[dataset.preprocessing]\nmeen = [1]\n", "dataset.preprocessing.meen"),
+        (
+            MINIMAL + "\n[dataset.preprocessing]\nmeen = [1]\n",
+            "dataset: digits: option preprocessing.meen",
+        ),
+        ("profile = 'nnt-1.1'\n" + MINIMAL, "profile: expected one of the keys"),
+        (MINIMAL + "\n[control]\nwrong_keys = -1\n", "control.wrong_keys: expected"),
+        (MINIMAL + 'code = { name = "repetitoin" }\n', "methods.0.code: codes: expected one of"),
     ],
 )
 def test_a_mistake_is_one_line_with_its_dotted_path(tmp_path, text, message):
@@ -67,6 +75,100 @@ def test_a_mistake_is_one_line_with_its_dotted_path(tmp_path, text, message):
         ev.read_evaluation(written(tmp_path, text))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+NOISE = {"name": "gaussian-noise", "intensities": [0.1]}
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"intensities": [1]}, "modifications.0: expected either name or steps; keep one of them"),
+        (
+            {"name": "gaussian-noise", "steps": [NOISE]},
+            "modifications.0: expected either name or steps; keep one of them",
+        ),
+        (
+            {"steps": [NOISE], "layers": "all"},
+            "modifications.0: expected layers inside one of the steps; move it there",
+        ),
+        (
+            {"steps": [NOISE], "intensity": 3},
+            "modifications.0: expected intensity inside one of the steps; move it there",
+        ),
+        (
+            {"steps": [NOISE, NOISE]},
+            "modifications.0: expected at most one step with intensities; write the option of the "
+            "others plainly",
+        ),
+        (
+            {"steps": [NOISE, {"name": "quantizing"}]},
+            "modifications.0.steps.1: quantizing: option intensity: expected a value, got none",
+        ),
+        (
+            {"name": "fine-tuning", "intensities": [0.1], "layers": "carrier"},
+            "modifications.0: expected no layers, because fine-tuning itself decides what it "
+            "changes, got carrier; leave layers out",
+        ),
+        (
+            {"steps": [NOISE, {"name": "fine-tuning", "intensity": 0.1, "layers": ["a", "b"]}]},
+            "modifications.0.steps.1: expected no layers, because fine-tuning itself decides what "
+            "it changes, got a, b; leave layers out",
+        ),
+        (
+            {"name": "gaussian-noise", "intensity": 0.1},
+            "modifications.0.intensity: expected intensities, got a value by itself; write it as "
+            "intensities = [...]",
+        ),
+        (
+            {"name": "gaussian-noise"},
+            "modifications.0.intensities: expected a value, got none; add it",
+        ),
+        (
+            {**NOISE, "copies": 6},
+            "modifications.0: copies: expected at most payloads = 5, because each recipient has a "
+            "payload, got 6; use fewer copies or more payloads",
+        ),
+        (
+            {**NOISE, "copies": 2},
+            "modifications.0: copies: expected a Modification that takes several copies, got "
+            "gaussian-noise; leave copies out",
+        ),
+        (
+            {"name": "gaussian-noise", "intensities": [0.1, 0.1]},
+            "modifications.0: expected settings that differ, got gaussian-noise twice; remove one",
+        ),
+        ({**NOISE, "layers": "some"}, "modifications.0.layers: expected 'all' or 'carrier'"),
+    ],
+)
+def test_a_modification_that_cannot_be_is_one_line(tmp_path, table, message):
+    data = {**tomllib.loads(MINIMAL), "modifications": [table]}
+    with pytest.raises(ConfigurationError) as caught:
+        ev.evaluation_from(data, "e", tmp_path)
+    assert str(caught.value).startswith(f"e: {message}"), str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_are_each_others_only(tmp_path):
+    tables = [{**NOISE, "label": "x"}, {"name": "quantizing", "intensities": [8], "label": "x"}]
+    data = {**tomllib.loads(MINIMAL), "modifications": tables}
+    with pytest.raises(ConfigurationError, match=r"modifications\.1\.label: expected labels that"):
+        ev.evaluation_from(data, "e", tmp_path)
+
+
+def test_a_plug_in_gets_its_paths_from_the_folder_of_the_configuration(tmp_path):
+    """Whatever the option is called, and wherever the table stands: only its type counts."""
+    data = {
+        **tomllib.loads(MINIMAL),
+        "methods": [{"name": "adi", "images": "pictures", "training": {}}],
+        "training": {"transfer": {"name": "mnist", "path": "../idx"}},
+    }
+    made = ev.evaluation_from(data, "e", tmp_path / "here")
+    assert made.methods[0].spec.options["images"] == str(tmp_path / "here" / "pictures")
+    assert made.training.transfer.spec.options["path"] == str(tmp_path / "here" / ".." / "idx")
+    absolute = {**data, "methods": [{"name": "adi", "images": "/pictures", "training": {}}]}
+    made = ev.evaluation_from(absolute, "e", tmp_path)
+    assert made.methods[0].spec.options["images"] == "/pictures"
 
 
 @pytest.mark.parametrize(

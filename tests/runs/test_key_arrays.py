@@ -17,20 +17,18 @@ from hypothesis.extra import numpy as hnp
 
 from nnw_onnx.errors import KeyFileError
 from nnw_onnx.runs.keys import load_key, save_key
-from nnw_onnx.vocabulary import Key, Payload
+from nnw_onnx.vocabulary import Claim, Key, Payload, Spec
 
 TRIGGERS = np.arange(48, dtype=np.float32).reshape(4, 3, 2, 2) - 7.5
 KEY = Key(
-    method="adi",
+    method=Spec("adi", {"output": 0}),
     secret=bytes(range(32)),
-    layers=(),
-    shapes=(),
-    payload_size=4,
-    options={"output": 0, "classes": 10},
+    size=4,
+    facts={"classes": 10},
     commitment="cd" * 32,
-    payload=Payload.from_bits("0110"),
-    arrays={"triggers": TRIGGERS, "more_of_it": np.float32([[np.pi]])},
+    arrays={"triggers": TRIGGERS, "more_of.it-2": np.float32([[np.pi]])},
 )
+CLAIM = Claim(KEY, Payload.from_bits("0110"))
 MEMBER = "array-triggers.npy"
 
 
@@ -64,7 +62,7 @@ def f4(shape: str, content: bytes) -> bytes:
 
 def broken(path: Path, name: str, content: bytes | None) -> Path:
     """The file of KEY with one member replaced, or left out."""
-    save_key(KEY, path)
+    save_key(CLAIM, path)
     members = {**members_of(path), name: content}
     write(path, {n: c for n, c in members.items() if c is not None})
     return path
@@ -76,19 +74,23 @@ def refused(path: Path, words: str) -> None:
     message = str(caught.value)
     assert "\n" not in message
     assert message.startswith(str(path))
-    assert "expected" in message
     assert ";" in message
 
 
 def same(first: Key, second: Key) -> bool:
     """Whether all of two keys is equal, arrays bit by bit."""
-    arrays = [{n: (a.shape, a.tobytes()) for n, a in k.arrays.items()} for k in (first, second)]
+    arrays = [
+        {n: (a.dtype.newbyteorder("="), a.shape, a.astype(a.dtype.newbyteorder("=")).tobytes())
+         for n, a in k.arrays.items()}
+        for k in (first, second)
+    ]  # fmt: skip
     return first == second and arrays[0] == arrays[1]
 
 
 def test_round_trip_is_exact(path):
-    save_key(KEY, path)
-    found = load_key(path)
+    save_key(CLAIM, path)
+    assert load_key(path).payload == CLAIM.payload
+    found = load_key(path).key
     assert same(found, KEY)
     assert found.arrays["triggers"].dtype == np.float32
     assert not found.arrays["triggers"].flags.writeable
@@ -98,8 +100,11 @@ def test_round_trip_is_exact(path):
 @settings(max_examples=30, deadline=None)
 @given(
     arrays=st.dictionaries(
-        st.from_regex("[a-z_]{1,32}", fullmatch=True),
-        hnp.arrays(np.float32, hnp.array_shapes(min_dims=0, max_dims=8, max_side=3)),
+        st.from_regex("[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", fullmatch=True),
+        hnp.arrays(
+            st.sampled_from(["?", "i1", "u1", ">i2", "<u4", "i8", "f2", "f4", ">f8"]).map(np.dtype),
+            hnp.array_shapes(min_dims=0, max_dims=8, max_side=3),
+        ),
         min_size=1,
         max_size=4,
     ),
@@ -112,20 +117,11 @@ def test_round_trip_of_any_arrays(arrays, order):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "key.npz"
         save_key(key, path)
-        assert same(load_key(path), key)
-
-
-def test_the_version_tells_whether_there_are_arrays(path):
-    for key, version in ((KEY, 2), (dataclasses.replace(KEY, arrays={}), 1)):
-        save_key(key, path)
-        with np.load(path) as archive:
-            text = json.loads(archive["text"].tobytes())
-        assert text["version"] == version
-        assert ("arrays" in text) is (version == 2)
+        assert same(load_key(path).key, key)
 
 
 def test_numpy_opens_it_without_pickle(path):
-    save_key(KEY, path)
+    save_key(CLAIM, path)
     with np.load(path, allow_pickle=False) as archive:
         assert np.array_equal(archive["array-triggers"], TRIGGERS)
 
@@ -133,31 +129,31 @@ def test_numpy_opens_it_without_pickle(path):
 def test_the_largest_arrays_fit_and_more_is_refused(path):
     whole = np.zeros((64 << 20) // 4, np.float32)
     save_key(dataclasses.replace(KEY, arrays={"triggers": whole}), path)
-    assert load_key(path).arrays["triggers"].nbytes == 64 << 20
+    assert load_key(path).key.arrays["triggers"].nbytes == 64 << 20
     more = {"triggers": whole, "b": np.zeros(1, np.float32)}
-    with pytest.raises(KeyFileError, match="at most 16 arrays of 64 MiB in all, got 2 of 64.0 MiB"):
+    with pytest.raises(KeyFileError, match="at most 64 arrays of 64 MiB in all, got 2 of 64.0 MiB"):
         save_key(dataclasses.replace(KEY, arrays=more), path)
-    many = {"a" * (i + 1): np.zeros(1, np.float32) for i in range(17)}
-    with pytest.raises(KeyFileError, match="expected arrays to be names|at most 16 arrays of 64"):
+    many = {f"a{i}": np.zeros(1, np.float32) for i in range(65)}
+    with pytest.raises(KeyFileError, match="arrays: expected at most 64 items"):
         save_key(dataclasses.replace(KEY, arrays=many), path)
 
 
 @pytest.mark.parametrize(
     "arrays",
     [
-        {"Triggers": TRIGGERS},
+        {".hidden": TRIGGERS},
         {"": TRIGGERS},
-        {"a" * 33: TRIGGERS},
+        {"a" * 65: TRIGGERS},
         {"a/b": TRIGGERS},
-        {"a": TRIGGERS.astype(np.float64)},
+        {"a": TRIGGERS.astype(np.complex64)},
         {"a": np.array([None], object)},
         {"a": np.zeros((1,) * 9, np.float32)},
         {"a": np.zeros((3, 0), np.float32)},
     ],
-    ids=["case", "empty", "long", "slash", "double", "object", "axes", "nothing"],
+    ids=["dot", "empty", "long", "slash", "complex", "object", "axes", "nothing"],
 )
 def test_arrays_that_cannot_be_kept_are_refused_before_writing(path, arrays):
-    with pytest.raises(KeyFileError, match=r"expected arrays .*; (change the method|restore)"):
+    with pytest.raises(KeyFileError, match=r"expected arrays .*; change the method|arrays\.0: "):
         save_key(dataclasses.replace(KEY, arrays=arrays), path)
     assert not path.exists()
 
@@ -177,20 +173,19 @@ def test_arrays_that_cannot_be_kept_are_refused_before_writing(path, arrays):
         f4("(12.0,)", bytes(48)),
         f4("(__import__('os'),)", bytes(48)),
         npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", b"\x80\x04N."),
-        npy("{'descr': '<f8', 'fortran_order': False, 'shape': (6,), }", bytes(48)),
+        npy("{'descr': '<c8', 'fortran_order': False, 'shape': (6,), }", bytes(48)),
+        npy("{'descr': '<b4', 'fortran_order': False, 'shape': (12,), }", bytes(48)),
         npy("{'descr': '>f4', 'fortran_order': False, 'shape': (12,), }", bytes(48)),
         npy("{'descr': '<f4', 'fortran_order': True, 'shape': (12,), }", bytes(48)),
     ],
 )
 def test_members_of_another_form_are_told(path, content):
-    words = f"expected member {MEMBER} to be a whole float32 array of at most 8 axes, got another"
+    words = f"expected member {MEMBER} to be a whole array of numbers of at most 8 axes, got"
     refused(broken(path, MEMBER, content), words)
 
 
 def test_missing_and_foreign_arrays_are_told(path):
-    words = (
-        r"expected the arrays that its text names \(more_of_it, triggers\), got array-more_of_it"
-    )
+    words = r"expected the arrays that its text names \(more_of.it-2, triggers\), got array-more_of"
     refused(broken(path, MEMBER, None), words)
     refused(broken(path, "array-x.npy", f4("(1,)", bytes(4))), words)
     plain = dataclasses.replace(KEY, arrays={})
@@ -201,18 +196,18 @@ def test_missing_and_foreign_arrays_are_told(path):
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_arrays_that_occur_twice_or_too_often_are_told(path):
-    save_key(KEY, path)
+    save_key(CLAIM, path)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(MEMBER, f4("(1,)", bytes(4)))
     refused(path, "expected the members text.npy, secret.npy and maybe payload.npy, got array-more")
-    save_key(KEY, path)
-    many = {f"array-{'a' * (i + 1)}.npy": f4("(1,)", bytes(4)) for i in range(17)}
+    save_key(CLAIM, path)
+    many = {f"array-{'a' * (i + 1)}.npy": f4("(1,)", bytes(4)) for i in range(65)}
     write(path, {**members_of(path), **many})
     refused(path, "expected the members text.npy")
 
 
 def test_a_bomb_is_refused_before_it_is_inflated(path):
-    save_key(KEY, path)
+    save_key(CLAIM, path)
     bomb = {**members_of(path), MEMBER: bytes(300_000_000)}
     write(path, bomb, zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 1_000_000
@@ -221,7 +216,7 @@ def test_a_bomb_is_refused_before_it_is_inflated(path):
 
 def test_sizes_that_lie_are_refused_before_anything_is_read(path):
     """Two entries of the directory say that each member has 60 MiB."""
-    save_key(KEY, path)
+    save_key(CLAIM, path)
     whole = bytearray(path.read_bytes())
     start = 0
     while (start := whole.find(b"PK\x01\x02", start)) >= 0:
@@ -234,23 +229,23 @@ def test_sizes_that_lie_are_refused_before_anything_is_read(path):
 
 @pytest.mark.parametrize(
     "value",
-    ["triggers", [], ["Triggers"], ["a", "a"], [3], ["a" * 33], ["a" * i for i in range(18)]],
+    ["triggers", ["a/b"], ["a", "a"], [3], ["a" * 65], [f"a{i}" for i in range(65)]],
 )
 def test_wrong_names_in_the_text_are_told(path, value):
-    save_key(KEY, path)
+    save_key(CLAIM, path)
     members = members_of(path)
     with np.load(path) as archive:
         text = json.loads(archive["text"].tobytes())
     written = json.dumps({**text, "arrays": value}).encode()
     header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({len(written)},), }}"
     write(path, {**members, "text.npy": npy(header, written)})
-    refused(path, "expected arrays to be names of small letters and _, got")
+    refused(path, "arrays|expected every array once, got one twice")
 
 
 def test_random_damage_never_escapes_the_error(tmp_path, rng):
     """Bytes replaced, cut out or put in: the same key, another valid one, or one clear error."""
     path = tmp_path / "key.npz"
-    save_key(KEY, path)
+    save_key(CLAIM, path)
     whole, refusals = path.read_bytes(), []
     for _ in range(500):
         start = int(rng.integers(len(whole)))

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-import nnw_onnx as nnw
 from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.records import InjectionRecord
-from nnw_onnx.runs import plan
-from nnw_onnx.runs.evaluation import evaluation_from
-from nnw_onnx.vocabulary import Recipe
+from nnw_onnx.runs import plan, settings
+from nnw_onnx.runs.evaluation import Evaluation, evaluation_from
+from nnw_onnx.runs.sources import Sources
+from nnw_onnx.vocabulary import Recipe, Trial
 
-MODEL = Path(__file__).resolve().parents[2] / "models" / "digits" / "cnn-0.onnx"
 BASE = {
     "networks": ["nnw:digits/cnn-0.onnx"],
     "dataset": {"name": "digits"},
@@ -28,83 +27,106 @@ def made(**changes):
     return evaluation_from({**copy.deepcopy(BASE), **changes}, "a.toml", Path("/nowhere"))
 
 
+def tasks_of(evaluation: Evaluation, sha256=("a",), data="images") -> list[plan.InjectionTask]:
+    return plan.plan_injections(
+        evaluation.seed,
+        evaluation.payloads,
+        settings.technologies_of(evaluation),
+        sha256,
+        Sources(data=(("training", data),)),
+    )
+
+
+def trials_of(evaluation: Evaluation) -> tuple[list[Trial], dict[str, InjectionRecord]]:
+    records = [
+        InjectionRecord(
+            identity=task.identity, status="done", network=0, technology=task.technology,
+            payload_index=task.payload_index, twin=task.twin,
+        )
+        for task in tasks_of(evaluation)
+    ]  # fmt: skip
+    planner = plan.Planner(
+        evaluation,
+        settings.technology_records(evaluation),
+        settings.setting_records(evaluation),
+        ["a"],
+        Sources(data=(("training", "images"),)),
+        common="common",
+    )
+    return planner.trials(records), {r.identity: r for r in records}
+
+
 def test_a_recipe_is_that_of_the_evaluation_with_the_changes_of_the_method():
     evaluation = made()
     assert evaluation.base_recipe == Recipe(learning_rate=0.5)
-    (technology,) = plan.technologies_of(evaluation)
+    (technology,) = settings.technologies_of(evaluation)
     assert technology.recipe == Recipe(learning_rate=0.5, epochs=3.0)
     assert technology.start == "trained"
 
 
-def test_groups_name_their_workflows():
+def test_technologies_name_their_workflows():
     methods = [
         {"name": "uchida"},
         {"name": "uchida", "training": {}},
         {"name": "adi", "payload_sizes": [100], "training": {"start": "scratch"}},
     ]
-    groups = plan.groups_of(made(methods=methods, payload_sizes=[64]))
-    assert [(g.imperceptibility, g.robustness, g.payload_size) for g in groups] == [
-        ("NNW-NTI", "NNW-NIR", 64),
-        ("NNW-WTI", "NNW-NIR", 64),
-        ("NNW-WTI", "NNW-WIR", 100),
+    found = settings.technology_records(made(methods=methods, payload_sizes=[64]))
+    assert [(t.imperceptibility, t.robustness, t.payload_size, t.access) for t in found] == [
+        ("NNW-NTI", "NNW-NIR", 64, "weights"),
+        ("NNW-WTI", "NNW-NIR", 64, "weights"),
+        ("NNW-WTI", "NNW-WIR", 100, "answers"),
     ]
-    assert [g.label for g in groups] == [
+    assert [t.label for t in found] == [
         "uchida, 64 bits",
         "uchida, 64 bits, by training",
         "adi, 100 bits, by training from scratch",
     ]
-    assert groups[0].training is None
-    assert groups[2].training["start"] == "scratch"
+    assert found[0].training is None
+    assert found[2].training["start"] == "scratch"
 
 
-def test_a_twin_is_trained_once_for_all_groups_of_one_recipe():
+def test_a_twin_is_trained_once_for_all_technologies_of_one_recipe():
     methods = [
         {"name": "uchida"},
         {"name": "uchida", "training": {"epochs": 2}},
         {"name": "adi", "training": {"epochs": 2}},
         {"name": "adi", "training": {"epochs": 4}},
     ]
-    evaluation = made(methods=methods, payloads=2)
-    tasks = plan.plan_injections(evaluation, plan.groups_of(evaluation), ["a", "b"], "data")
-    twins = [(t.group, t.network) for t in tasks if t.twin]
+    tasks = tasks_of(made(methods=methods, payloads=2), ("a", "b"))
+    twins = [(t.technology, t.network) for t in tasks if t.twin]
     assert twins == [(1, 0), (1, 1), (3, 0), (3, 1)]
     assert len([t for t in tasks if not t.twin]) == 4 * 2 * 2
     assert len({t.identity for t in tasks}) == len(tasks)
 
 
 def test_what_is_trained_on_is_part_of_the_identity():
-    evaluation = made()
-    groups = plan.groups_of(evaluation)
-    first, second = (plan.plan_injections(evaluation, groups, ["a"], d) for d in ("x", "y"))
+    first, second = (tasks_of(made(), data=data) for data in ("x", "y"))
     assert not {t.identity for t in first} & {t.identity for t in second}
 
 
 def test_static_injections_are_the_same_with_and_without_training_beside_them():
     static = {"methods": [{"name": "uchida"}]}
     alone = made(**static, training=None, modifications=[])
-    beside = made(**static)
-    one, other = (plan.plan_injections(e, plan.groups_of(e), ["a"], "x") for e in (alone, beside))
-    assert one == other
+    assert tasks_of(alone) == tasks_of(made(**static))
 
 
 def test_watermarks_of_a_workflow_that_is_not_asked_for_are_not_modified():
     methods = [{"name": "uchida"}, {"name": "adi", "training": {}}]
     evaluation = made(methods=methods, workflows=["NNW-NTI", "NNW-WTI", "NNW-NIR"], payloads=1)
-    groups = plan.groups_of(evaluation)
-    networks = [nnw.open(MODEL)]
-    records = [
-        InjectionRecord(
-            identity=task.identity, status="done", network=0, group=task.group,
-            payload_index=0, twin=task.twin,
-        )
-        for task in plan.plan_injections(evaluation, groups, ["a"])
+    trials, records = trials_of(evaluation)
+    modified = [records[t.parents[0]] for t in trials if t.steps and t.parents]
+    assert [(r.technology, r.twin) for r in modified] == [(0, False)]
+    unmodified = [records[t.parents[0]] for t in trials if not t.steps and t.parents]
+    assert sorted((r.technology, r.twin) for r in unmodified) == [
+        (0, False), (1, False), (1, True),
     ]  # fmt: skip
-    trials = plan.plan_trials(evaluation, networks, records, "context", groups)
-    by_identity = {r.identity: r for r in records}
-    modified = [by_identity[t.injection] for t in trials if t.modification and t.injection]
-    assert [(r.group, r.twin) for r in modified] == [(0, False)]
-    unmodified = [by_identity[t.injection] for t in trials if not t.modification and t.injection]
-    assert sorted((r.group, r.twin) for r in unmodified) == [(0, False), (1, False), (1, True)]
+
+
+def test_a_twin_hears_no_claim():
+    methods = [{"name": "uchida", "training": {}}]
+    trials, records = trials_of(made(methods=methods, payloads=1, control={"wrong_keys": 0}))
+    (twin,) = [t for t in trials if t.parents and records[t.parents[0]].twin]
+    assert twin.claims == ()
 
 
 def test_an_overwriting_modifies_the_unwatermarked_network_once_for_each_method():
@@ -112,18 +134,10 @@ def test_an_overwriting_modifies_the_unwatermarked_network_once_for_each_method(
     evaluation = made(
         methods=methods, payloads=2, modifications=[{"name": "overwriting", "intensities": [2]}]
     )
-    groups = plan.groups_of(evaluation)
-    records = [
-        InjectionRecord(
-            identity=task.identity, status="done", network=0, group=task.group,
-            payload_index=task.payload_index,
-        )
-        for task in plan.plan_injections(evaluation, groups, ["a"])
-    ]  # fmt: skip
-    trials = plan.plan_trials(evaluation, [nnw.open(MODEL)], records, "context", groups)
-    unmarked = [t for t in trials if t.modification and t.injection is None]
-    assert [t.group for t in unmarked] == [0, 1]
-    assert [len(t.keys) for t in unmarked] == [2, 2]
+    trials, _ = trials_of(evaluation)
+    unmarked = [t for t in trials if t.steps and not t.parents]
+    assert [t.technology for t in unmarked] == [0, 1]
+    assert [len(t.claims[0].injections) for t in unmarked] == [2, 2]
     assert len({t.identity for t in trials}) == len(trials)
 
 
@@ -137,11 +151,11 @@ def test_an_overwriting_modifies_the_unwatermarked_network_once_for_each_method(
         ),
         (
             {"training": {"learning_rate": -1}},
-            "a.toml: training: learning_rate: Input should be greater than 0; got -1; correct it",
+            "a.toml: training: learning_rate: expected a number greater than 0; got -1; correct it",
         ),
         (
             {"training": {"initial_epochs": 0}},
-            "a.toml: training.initial_epochs: Input should be greater than 0; got 0; correct it",
+            "a.toml: training.initial_epochs: expected a number greater than 0; got 0; correct it",
         ),
         (
             {"methods": [{"name": "uchida", "training": {"epoch": 1}}]},
@@ -158,9 +172,8 @@ def test_an_overwriting_modifies_the_unwatermarked_network_once_for_each_method(
             "leave [methods.training] out",
         ),
         (
-            {"methods": [{"name": "uchida", "trigger_images": "x"}]},
-            "a.toml: methods.0: expected trigger_images for a method with triggers, got uchida; "
-            "leave it out",
+            {"methods": [{"name": "uchida", "images": "x"}]},
+            "a.toml: methods.0: uchida: expected an option among",
         ),
         (
             {"methods": [{"name": "uchida"}], "workflows": ["NNW-WTI"]},
@@ -173,7 +186,16 @@ def test_an_overwriting_modifies_the_unwatermarked_network_once_for_each_method(
             "training of the networks) for fine-tuning, got none; add it",
         ),
         (
-            {"modifications": [{"name": "fine-tuning", "intensities": [0.5], "transfer": True}]},
+            {
+                "modifications": [
+                    {
+                        "name": "fine-tuning",
+                        "intensities": [0.5],
+                        "transfer": True,
+                        "reinitialise": True,
+                    }
+                ]
+            },
             "a.toml: modifications.0: expected training.transfer (a data set) for fine-tuning, got "
             "none; add it",
         ),
@@ -191,7 +213,7 @@ def test_an_overwriting_modifies_the_unwatermarked_network_once_for_each_method(
         ),
         (
             {"workflows": ["NNW-XYZ"]},
-            "a.toml: workflows.0: Input should be 'NNW-NTI', 'NNW-WTI', 'NNW-NIR' or 'NNW-WIR'; "
+            "a.toml: workflows.0: expected 'NNW-NTI', 'NNW-WTI', 'NNW-NIR' or 'NNW-WIR'; "
             "got 'NNW-XYZ'; correct it",
         ),
         (

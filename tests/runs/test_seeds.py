@@ -26,3 +26,14 @@ def test_secret_from_a_seed_is_repeatable_and_from_none_is_fresh():
 def test_identity_refuses_what_json_cannot_hold():
     with pytest.raises(ValueError, match="JSON"):
         seeds.identity(x=float("nan"))
+
+
+def test_bits_are_fair_and_follow_from_the_fields():
+    drawn = [seeds.bits(61, key=n) for n in range(2000)]
+    assert drawn[7] == seeds.bits(61, key=7)
+    assert len(set(drawn)) == 2000
+    ones = sum(map(sum, drawn))
+    n = 61 * 2000
+    assert abs(ones - n / 2) < 4 * (n / 4) ** 0.5
+    assert set(map(len, drawn)) == {61}
+    assert seeds.bits(0, key=1) == ()

@@ -9,6 +9,8 @@ from PIL import Image
 import nnw_onnx as nnw
 from nnw_onnx.errors import ConfigurationError, InjectionError, RunError
 
+from .faulty import registered
+from .test_modify import Copied
 from .trained import MODEL, TRAINED, configuration, write_student
 
 torch = pytest.importorskip("torch")
@@ -21,12 +23,12 @@ def test_one_network_is_trained_outside_an_evaluation(tmp_path):
         MODEL, payload, method="uchida", options={"strength": 0.1}, seed=1,
         training=configuration(tmp_path), tell=told.append,
     )  # fmt: skip
-    assert nnw.decode(marked.network, marked.key).payload.text == "own"
+    assert nnw.decode(marked.network, marked.claim).payload.text == "own"
     assert [line.partition(":")[0] for line in told] == ["uchida in cnn-0.onnx"] * 6
     assert marked.change > 0
     tuned = nnw.modify(marked.network, "fine-tuning", 0.05, training=configuration(tmp_path))
     assert tuned.facts["epochs"] == 2
-    assert nnw.detect(tuned.network, marked.key).detected
+    assert nnw.detect(tuned.network, marked.claim)
 
 
 def test_a_student_named_by_the_caller_is_seen_from_the_current_folder(tmp_path, monkeypatch):
@@ -77,7 +79,7 @@ def test_a_training_that_does_not_bring_it_in_is_refused(tmp_path):
         ),
         (
             lambda path: nnw.modify(MODEL, "overwriting", 2, training=path),
-            "overwriting: expected the method of the new watermarks, got none",
+            "method: expected that of the further watermarks, got none; give the option method",
         ),
     ],
 )
@@ -91,7 +93,7 @@ def test_triggers_may_be_the_owners_images(tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
     rng = np.random.Generator(np.random.Philox(1))
-    pictures = rng.integers(0, 17, (30, 8, 8), np.uint8)
+    pictures = rng.integers(0, 256, (30, 8, 8), np.uint8)
     for number, picture in enumerate(pictures):
         Image.fromarray(picture).save(folder / f"{number:02}.png")
     text = (
@@ -99,19 +101,76 @@ def test_triggers_may_be_the_owners_images(tmp_path):
         + """
     [[methods]]
     name = "adi"
-    trigger_images = "images"
     [methods.training]
     epochs = 8
     """
     )
     payload = nnw.Payload.from_text("own")
     marked = nnw.inject(
-        MODEL, payload, method="adi", training=configuration(tmp_path, text), seed=2
-    )
+        MODEL, payload, method="adi", options={"images": str(folder)},
+        training=configuration(tmp_path, text), seed=2,
+    )  # fmt: skip
     triggers = marked.key.arrays["triggers"]
     assert triggers.shape == (24, 1, 8, 8)
-    distances = np.abs(triggers - pictures[None, :] / 16).max((2, 3))
+    # White is 1 in a picture as in the digits, whatever numbers these are stored as.
+    distances = np.abs(triggers - pictures[None, :] / 255).max((2, 3))
     # Each is one of the pictures, up to the rounding of grey from red, green and blue.
     assert (distances.min(1) < 1e-6).all()
     assert len(set(distances.argmin(1))) == 24
-    assert nnw.detect(marked.network, marked.key).detected
+    assert nnw.detect(marked.network, marked.claim)
+
+
+def test_what_is_put_in_is_what_the_seed_says_and_an_interruption_changes_nothing(
+    tmp_path, monkeypatch
+):
+    """The key is kept in the work folder, so that even a fresh secret goes on with itself."""
+    from nnw_onnx.runs.context import Context
+
+    def injected(**more):
+        return nnw.inject(
+            MODEL, nnw.Payload.from_text("own"), method="uchida", options={"strength": 0.1},
+            training=configuration(tmp_path), **more,
+        )  # fmt: skip
+
+    told, real = [], Context.tell_progress
+
+    def stop(self, name, words):
+        told.append(words)
+        if len(told) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Context, "tell_progress", stop)
+        with pytest.raises(KeyboardInterrupt):
+            injected(work_folder=tmp_path / "work")
+    kept = nnw.load_key(tmp_path / "work" / "key.npz")
+    told.clear()
+    monkeypatch.setattr(
+        Context, "tell_progress", lambda self, n, words: (told.append(words), real(self, n, words))
+    )
+    finished = injected(work_folder=tmp_path / "work")
+    assert len(told) < 6
+    assert finished.key.secret == kept.key.secret
+    assert finished.claim.payload == kept.payload
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_method_that_learns_a_decoder_of_its_own_keeps_it(tmp_path):
+    """DeepSigns on inner activations: the key file has what the training has learnt."""
+    longer = TRAINED.replace("learning_rate = 0.05", "learning_rate = 0.05\nepochs = 4")
+    marked = nnw.inject(
+        MODEL, nnw.Payload.from_text("a"), method="deepsigns", options={"count": 16},
+        training=configuration(tmp_path, longer), seed=1,
+    )  # fmt: skip
+    nnw.save_key(marked.claim, tmp_path / "key.npz")
+    claim = nnw.load_key(tmp_path / "key.npz")
+    assert claim.key.arrays.keys() == marked.key.arrays.keys()
+    verdict = nnw.verify(marked.network, claim)
+    assert (verdict.errors, verdict.payload.text) == (0, "a")
+    assert nnw.verify(MODEL, claim).errors > 0
+
+
+def test_a_promise_is_measured_on_the_data_of_the_training(tmp_path, monkeypatch):
+    registered(monkeypatch, Copied)
+    assert nnw.modify(MODEL, "copied", training=configuration(tmp_path)).difference == 0.0
+    assert nnw.modify(MODEL, "copied").difference is None

@@ -1,19 +1,24 @@
 import json
 import os
 import stat
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
+import onnx
 import pytest
 from pydantic import ValidationError
 
 from nnw_onnx.errors import RunError
-from nnw_onnx.records import DecodingRecord, InjectionRecord, Plan, TrialRecord
+from nnw_onnx.graph import OnnxNetwork, open_network
+from nnw_onnx.records import InjectionRecord, Plan, TrialRecord, VerdictRecord
 from nnw_onnx.runs.store import Store, write_atomically
 
 
 def record(identity: str) -> InjectionRecord:
-    return InjectionRecord(identity=identity, status="done", network=0, group=0, payload_index=0)
+    return InjectionRecord(
+        identity=identity, status="done", network=0, technology=0, payload_index=0
+    )
 
 
 def opened(tmp_path) -> Store:
@@ -67,14 +72,19 @@ def test_values_that_no_run_writes_are_refused(tmp_path, changes):
         store.records(InjectionRecord)
 
 
-def test_a_decoding_has_no_more_errors_than_symbols():
+def test_a_verdict_has_no_more_errors_than_symbols():
     with pytest.raises(ValidationError, match="no more errors than symbols"):
-        DecodingRecord(injection="a", status="done", symbols=8, errors=9)
+        VerdictRecord(injection="a", status="done", symbols=8, errors=9)
 
 
 def test_words_of_a_record_cannot_command_a_terminal():
     made = InjectionRecord(
-        identity="a", status="failed", reason="\x1b[2J\u202e", network=0, group=0, payload_index=0
+        identity="a",
+        status="failed",
+        reason="\x1b[2J\u202e",
+        network=0,
+        technology=0,
+        payload_index=0,
     )
     assert made.reason == "\\x1b[2J\\u202e"
 
@@ -115,21 +125,67 @@ def test_two_processes_cannot_write_one_run(tmp_path):
         pass
 
 
+def network_of(path: Path, dtype: np.dtype) -> OnnxNetwork:
+    """A file with one layer of this type."""
+    weight = onnx.helper.make_tensor(
+        "a/../b.weight", onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), (3, 4),
+        np.zeros((3, 4), dtype).tobytes(), raw=True,
+    )  # fmt: skip
+    port = onnx.helper.make_tensor_value_info
+    kind = weight.data_type
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["x", weight.name], ["y"])], "g",
+        [port("x", kind, ["n", 3])], [port("y", kind, ["n", 4])], [weight],
+    )  # fmt: skip
+    opset = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    return open_network(path)
+
+
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64])
 def test_weights_are_kept_exactly(tmp_path, dtype):
-    store = opened(tmp_path)
-    values = np.linspace(-3, 3, 24).reshape(2, 3, 4).astype(dtype)
-    store.save_weights("x", {"a/../b.weight": values})
-    again = store.load_weights("x")["a/../b.weight"]
+    store, original = opened(tmp_path), network_of(tmp_path / "a.onnx", dtype)
+    values = np.linspace(-3, 3, 12).reshape(4, 3).astype(dtype)
+    store.save_network("x", original.with_weights({"a/../b.weight": values}), original)
+    again = store.load_network("x", original).weights["a/../b.weight"]
     assert np.array_equal(again.astype(np.float64), values.astype(np.float64))
     assert sorted(p.name for p in (store.folder / "networks").iterdir()) == ["x.npz"]
 
 
-def test_broken_weights_are_one_line(tmp_path):
+def test_a_network_of_another_graph_is_kept_whole(tmp_path):
     store = opened(tmp_path)
+    original = network_of(tmp_path / "a.onnx", np.float32)
+    other = network_of(tmp_path / "b.onnx", np.float64)
+    store.save_network("x", other, original)
+    assert store.load_network("x", original).digest == other.digest
+    assert store.load_network("x", original).digest != original.digest
+
+
+def test_broken_weights_are_one_line(tmp_path):
+    store, original = opened(tmp_path), network_of(tmp_path / "a.onnx", np.float32)
     (store.folder / "networks" / "x.npz").write_bytes(b"PK\x03\x04 not a zip")
     with pytest.raises(RunError, match="expected the arrays that a run keeps") as caught:
-        store.load_weights("x")
+        store.load_network("x", original)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_folder_of_the_first_form_names_the_version_that_reads_it(tmp_path):
+    store = opened(tmp_path)
+    (store.folder / "plan.json").write_text('{"schema_version": 1, "package_version": "0.1.0"}')
+    with pytest.raises(RunError) as caught:
+        store.read(Plan)
+    assert str(caught.value) == (
+        f"{store.folder}: expected a run folder of form 2, got one of form 1; nnw-onnx 0.1 (pip "
+        "install 'nnw-onnx<0.2') reads it"
+    )
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", '{"schema_version": true}', "[" * 100_000])
+def test_a_plan_that_is_none_is_one_line(tmp_path, text):
+    store = opened(tmp_path)
+    (store.folder / "plan.json").write_text(text)
+    with pytest.raises(RunError, match=r"plan\.json, line 1: expected a record, got") as caught:
+        store.read(Plan)
     assert "\n" not in str(caught.value)
 
 

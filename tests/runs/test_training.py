@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from pathlib import Path
@@ -13,14 +12,17 @@ import pytest
 from sklearn.datasets import load_digits
 
 import nnw_onnx as nnw
-from nnw_onnx.records import CostRecord, InjectionRecord, TrialRecord
-from nnw_onnx.runs import plan, progress, training, work
+from nnw_onnx.records import CostRecord, InjectionRecord, Plan, TrialRecord
+from nnw_onnx.runs import progress, training
 from nnw_onnx.runs.evaluation import read_evaluation
+from nnw_onnx.runs.injections import run_injection
+from nnw_onnx.runs.modify import NO_CARRIER
+from nnw_onnx.runs.plan import plan_injections
 from nnw_onnx.runs.prepare import prepare
 from nnw_onnx.runs.store import Store
 from nnw_onnx.vocabulary import Epoch
 
-from .trained import MODEL, TRAINED, configuration
+from .trained import MODEL, TRAINED, carried_out, configuration
 
 torch = pytest.importorskip("torch")
 
@@ -30,8 +32,7 @@ RECORDS = ("plan.json", "injections.jsonl", "records.jsonl")
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
-    nnw.evaluate(configuration(folder), run_folder=folder / "run", progress=False)
-    return folder / "run"
+    return carried_out(configuration(folder), folder / "run")
 
 
 def injections(run: Path) -> list[InjectionRecord]:
@@ -39,8 +40,10 @@ def injections(run: Path) -> list[InjectionRecord]:
 
 
 def trials(run: Path, modification: str | None) -> list[TrialRecord]:
+    """Records of the setting of this Modification; None: of no Modification."""
+    names = {s.index: s.steps[0].modification.name for s in Store(run).read(Plan).settings}
     found = Store(run).records(TrialRecord)
-    return [t for t in found if (t.modification.name if t.modification else None) == modification]
+    return [t for t in found if (None if t.setting is None else names[t.setting]) == modification]
 
 
 def test_both_methods_are_put_in_and_have_one_twin(finished):
@@ -58,26 +61,28 @@ def test_both_methods_are_put_in_and_have_one_twin(finished):
 def test_a_training_that_puts_nothing_in_is_the_twin(finished):
     """The watermarked networks differ from the twin, which differs from the original."""
     store = Store(finished)
-    weights = [store.load_weights(i.identity)["conv3.weight"] for i in injections(finished)]
-    original = nnw.open(MODEL).weights["conv3.weight"]
+    network = nnw.open(MODEL)
+    found = [store.load_network(i.identity, network) for i in injections(finished)]
+    weights = [made.weights["conv3.weight"] for made in found]
+    original = network.weights["conv3.weight"]
     assert all(not np.array_equal(w, original) for w in weights)
     assert all(not np.array_equal(w, weights[0]) for w in weights[1:])
 
 
 def test_every_network_is_read_with_its_own_key(finished):
     unmarked, twin, uchida, adi = trials(finished, None)
-    assert [len(t.decodings) for t in (unmarked, twin, uchida, adi)] == [2, 0, 1, 1]
-    assert [d.detected for d in unmarked.decodings] == [False, False]
-    assert uchida.decodings[0].errors == adi.decodings[0].errors == 0
-    assert uchida.decodings[0].detected
-    assert adi.decodings[0].detected
+    assert [len(t.verdicts) for t in (unmarked, twin, uchida, adi)] == [2, 0, 1, 1]
+    assert [d.detected for d in unmarked.verdicts] == [False, False]
+    assert uchida.verdicts[0].errors == adi.verdicts[0].errors == 0
+    assert uchida.verdicts[0].detected
+    assert adi.verdicts[0].detected
     assert min(t.quality["top-1 accuracy"] for t in (twin, uchida, adi)) > 0.95
 
 
 def test_a_black_box_watermark_has_no_carrier_to_aim_at(finished):
     by_status = {t.status: t for t in trials(finished, "l1-pruning") if t.injection}
-    assert by_status["done"].layers == ("conv3.weight",)
-    assert by_status["skipped"].reason == work.NO_CARRIER
+    assert by_status["done"].layers == (("conv3.weight",),)
+    assert by_status["skipped"].reason == NO_CARRIER
 
 
 def test_fine_tuning_says_how_it_trained(finished):
@@ -94,37 +99,28 @@ def test_a_student_without_the_carrier_makes_decoding_not_applicable(finished):
     assert min(t.quality["top-1 accuracy"] for t in found) > 0.3
     # Of another architecture, so there is no change of weights to speak of.
     assert {t.change for t in found} == {None}
-    decodings = {d.injection: d for t in found for d in t.decodings}
+    verdicts = {d.injection: d for t in found for d in t.verdicts}
     _, uchida, adi = injections(finished)
-    assert decodings[uchida.identity].status == "not-applicable"
-    assert "expected layer conv3.weight (64x32x3x3)" in decodings[uchida.identity].reason
-    assert decodings[uchida.identity].errors is None
+    assert verdicts[uchida.identity].status == "not-applicable"
+    assert "expected layer conv3.weight (64x32x3x3)" in verdicts[uchida.identity].reason
+    assert verdicts[uchida.identity].errors is None
     # Adi's triggers can be asked of any network.
-    assert decodings[adi.identity].status == "done"
-    assert decodings[adi.identity].errors > 24 / 2
-
-
-def test_a_watermark_that_cannot_be_decoded_counts_as_missed(finished):
-    report = json.loads((finished / "report.json").read_text(encoding="utf-8"))
-    (uchida, _) = report["robustness"]
-    (sweep,) = [s for s in uchida["sweeps"] if s["modification"] == "distillation"]
-    (point,) = sweep["points"]
-    assert point["watermarked"]["not_applicable"] == 1
-    assert (point["missed_detections"], point["false_alarms"]) == (1, 0)
-    assert "mean" not in point["ser_watermarked"]
+    assert verdicts[adi.identity].status == "done"
+    assert verdicts[adi.identity].errors > 24 / 2
 
 
 def test_overwriting_is_by_the_method_of_each_technology(finished):
     found = trials(finished, "overwriting")
-    assert [(t.group, t.injection is None) for t in found] == [
+    assert [(t.technology, t.injection is None) for t in found] == [
         (0, True), (1, True), (0, False), (1, False)
     ]  # fmt: skip
     assert [t.facts["method"] for t in found] == ["uchida", "adi", "uchida", "adi"]
     assert all(len(t.new_marks) == 2 for t in found)
-    assert all(t.facts["by training"] == 2 for t in found)
-    # The last of them is read better than by chance, where half or 9 in 10 would be wrong.
-    assert all(t.new_marks[-1].errors < 24 / 2 for t in found)
-    assert [len(t.decodings) for t in found] == [1, 1, 1, 1]
+    # The last of them is read better than by chance, where half or 9 in 10 would be wrong; that
+    # is said of 24 Symbols with p < .04 each.
+    limits = {"uchida": 7, "adi": 18}
+    assert all(t.new_marks[-1].errors <= limits[str(t.facts["method"])] for t in found)
+    assert [len(t.verdicts) for t in found] == [1, 1, 1, 1]
 
 
 def test_cost_of_injection_is_of_a_batch_beside_the_same_without_watermark(finished):
@@ -146,14 +142,13 @@ def test_nothing_of_a_finished_training_is_left(finished):
 
 
 def test_records_are_the_same_on_several_processes(finished, tmp_path):
-    run = tmp_path / "run"
-    nnw.evaluate(configuration(tmp_path), run_folder=run, engine="processes", progress=False)
+    run = carried_out(configuration(tmp_path), tmp_path / "run", engine="processes")
     for name in RECORDS:
         assert (run / name).read_bytes() == (finished / name).read_bytes()
 
 
-class SwitchedOffError(Exception):
-    """Stands for a machine that is switched off."""
+class SwitchedOffError(KeyboardInterrupt):
+    """Stands for a machine that is switched off; like an interruption, no guard holds it."""
 
 
 def test_an_interrupted_injection_goes_on_and_comes_to_the_same(finished, tmp_path, monkeypatch):
@@ -161,9 +156,7 @@ def test_an_interrupted_injection_goes_on_and_comes_to_the_same(finished, tmp_pa
     store = Store(tmp_path / "run")
     store.create()
     context = prepared.context
-    tasks = plan.plan_injections(
-        prepared.evaluation, prepared.plan.groups, context.sha256, context.training.fingerprint
-    )
+    tasks = plan_injections(context.seed, 1, context.technologies, context.sha256, context.sources)
     told = []
 
     def stop(self, name, words):
@@ -174,24 +167,22 @@ def test_an_interrupted_injection_goes_on_and_comes_to_the_same(finished, tmp_pa
     with monkeypatch.context() as patch:
         patch.setattr(Store, "tell_progress", stop)
         with pytest.raises(SwitchedOffError):
-            work.inject(context, tasks[1])
+            run_injection(context, tasks[1])
     kept = list((tmp_path / "run" / "checkpoints").iterdir())
     assert len(kept) == 1
     told.clear()
     monkeypatch.setattr(Store, "tell_progress", lambda self, name, words: told.append(words))
-    record = work.inject(context, tasks[1])
+    record = run_injection(context, tasks[1])
     assert len(told) < 6
     assert record == injections(finished)[1]
-    again = store.load_weights(record.identity)
-    before = Store(finished).load_weights(record.identity)
-    assert all(np.array_equal(again[name], before[name]) for name in before)
+    network = nnw.open(MODEL)
+    again = store.load_network(record.identity, network)
+    assert again.digest == Store(finished).load_network(record.identity, network).digest
 
 
-def test_progress_is_told_with_loss_quality_and_watermark_error():
-    epoch = Epoch(3, 0.25, 0.5, 0.875, 0.125)
-    assert training.in_words(epoch) == (
-        "loss 0.250, quality 87.5%, penalty 0.5, watermark error 12.5%"
-    )
+def test_progress_is_told_with_loss_penalty_and_watermark_error():
+    epoch = Epoch(3, 0.25, 0.5, 0.125)
+    assert training.in_words(epoch) == "loss 0.250, penalty 0.5, watermark error 12.5%"
 
 
 @pytest.mark.parametrize(
@@ -199,7 +190,7 @@ def test_progress_is_told_with_loss_quality_and_watermark_error():
     [((0.5, 0.0, 0.0), 2), ((0.0, 0.1, 0.0), 3), ((0.5, 0.1), None), ((0.0, 0.1), None)],
 )
 def test_the_watermark_is_in_when_it_stays_in(rates, expected):
-    epochs = tuple(Epoch(i + 1, 1.0, None, 0.5, rate) for i, rate in enumerate(rates))
+    epochs = tuple(Epoch(i + 1, 1.0, None, rate) for i, rate in enumerate(rates))
     assert training.epochs_to_inject(epochs) == expected
 
 
@@ -217,6 +208,7 @@ def test_a_transfer_is_measured_on_the_data_that_it_learns(tmp_path):
     [training.transfer]
     name = "npz"
     path = "{other.name}"
+    preprocessing = {{ scale = 0.0625 }}
     [[methods]]
     name = "uchida"
     [[modifications]]
@@ -229,14 +221,13 @@ def test_a_transfer_is_measured_on_the_data_that_it_learns(tmp_path):
     cells = 0
     """
     )
-    run = tmp_path / "run"
-    nnw.evaluate(configuration(tmp_path, text), run_folder=run, progress=False)
+    run = carried_out(configuration(tmp_path, text), tmp_path / "run")
     unmarked, marked = trials(run, "fine-tuning")
     assert unmarked.quality_of == marked.quality_of == "npz"
     # Reversed classes: the network as it was would be right for none of them.
     assert marked.quality["top-1 accuracy"] > 0.9
-    assert marked.decodings[0].errors == 0
-    assert not unmarked.decodings[0].detected
+    assert marked.verdicts[0].errors == 0
+    assert not unmarked.verdicts[0].detected
 
 
 def test_the_bar_shows_how_far_trainings_are(tmp_path, monkeypatch):
@@ -265,7 +256,7 @@ def test_records_hold_no_secret(finished):
         path = Store(finished).key_path(record.identity)
         if path.exists():
             assert path.stat().st_mode & 0o077 == 0
-            assert nnw.load_key(path).secret.hex() not in text
+            assert nnw.load_key(path).key.secret.hex() not in text
     assert "triggers" not in {k for line in text.splitlines() for k in _keys(line)}
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+
+from nnw_onnx.runs import evaluate
+from nnw_onnx.runs.evaluation import read_evaluation, with_engine
+from nnw_onnx.runs.prepare import prepare
 
 MODEL = Path(__file__).resolve().parents[2] / "models" / "digits" / "cnn-0.onnx"
 TRAINED = """
@@ -45,6 +50,8 @@ student = "student.onnx"
 [[modifications]]
 name = "overwriting"
 intensities = [2]
+[control]
+wrong_keys = 10
 [cost]
 cells = 1
 repetitions = 5
@@ -79,3 +86,19 @@ def configuration(folder: Path, text: str = TRAINED) -> Path:
     write_student(folder / "student.onnx")
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def carried_out(
+    path: Path,
+    folder: Path,
+    *,
+    engine: str | None = None,
+    resume: bool = False,
+    tell: Callable[[str], None] = lambda message: None,
+) -> Path:
+    """Every stage of an evaluation, without its report; the run folder."""
+    asked = read_evaluation(path)
+    if engine is not None:
+        asked = with_engine(asked, engine)
+    evaluate.run(prepare(asked, folder), resume=resume, progress=False, tell=tell)
+    return folder

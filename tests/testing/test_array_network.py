@@ -7,6 +7,9 @@ import pytest
 
 from nnw_onnx.errors import ModelFileError
 from nnw_onnx.testing import ArrayNetwork
+from nnw_onnx.vocabulary import TensorInfo
+
+PORT = TensorInfo("x", (None, 3), "float32")
 
 
 @pytest.fixture
@@ -50,3 +53,16 @@ def test_weights_are_read_only(network):
 def test_what_cannot_be_stored_is_refused(network, name, value, words):
     with pytest.raises(ModelFileError, match=words):
         network.with_weights({name: value})
+
+
+def test_the_digest_changes_with_everything(network):
+    again = ArrayNetwork.of(dict(network.weights), fc={"node": "n"})
+    assert network.digest == again.digest
+    others = [
+        network.with_weights({"fc": np.array(network.weights["fc"]) + 1}),
+        ArrayNetwork.of(dict(network.weights)),
+        ArrayNetwork.of(dict(network.weights), (PORT,), fc={"node": "n"}),
+        ArrayNetwork.of({n: w.astype("f4") for n, w in network.weights.items()}, fc={"node": "n"}),
+    ]
+    assert len({network.digest, *(other.digest for other in others)}) == 5
+    assert others[2].with_weights({}).inputs == (PORT,)

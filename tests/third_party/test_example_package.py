@@ -18,24 +18,28 @@ PACKAGE = Path(__file__).with_name("nnw-onnx-example")
 USE = """
 import numpy as np
 from nnw_onnx import plugins
-from nnw_onnx.testing import ArrayNetwork
-from nnw_onnx.vocabulary import Payload, Spec
+from nnw_onnx.testing import ArrayBench, ArrayNetwork, ArraySuspect
+from nnw_onnx.vocabulary import Dataset, Method, Modification, Payload, Spec, Task
 assert plugins.names("methods")[-1] == "mantissa", plugins.names("methods")
-method = plugins.create("methods", Spec("mantissa", {"exponent": 3}))
+method = plugins.create(Method, Spec("mantissa", {"exponent": 3}))
 weights = np.sin(np.arange(900.0)).reshape(10, 10, 3, 3).astype("float32")
 network = ArrayNetwork.of({"conv": weights})
 payload = Payload.from_text("nnw")
-key = method.make_key(network, len(payload), bytes(32))
-marked = method.inject(network, payload, key)
-print(method.decode(marked, key).payload.text)
-clip = plugins.create("modifications", Spec("clipping", {"intensity": 0.5}))
+key = method.make_key(network, len(payload), bytes(32), ArrayBench())
+marked = method.inject(network, payload, key, ArrayBench())
+print(method.decode(ArraySuspect(marked), key).payload.text)
+clip = plugins.create(Modification, Spec("clipping", {"intensity": 0.5}))
 cut = clip.modify_weights({"conv": marked.weights["conv"]}, None)["conv"]
 print(plugins.options(type(clip))[0].name, float(cut.max()) < float(weights.max()))
+print(*plugins.origin(method))
+print(plugins.create(Task, Spec("regression")).measures[0].better)
+print(len(plugins.create(Dataset, Spec("sine", {"count": 5})).load("test")))
 try:
-    plugins.create("modifications", Spec("clipping", {"intensity": -1}))
+    plugins.create(Modification, Spec("clipping", {"intensity": -1}))
 except Exception as error:
     print(type(error).__name__)
 """
+OUTPUT = "nnw intensity True nnw-onnx-example 1.0.0 lower 5 ConfigurationError"
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +90,7 @@ def _run(command: list[str], *folders: Path) -> subprocess.CompletedProcess[str]
 def test_the_plugins_are_found_and_work(installed):
     done = _run([sys.executable, "-c", USE], installed)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["nnw", "intensity", "True", "ConfigurationError"]
+    assert done.stdout.split() == OUTPUT.split()
 
 
 def _pytest(installed: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -110,10 +114,13 @@ def _pytest(installed: Path, *arguments: str) -> subprocess.CompletedProcess[str
 def test_its_own_two_line_test_runs_the_common_checks(installed, source):
     done = _pytest(installed, str(source / "tests"), "--rootdir", str(source), "-v")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
-    passed = re.findall(r"test_contract\[(mantissa|class-mean|clipping): .*PASSED", done.stdout)
+    passed = re.findall(
+        r"test_contract\[(mantissa|clipping|regression|sine): .*PASSED", done.stdout
+    )
     assert passed.count("mantissa") > 15
-    assert passed.count("class-mean") > 8
     assert passed.count("clipping") > 8
+    assert passed.count("regression") > 5
+    assert passed.count("sine") > 5
 
 
 def test_a_test_without_the_marker_is_told_what_to_do(installed, tmp_path):

@@ -44,9 +44,17 @@ def classifier():
     """A function that makes a compiled classifier of digits, always the same one."""
     import keras
 
-    def make(*, norm: bool = False, jit: bool = False, one_hot: bool = False, seed: int = 0):
+    def make(
+        *,
+        norm: bool = False,
+        jit: bool = False,
+        one_hot: bool = False,
+        hidden: int = 0,
+        seed: int = 0,
+    ):
         keras.utils.set_random_seed(seed)
         layers = keras.layers
+        wide = [layers.Dense(hidden, "relu", name="hidden")] if hidden else []
         after = [layers.BatchNormalization(name="norm")] if norm else []
         model = keras.Sequential(
             [
@@ -57,6 +65,7 @@ def classifier():
                 layers.ReLU(),
                 layers.MaxPooling2D(),
                 layers.Flatten(),
+                *wide,
                 layers.Dense(10, name="head"),
             ],
             name="net",

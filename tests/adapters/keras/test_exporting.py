@@ -14,6 +14,7 @@ import nnw_onnx as nnw
 import nnw_onnx_tensorflow.exporting as exporting
 from nnw_onnx.errors import CarrierNotFoundError, ConfigurationError, ModelFileError
 from nnw_onnx.inference import Session
+from nnw_onnx.testing import ArrayBench
 from nnw_onnx.vocabulary import Payload
 from nnw_onnx_tensorflow import KerasNetwork, Watermark, export, rekey
 
@@ -45,10 +46,10 @@ def test_the_watermark_is_in_the_file(classifier, digits, tmp_path, norm, keep):
     path = tmp_path / "model.onnx"
     exported = export(model, path, digits[0][:4], keep_kernels=keep)
     assert mark.symbol_error_rate() == 0
-    key = rekey(mark.key, exported)
-    nnw.save_key(key, tmp_path / "key.npz")
+    claim = rekey(mark.claim, exported)
+    nnw.save_key(claim, tmp_path / "key.npz")
     assert nnw.decode(path, nnw.load_key(tmp_path / "key.npz")).payload == MINE
-    assert nnw.detect(path, key).log10_p == pytest.approx(32 * np.log10(0.5))
+    assert nnw.detect(path, claim).log10_p == pytest.approx(32 * np.log10(0.5))
     assert 0 <= exported.max_difference < 1e-5
     assert bool(exported.factors) == (TENSORFLOW and norm and not keep)
     assert exported.network.path == path
@@ -103,9 +104,9 @@ def test_a_carrier_that_has_an_axis_more_in_the_file(tmp_path):
     model = keras.Sequential([keras.Input((20, 16)), L.Conv1D(16, 5, name="conv"), L.Flatten()])
     mark = Watermark(model, Payload.from_bits("10"), layer="conv", seed=1)
     network = KerasNetwork(model)
-    mark.method.inject(network, mark.payload, mark.key).write()
+    mark.method.inject(network, mark.payload, mark.key, ArrayBench()).write()
     exported = export(model, tmp_path / "model.onnx", np.ones((2, 20, 16), np.float32))
-    key = rekey(mark.key, exported)
+    key = rekey(mark.claim, exported).key
     assert key.shapes == (((16, 16, 1, 5) if TENSORFLOW else (16, 16, 5)),)
     assert key.notes[-1].endswith(f"of the Keras model is {key.layers[0]} in the file")
     assert nnw.decode(exported.network, key).payload == mark.payload
@@ -123,7 +124,7 @@ def test_the_factors_are_those_of_the_normalization(classifier, digits, tmp_path
     assert name.endswith("second/kernel")
     assert np.allclose(exported.factors[name], gamma / np.sqrt(variance + norm.epsilon), rtol=1e-5)
     mark = Watermark(model, MINE, layer="second", seed=1)
-    assert "the exporter multiplied its filters by" in rekey(mark.key, exported).notes[-1]
+    assert "the exporter multiplied its filters by" in rekey(mark.claim, exported).key.notes[-1]
     kept = export(model, tmp_path / "kept.onnx", digits[0][:4])
     assert not kept.factors
     assert kept.max_difference < 1e-5
@@ -217,8 +218,9 @@ def test_rekeying_refuses_a_carrier_that_is_not_in_the_file(classifier, digits, 
     without = dataclasses.replace(exported, renamed={}, lost={name: "no kernel has these values"})
     message = f"carrier: expected layer '{name}' in 'model.onnx', got none: no kernel has these val"
     with pytest.raises(CarrierNotFoundError, match=message):
-        rekey(mark.key, without)
-    other = dataclasses.replace(mark.key, layers=("elsewhere/kernel",))
+        rekey(mark.claim, without)
+    elsewhere = dataclasses.replace(mark.key, layers=("elsewhere/kernel",))
+    other = dataclasses.replace(mark.claim, key=elsewhere)
     with pytest.raises(CarrierNotFoundError, match="the exported model has no such variable"):
         rekey(other, exported)
 
@@ -226,5 +228,6 @@ def test_rekeying_refuses_a_carrier_that_is_not_in_the_file(classifier, digits, 
 def test_a_file_opens_without_keras(classifier, digits, tmp_path):
     export(classifier(), tmp_path / "model.onnx", digits[0][:4])
     session = Session(nnw.open(tmp_path / "model.onnx").runnable())
-    assert session.predict(digits[0][:10])[0].shape == (10, 10)
+    (scores,) = session.predict(digits[0][:10]).values()
+    assert scores.shape == (10, 10)
     assert "keras" in sys.modules

@@ -167,7 +167,7 @@ def test_replaced_weights_reach_the_model_only_when_written(classifier, digits):
     with pytest.raises(
         InferenceError, match=r"expected the model's own weights, got .*; call write\(\) first"
     ):
-        other.infer(digits[0][:2])
+        other.run({"x": digits[0][:2]})
     other.write()
     assert np.array_equal(network.weights[name], old + 1)
 
@@ -191,7 +191,7 @@ def test_weights_that_do_not_fit_are_refused(classifier, change, message):
 
 def test_inference_is_that_of_the_model(classifier, digits):
     model = classifier(norm=True)
-    (scores,) = KerasNetwork(model).infer(digits[0][:300])
+    (scores,) = KerasNetwork(model).run({"x": digits[0][:300]}).values()
     wanted = keras.ops.convert_to_numpy(model(digits[0][:300], training=False))
     assert np.allclose(scores, wanted, atol=1e-5)
 
@@ -211,11 +211,32 @@ def test_what_is_no_built_model_is_refused(make, got):
 
 def test_a_static_method_can_write_into_the_model(classifier):
     from nnw_onnx.methods.block_spread import BlockSpread
+    from nnw_onnx.testing import ArrayBench
     from nnw_onnx.vocabulary import Payload
 
     model = classifier()
     network, payload = KerasNetwork(model), Payload.from_text("mine")
     method = BlockSpread()
-    key = method.make_key(network, len(payload), bytes(32))
-    method.inject(network, payload, key).write()
+    key = method.make_key(network, len(payload), bytes(32), ArrayBench())
+    method.inject(network, payload, key, ArrayBench()).write()
     assert method.decode(network, key).payload == payload
+
+
+def test_inner_layers_answer_as_the_runtime_says_of_the_exported_file(classifier, digits, tmp_path):
+    from nnw_onnx.inference import Session
+    from nnw_onnx_tensorflow import export
+
+    model = classifier(hidden=12)
+    network = KerasNetwork(model)
+    names = [network.named(name) for name in ("first", "hidden", "head")]
+    inputs = digits[0][:5]
+    found = network.run({"x": inputs}, names)
+    exported = export(model, tmp_path / "model.onnx", inputs)
+    renamed = [exported.renamed[name] for name in names]
+    made = exported.network.runnable(renamed)
+    told = Session(made).predict(inputs)
+    for name, other in zip(names, renamed, strict=True):
+        assert np.allclose(found[name], told[made.inner[other]], atol=1e-5)
+    assert network.digest == KerasNetwork(model).digest
+    assert network.digest != KerasNetwork(classifier(seed=1)).digest
+    assert network.inputs[0].shape == (None, 8, 8, 1)

@@ -14,8 +14,8 @@ import torch
 from onnx import numpy_helper
 
 import nnw_onnx
-from nnw_onnx_torch._dtypes import to_numpy, to_tensor
-from nnw_onnx_torch.module import OnnxModule
+from nnw_onnx_torch.graph.dtypes import to_numpy, to_tensor
+from nnw_onnx_torch.graph.module import OnnxModule
 
 STORED = Path(onnx.__file__).parent / "backend" / "test" / "data"
 KINDS = ("simple", "pytorch-converted", "pytorch-operator")
@@ -107,7 +107,7 @@ def run_case(case: Case, folder: Path) -> Outcome:
             names = [v.name for v in case.model.graph.input]
             given = {n: _to_torch(v) for n, v in zip(names, inputs, strict=False)}
             with torch.no_grad():
-                found = module.run(given)
+                found = module.compute(given)
             for (name, value), wanted in zip(found.items(), expected, strict=True):
                 _compare(name, value, wanted, case)
         except (nnw_onnx.NnwError, AssertionError, TypeError, ValueError) as error:

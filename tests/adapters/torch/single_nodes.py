@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from onnx import helper
 
-from nnw_onnx_torch._dtypes import to_numpy, to_tensor
-from nnw_onnx_torch.operators import OPERATORS, Call
+from nnw_onnx_torch.graph.dtypes import to_numpy, to_tensor
+from nnw_onnx_torch.graph.operators import OPERATORS, Call
 
 Array = NDArray[Any]
 Inputs = Sequence[Array | None]
@@ -65,6 +66,12 @@ def by_runtime(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     return session.run(None, feeds)
+
+
+def exact_products() -> bool:
+    """Whether onnxruntime multiplies signed bytes exactly, as it does on processors with VNNI."""
+    described = Path("/proc/cpuinfo")
+    return not described.exists() or "vnni" in described.read_text()
 
 
 def assert_same(

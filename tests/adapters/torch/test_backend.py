@@ -12,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from nnw_onnx_torch.module import OnnxModule, supported_operators  # noqa: E402 - needs torch
+from nnw_onnx_torch.graph.module import OnnxModule, supported_operators  # noqa: E402 - needs torch
 
 from .backend_cases import Case, Outcome, node_cases, run_case, stored_cases  # noqa: E402
 
@@ -130,6 +130,7 @@ def test_departures_are_those_of_onnxruntime(cases, tmp_path, name):
     names = [v.name for v in case.model.graph.input]
     given = dict(zip(names, case.data[0][0], strict=True))
     wanted = session.run(None, given)[0]
-    found = OnnxModule(nnw_onnx.open(path)).run({k: torch.from_numpy(v) for k, v in given.items()})
+    tensors = {k: torch.from_numpy(v) for k, v in given.items()}
+    found = OnnxModule(nnw_onnx.open(path)).compute(tensors)
     np.testing.assert_allclose(next(iter(found.values())).numpy(), wanted, rtol=1e-5)
     assert np.abs(wanted - case.data[0][1][0]).max() > 0.01

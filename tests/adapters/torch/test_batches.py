@@ -9,19 +9,21 @@ import numpy as np
 import pytest
 
 from nnw_onnx.errors import TrainingError
-from nnw_onnx.vocabulary import Job, Recipe, TrainingData
+from nnw_onnx.kit.samples import ArraySamples
+from nnw_onnx.vocabulary import Additions, Job, Recipe, TensorInfo
 
 from .small_networks import normal
 
 torch = pytest.importorskip("torch")
 
-from nnw_onnx_torch._batches import (  # noqa: E402 - needs torch
+from nnw_onnx_torch.training.batches import (  # noqa: E402 - needs torch
     Feed,
+    Place,
     augmented,
     batches_per_epoch,
     generator,
 )
-from nnw_onnx_torch._schedules import learning_rate, total_steps  # noqa: E402 - needs torch
+from nnw_onnx_torch.training.schedules import learning_rate, total_steps  # noqa: E402 - needs torch
 
 
 @pytest.mark.parametrize(
@@ -84,50 +86,72 @@ def test_augmented_images_are_crops_of_the_padded_ones(kind: str, kinds: int) ->
     image = normal(3, 8, 9)
     recipe = Recipe(augmentation=kind, padding=2)  # type: ignore[arg-type]
     copies = torch.from_numpy(np.repeat(image[None], 900, axis=0))
-    found = augmented(copies, recipe, generator(0))
+    (found,), targets = augmented([copies], torch.arange(900), recipe, generator(0))
+    assert targets.tolist() == list(range(900))
     assert found.is_contiguous(memory_format=torch.channels_last)
     known = crops(image, 2)
     seen = [known[np.ascontiguousarray(sample).tobytes()] for sample in found.numpy()]
     assert len(set(seen)) == kinds
 
 
-def job(inputs: np.ndarray, **changes: object) -> Job:
+@pytest.mark.parametrize("shape", [(8, 9), (2, 8, 9)])
+@pytest.mark.parametrize("kind", [torch.int64, torch.float32])
+def test_targets_of_places_move_with_the_image(shape: tuple[int, ...], kind: torch.dtype) -> None:
+    """Of an image whose pixels are their numbers the target stays the same numbers."""
+    numbers = torch.arange(72).reshape(1, 1, 8, 9).repeat(50, 1, 1, 1)
+    wanted = numbers.reshape(50, *[1] * (len(shape) - 2), 8, 9).expand(50, *shape).to(kind)
+    recipe = Recipe(augmentation="crop-flip", padding=2)
+    (found,), targets = augmented([numbers.float()], wanted, recipe, generator(0))
+    assert targets.dtype == kind
+    assert tuple(targets.shape) == (50, *shape)
+    assert torch.equal(targets.float(), found.expand(50, shape[0], 8, 9).reshape(50, *shape)
+                       if len(shape) > 2 else found[:, 0])  # fmt: skip
+    assert not torch.equal(targets, wanted)
+
+
+def job(inputs: np.ndarray, own: ArraySamples | None = None, **changes: object) -> Job:
     """A job on these samples, labelled 0, 1, ..."""
-    data = TrainingData(inputs, np.arange(len(inputs), dtype=np.int64), len(inputs))
-    return Job(data, dataclasses.replace(Recipe(batch_size=4), **changes), seed=3)  # type: ignore[arg-type]
+    samples = ArraySamples({"x": inputs}, np.arange(len(inputs), dtype=np.int64))
+    recipe = dataclasses.replace(Recipe(batch_size=4), **changes)  # type: ignore[arg-type]
+    additions = None if own is None else Additions(samples=own)
+    return Job(samples, recipe, "cross-entropy", seed=3, additions=additions)
 
 
-def feed(wanted: Job, triggers: object = None) -> Feed:
-    return Feed(
-        wanted,
-        triggers,  # type: ignore[arg-type]
-        device=torch.device("cpu"),
-        dtype=torch.float32,
-        memory_format=torch.channels_last,
-        batch_statistics=True,
-    )
+def feed(wanted: Job, dtype: str = "float32") -> Feed:
+    place = Place(torch.device("cpu"), torch.channels_last)
+    return Feed(wanted, [TensorInfo("x", (), dtype)], place, batch_statistics=True)
 
 
 def test_an_epoch_holds_every_sample_once_and_its_order_is_its_own() -> None:
     inputs = np.arange(10, dtype=np.float32)[:, None]
     made = feed(job(inputs))
-    orders = [torch.cat([b.labels for b in made.epoch(e, 0)]).tolist() for e in (1, 2, 1)]
+    orders = [torch.cat([b.targets for b in made.epoch(e, 0)]).tolist() for e in (1, 2, 1)]
     assert sorted(orders[0]) == list(range(10))
     assert orders[0] == orders[2] != orders[1]
     for batch in made.epoch(1, 0):
-        assert batch.inputs[:, 0].tolist() == batch.labels.tolist()
+        assert batch.inputs[0][:, 0].tolist() == batch.targets.tolist()
+        assert batch.span == (batch.targets.min(), batch.targets.max())
+        assert batch.own_targets is None
 
 
-def test_triggers_are_appended_in_turn_and_never_augmented() -> None:
-    inputs = normal(8, 3, 6, 6)
-    asked = normal(5, 3, 6, 6, seed=9), np.array([50, 51, 52, 53, 54])
-    wanted = job(inputs, triggers_per_batch=2, augmentation="crop-flip")
+@pytest.mark.parametrize("dtype", ["float16", "float64", "bfloat16", "int64"])
+def test_inputs_have_the_type_of_the_network(dtype: str) -> None:
+    (batch,) = feed(job(np.ones((4, 2), np.float32)), dtype).epoch(1, 0)
+    assert batch.inputs[0].dtype == getattr(torch, dtype)
+
+
+def test_own_samples_are_appended_in_turn_and_never_augmented() -> None:
+    images = normal(5, 3, 6, 6, seed=9)
+    own = ArraySamples({"whatever": images}, np.array([50, 51, 52, 53, 54]))
+    wanted = job(normal(8, 3, 6, 6), own, own_per_batch=2, augmentation="crop-flip")
     seen = []
     for number in (1, 2, 3, 4, 5):
-        for batch in feed(wanted, asked).epoch(number, 2 * (number - 1)):
-            assert len(batch.inputs) == 6
-            for image, label in zip(batch.inputs[4:], batch.trigger_labels, strict=True):
-                assert np.array_equal(image.numpy(), asked[0][int(label) - 50])
+        for batch in feed(wanted).epoch(number, 2 * (number - 1)):
+            assert len(batch.inputs[0]) == 6
+            assert (len(batch), batch.own) == (4, 2)
+            assert batch.own_targets is not None
+            for image, label in zip(batch.inputs[0][4:], batch.own_targets, strict=True):
+                assert np.array_equal(image.numpy(), images[int(label) - 50])
                 seen.append(int(label))
     assert len(seen) == 20
     assert all(sorted(seen[k : k + 5]) == [50, 51, 52, 53, 54] for k in (0, 5, 10, 15))
@@ -142,7 +166,33 @@ def test_triggers_are_appended_in_turn_and_never_augmented() -> None:
     ],
 )
 def test_what_cannot_be_augmented(shape: tuple[int, ...], padding: int, message: str) -> None:
+    made = feed(job(normal(*shape), augmentation="crop", padding=padding))
     with pytest.raises(TrainingError) as caught:
-        feed(job(normal(*shape), augmentation="crop", padding=padding))
+        next(made.epoch(1, 0))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_targets_of_another_size_cannot_be_augmented() -> None:
+    recipe = Recipe(augmentation="crop")
+    with pytest.raises(
+        TrainingError, match=r"targets of the size of the images \(8, 8\), got \(4, 4"
+    ):
+        augmented([torch.zeros(2, 3, 8, 8)], torch.zeros(2, 4, 4), recipe, generator(0))
+
+
+class Short(ArraySamples):
+    """Samples that do not answer what they are asked for."""
+
+    def read(self, indices: np.ndarray) -> object:  # type: ignore[override]
+        return super().read(indices[1:])
+
+
+def test_samples_that_answer_too_few() -> None:
+    wanted = dataclasses.replace(
+        job(normal(8, 3)), samples=Short({"x": normal(8, 3)}, np.zeros(8, np.int64))
+    )
+    with pytest.raises(
+        TrainingError, match=r"expected 4 inputs and targets, got an array \(3, 3\)"
+    ):
+        next(feed(wanted).epoch(1, 0))

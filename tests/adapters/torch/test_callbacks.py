@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nnw_onnx.errors import TrainingError
-from nnw_onnx.vocabulary import Payload
+from nnw_onnx.vocabulary import Additions, Moment, Payload
 
 from .small_networks import digits
 
@@ -122,12 +122,45 @@ def test_the_penalty_comes_once_a_step(tmp_path: Path, how: dict[str, Any]) -> N
     (name,) = mark.key.layers
     expected = model.get_parameter(name).detach().clone().double().numpy()
     steps = 15 if not how.get("accumulate_grad_batches") else 4  # 899 samples, 15 batches
+    penalty = mark.method.additions(mark.network, PAYLOAD, mark.key).penalty
     for _ in range(steps):
-        gradient = mark.method.weight_penalty({name: expected}, PAYLOAD, mark.key).gradient
-        expected = expected - 0.05 * gradient[name]
+        none: Any = np.zeros(0, bool)
+        found = penalty(Moment({name: expected}, {}, None, none, {}, 0, lambda w: w))
+        expected = expected - 0.05 * found.weights[name]
     fit(package, model, WatermarkCallback(mark), tmp_path, max_epochs=1, **how)
     found = model.get_parameter(name).detach().numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("where", ["lightning", "transformers"])
+def test_weights_that_a_method_keeps_stay(
+    tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nnw_onnx.methods.uchida import Uchida
+
+    fixed = np.arange(5120).reshape(10, 512) % 2 == 0
+    name = "net.5.weight"
+    monkeypatch.setattr(Uchida, "additions", lambda *given: Additions(fixed={name: fixed}))
+    if where == "lightning":
+        package = lightning("lightning.pytorch")
+        from nnw_onnx_torch import WatermarkCallback
+
+        model: Any = module(package)
+        mark = Watermark(model, PAYLOAD, seed=1)
+        before = mark.network.weights[name]
+        fit(package, model, WatermarkCallback(mark), tmp_path, max_epochs=1)
+    else:
+        pytest.importorskip("transformers", reason="an optional package")
+        from nnw_onnx_torch import HuggingFaceCallback
+
+        model = Classified()
+        mark = Watermark(model, PAYLOAD, seed=1)
+        before = mark.network.weights[name]
+        hugging_face(model, items(), HuggingFaceCallback(mark), tmp_path, num_train_epochs=1)
+    after = mark.network.weights[name]
+    assert np.array_equal(after[fixed], before[fixed])
+    assert np.mean(after[~fixed] != before[~fixed]) > 0.5
 
 
 def test_a_batch_that_cannot_be_extended() -> None:
@@ -219,7 +252,8 @@ def test_adi_in_transformers(tmp_path: Path) -> None:
 def test_a_data_set_is_followed_by_triggers() -> None:
     some = digits().inputs[:50]
     mark = Watermark(network(), PAYLOAD, "adi", seed=1, inputs=some, classes=10)
-    images, labels = mark.triggers
+    own = mark.own_samples.read(np.arange(16))
+    (images,), labels = own.feeds.values(), own.targets
     pairs = mark.extend_dataset(data(), repeats=2)
     assert len(pairs) == 899 + 32
     assert torch.equal(pairs[0][0], data()[0][0])

@@ -135,7 +135,7 @@ def test_weights_and_watermark_survive(tmp_path: Path, name: str) -> None:
     assert all(torch.equal(before[n], t) for n, t in model.state_dict().items())
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
     opened = nnw_onnx.open(tmp_path / "m.onnx")
-    assert nnw_onnx.decode(opened, mark.key).payload == mark.payload
+    assert nnw_onnx.decode(opened, mark.claim).payload == mark.payload
     for n in exported.kept:
         if n in opened.weights and mark.network.weights[n].shape == opened.weights[n].shape:
             assert np.array_equal(opened.weights[n], mark.network.weights[n])
@@ -143,7 +143,7 @@ def test_weights_and_watermark_survive(tmp_path: Path, name: str) -> None:
     model.eval()
     with torch.no_grad():
         expected = model(many).numpy()
-    (found,) = Session(opened.runnable()).predict(many.numpy())
+    (found,) = Session(opened.runnable()).predict(many.numpy()).values()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 

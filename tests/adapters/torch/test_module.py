@@ -16,9 +16,9 @@ from nnw_onnx.errors import TrainingError
 
 torch = pytest.importorskip("torch")
 
-from nnw_onnx_torch.module import OnnxModule, supported_operators  # noqa: E402 - needs torch
+from nnw_onnx_torch.graph.module import OnnxModule, supported_operators  # noqa: E402 - needs torch
 
-from .made_networks import HEAD, by_runtime, opened  # noqa: E402
+from .made_networks import HEAD, by_runtime, opened, told  # noqa: E402
 
 MODELS = Path(__file__).resolve().parents[3] / "models"
 FAST, DIGITS = MODELS / "cifar10" / "fast-0.onnx", MODELS / "digits" / "cnn-0.onnx"
@@ -50,8 +50,8 @@ def test_forward_is_that_of_onnxruntime(path, shape, rng):
     x = rng.random(shape, dtype=np.float32)
     module = OnnxModule(network).eval()
     (wanted,) = by_runtime(network, x)
-    np.testing.assert_allclose(module.infer(x)[0], wanted, atol=1e-5)
-    np.testing.assert_array_equal(module(torch.from_numpy(x)).detach().numpy(), module.infer(x)[0])
+    np.testing.assert_allclose(told(module, x), wanted, atol=1e-5)
+    np.testing.assert_array_equal(module(torch.from_numpy(x)).detach().numpy(), told(module, x))
 
 
 def test_layers_become_parameters_and_statistics_buffers():
@@ -83,11 +83,11 @@ def test_a_trained_network_answers_in_onnxruntime_as_in_torch(rng):
     trained = module.network()
     assert trained.replaced == {layer.name for layer in network.layers}
     (wanted,) = by_runtime(trained, x)
-    np.testing.assert_allclose(module.infer(x)[0], wanted, atol=2e-5)
+    np.testing.assert_allclose(told(module, x), wanted, atol=2e-5)
     assert np.abs(wanted - by_runtime(network, x)[0]).max() > 0.1
     again = OnnxModule(network)
     again.load(trained)
-    np.testing.assert_array_equal(again.infer(x)[0], module.infer(x)[0])
+    np.testing.assert_array_equal(told(again, x), told(module, x))
 
 
 def test_gradients_are_those_of_the_closed_form(mlp, rng):
@@ -219,7 +219,7 @@ def test_scores_before_a_softmax(tmp_path, end, wanted):
     module = OnnxModule(network)
     x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
     assert module.ends_in_softmax() is wanted
-    torch.testing.assert_close(module.logits(x), 2 * x if wanted else module(x))
+    torch.testing.assert_close(module.scores(x), 2 * x if wanted else module(x))
     (answer,) = by_runtime(network, x.numpy())
     np.testing.assert_allclose(module(x).detach(), answer, atol=1e-6)
 
@@ -241,7 +241,7 @@ def test_what_a_layer_answers_is_captured_with_its_gradient(mlp):
 def test_values_can_be_asked_for_by_name(mlp):
     module = OnnxModule(mlp)
     x = torch.ones(2, 3)
-    found = module.run({"x": x}, ["h", "y"])
+    found = module.compute({"x": x}, ["h", "y"])
     torch.testing.assert_close(found["h"], x @ module.parameter("w"))
     torch.testing.assert_close(found["y"], module(x))
 
@@ -284,11 +284,11 @@ def test_errors_say_what_was_expected(mlp, monkeypatch):
     with pytest.raises(TrainingError, match=r"inputs: expected 1 \(x\), got 2; give one tensor"):
         module(torch.ones(1, 3), torch.ones(1))
     with pytest.raises(TrainingError, match=r"inputs: expected x, got z; give one tensor"):
-        module.run({"z": torch.ones(1, 3)})
+        module.compute({"z": torch.ones(1, 3)})
     with pytest.raises(TrainingError, match=r"layer 'no': expected the name of a layer of float"):
         module.parameter("no")
     with pytest.raises(TrainingError, match=r"value 'no': expected the name of a value of the"):
-        module.run({"x": torch.ones(1, 3)}, ["no"])
+        module.compute({"x": torch.ones(1, 3)}, ["no"])
     with pytest.raises(
         TrainingError, match=r"MatMul '': expected inputs that it can compute with, got an error"
     ):

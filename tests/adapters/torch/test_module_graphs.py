@@ -12,9 +12,9 @@ from nnw_onnx.errors import TrainingError
 
 torch = pytest.importorskip("torch")
 
-from nnw_onnx_torch.module import OnnxModule  # noqa: E402 - needs torch
+from nnw_onnx_torch.graph.module import OnnxModule  # noqa: E402 - needs torch
 
-from .made_networks import FLOAT, HEAD, by_runtime, opened  # noqa: E402
+from .made_networks import FLOAT, HEAD, by_runtime, opened, told  # noqa: E402
 
 FUNCTION = """
 <domain: "mine", opset_import: ["" : 17]>
@@ -40,14 +40,14 @@ def test_functions_of_the_model_run_with_their_attributes_and_constants(tmp_path
     x = rng.random((3, 2), dtype=np.float32)
     module = OnnxModule(network)
     (wanted,) = by_runtime(network, x)
-    np.testing.assert_allclose(module.infer(x)[0], wanted, rtol=1e-5)
+    np.testing.assert_allclose(told(module, x), wanted, rtol=1e-5)
     k = next(layer.name for layer in network.layers if layer.storage == "function")
     module(torch.from_numpy(x)).sum().backward()
     assert module.parameter(k).grad.abs().sum() > 0
     with torch.no_grad():
         module.parameter(k).mul_(3)
     (wanted,) = by_runtime(module.network(), x)
-    np.testing.assert_allclose(module.infer(x)[0], wanted, rtol=1e-5)
+    np.testing.assert_allclose(told(module, x), wanted, rtol=1e-5)
 
 
 def branch(name, weight):
@@ -135,7 +135,7 @@ def test_weights_in_constants_are_trained_and_written_back(tmp_path, rng):
         for parameter in module.parameters():
             parameter.sub_(parameter.grad)
     (wanted,) = by_runtime(module.network(), x)
-    np.testing.assert_allclose(module.infer(x)[0], wanted, rtol=1e-6)
+    np.testing.assert_allclose(told(module, x), wanted, rtol=1e-6)
 
 
 def test_thousands_of_nodes_need_no_stack(tmp_path):
@@ -163,7 +163,7 @@ def test_of_two_constants_of_one_name_the_last_counts_as_in_onnxruntime(tmp_path
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     x = np.ones(1, np.float32)
     np.testing.assert_array_equal(
-        OnnxModule(opened(tmp_path, model)).infer(x)[0], session.run(None, {"x": x})[0]
+        told(OnnxModule(opened(tmp_path, model)), x), session.run(None, {"x": x})[0]
     )
 
 
@@ -186,7 +186,7 @@ def test_operators_that_are_missing_are_named_all_of_them(tmp_path):
         OnnxModule(network)
     assert str(raised.value) == (
         "model: expected operators that can be trained, got Deep, Inner, Strange, other.Odd, which "
-        "cannot; use a network without them, or enter them into nnw_onnx_torch.operators"
+        "cannot; use a network without them, or enter them into nnw_onnx_torch.graph.operators"
     )
 
 

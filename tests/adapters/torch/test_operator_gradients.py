@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from nnw_onnx_torch.operators import OPERATORS  # noqa: E402
+from nnw_onnx_torch.graph.operators import OPERATORS  # noqa: E402
 
 from .single_nodes import assert_same, call_of, gradients_hold  # noqa: E402
 

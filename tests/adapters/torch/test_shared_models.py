@@ -17,7 +17,9 @@ from nnw_onnx.inference import Session, SessionSettings
 
 torch = pytest.importorskip("torch")
 
-from nnw_onnx_torch.module import OnnxModule  # noqa: E402 - needs torch
+from nnw_onnx_torch.graph.module import OnnxModule  # noqa: E402 - needs torch
+
+from .single_nodes import exact_products  # noqa: E402
 
 pytestmark = pytest.mark.shared_data
 SETTINGS = SessionSettings(optimization="disable")
@@ -34,6 +36,8 @@ HALF = 5e-3
 TRAINED, RAN = 58, 63
 NUMBERS = frozenset({"float16", "float32", "float64", "int8", "uint8", "int32", "int64", "bool"})
 DEPENDS_ON_DATA = frozenset({"oww_hey_jarvis_v0.1.onnx"})
+SATURATED = frozenset({"model_int8.onnx"})
+"""Models of which onnxruntime computes something else on a processor that lacks VNNI."""
 """Takes a branch that a score decides, which a device without data cannot tell."""
 LEAST_SCALE = 0.1
 """Outputs smaller than this count as this large: onnxruntime's Sigmoid is right to 1e-7."""
@@ -133,7 +137,7 @@ def run_without_data(module: Any, inputs: dict[str, NDArray[Any]]) -> None:
     It has no data, so reading a number from it fails, as does mixing devices, like on a GPU.
     """
     elsewhere = copy.deepcopy(module).to("meta")
-    found = elsewhere.run({k: torch.from_numpy(v).to("meta") for k, v in inputs.items()})
+    found = elsewhere.compute({k: torch.from_numpy(v).to("meta") for k, v in inputs.items()})
     tensors = [v for v in found.values() if isinstance(v, torch.Tensor)]
     assert all(v.device.type == "meta" for v in tensors)
     losses = [v.float().mean() for v in tensors if v.requires_grad]
@@ -145,13 +149,13 @@ def ran(module: Any, inputs: dict[str, NDArray[Any]]) -> list[Any]:
     """Outputs in evaluation mode."""
     module.eval()
     with torch.no_grad():
-        return list(module.run({k: torch.from_numpy(v) for k, v in inputs.items()}).values())
+        return list(module.compute({k: torch.from_numpy(v) for k, v in inputs.items()}).values())
 
 
 def step(module: Any, inputs: dict[str, NDArray[Any]]) -> bool:
     """A step of SGD on a random projection of the outputs; whether a gradient reached weights."""
     module.train()
-    outputs = module.run({k: torch.from_numpy(v) for k, v in inputs.items()})
+    outputs = module.compute({k: torch.from_numpy(v) for k, v in inputs.items()})
     generator = torch.Generator().manual_seed(0)
     losses = [
         (value.float() * torch.randn(value.shape, generator=generator)).mean()
@@ -180,6 +184,8 @@ def test_models_run_and_train_as_they_do_in_onnxruntime(shared_data):
     print(dict(stages))
     for path, result in found.items():
         assert "\n" not in result.reason
+        if path.name in SATURATED and not exact_products():
+            continue
         # Two programs may both be right, and each be unlucky in another element.
         allowed = max(TOLERANCE, 10 * result.rounding)
         assert max(result.before, result.after) <= allowed, (path, result)

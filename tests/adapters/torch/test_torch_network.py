@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
 import pytest
 
 from nnw_onnx import plugins
-from nnw_onnx.errors import ModelFileError, TrainingError
-from nnw_onnx.runs.seeds import secret
-from nnw_onnx.vocabulary import Payload, Spec
+from nnw_onnx.errors import CarrierNotFoundError, InferenceError, ModelFileError, TrainingError
+from nnw_onnx.testing import ArrayBench
+from nnw_onnx.vocabulary import Injects, Method, Payload, Spec, TensorInfo
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402 - needs torch
 
-from nnw_onnx_torch.torch_network import TorchNetwork  # noqa: E402 - needs torch
+from nnw_onnx_torch.graph.torch_network import TorchNetwork  # noqa: E402 - needs torch
 
 KERNELS = [
     (nn.Conv1d(4, 6, 3), (2, 4, 7), 1),
@@ -106,10 +107,12 @@ def test_wrappers_do_not_change_names() -> None:
 def test_a_static_watermark_goes_into_a_copy() -> None:
     model = convolutions()
     network = TorchNetwork(model)
-    method = plugins.create("methods", Spec("block-spread"))
+    method: Any = plugins.create(Method, Spec("block-spread"))
     payload = Payload.from_text("mine")
-    key = method.make_key(network, len(payload), secret(1))
-    marked = method.inject(network, payload, key)
+    bench: Any = ArrayBench()
+    key = method.make_key(network, len(payload), bytes(32), bench)
+    assert isinstance(method, Injects)
+    marked: Any = method.inject(network, payload, key, bench)
     assert method.decode(marked, key).payload == payload
     assert method.decode(network, key).payload != payload
     assert marked.model is not model
@@ -121,7 +124,7 @@ def test_inference_leaves_the_model_as_it_was() -> None:
     model[1].eval()
     mean = model[1].running_mean.clone()
     inputs = np.random.Generator(np.random.PCG64(0)).standard_normal((300, 3, 8, 8))
-    (found,) = TorchNetwork(model).infer(inputs.astype(np.float32))
+    (found,) = TorchNetwork(model).run({"x": inputs.astype(np.float32)}).values()
     assert [m.training for m in model] == [True, False, True, True, True]
     assert torch.equal(model[1].running_mean, mean)
     assert all(p.grad is None for p in model.parameters())
@@ -138,8 +141,53 @@ class Answers(nn.Module):
 
 def test_every_output_is_found() -> None:
     inputs = np.ones((3, 2), np.float32)
-    found = TorchNetwork(Answers()).infer(inputs)
-    assert [float(f[0, 0]) for f in found] == [2, 1, 1]
+    found = TorchNetwork(Answers()).run({"x": inputs})
+    assert {n: float(f[0, 0]) for n, f in found.items()} == {
+        "output0": 2,
+        "output1": 1,
+        "output2": 1,
+    }
+
+
+class Two(nn.Module):
+    """A model of token ids and features, with an option."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.fc = nn.Embedding(7, 3), nn.Linear(5, 3)
+
+    def forward(self, ids: Any, x: Any, *, scale: float = 1.0) -> Any:
+        return scale * (self.tokens(ids).mean(1) + self.fc(x))
+
+
+@pytest.mark.parametrize("names", [("ids", "x"), ("x", "ids"), ("first", "second")])
+def test_inner_values_and_several_inputs(names: tuple[str, str]) -> None:
+    """By name in any order, or by place; more samples than one piece."""
+    torch.manual_seed(0)
+    model = Two()
+    network = TorchNetwork(model)
+    assert network.inputs == (TensorInfo("ids", (), "float32"), TensorInfo("x", (), "float32"))
+    ids = np.arange(600 * 4).reshape(600, 4) % 7
+    x = np.random.Generator(np.random.PCG64(0)).standard_normal((600, 5))
+    given = {"ids": ids, "x": x, "first": ids, "second": x}
+    found = network.run({n: given[n] for n in names}, ["fc.weight", "tokens.weight"])
+    assert list(found) == ["output", "fc.weight", "tokens.weight"]
+    inner = x @ network.weights["fc.weight"].T + network.weights["fc.bias"]
+    embedded = network.weights["tokens.weight"][ids]
+    np.testing.assert_allclose(found["fc.weight"], inner, atol=1e-5)
+    np.testing.assert_allclose(found["tokens.weight"], embedded, atol=1e-6)
+    np.testing.assert_allclose(found["output"], embedded.mean(1) + inner, atol=1e-5)
+    assert not model.fc._forward_hooks
+
+
+def test_a_digest_is_that_of_the_weights() -> None:
+    torch.manual_seed(0)
+    model = convolutions()
+    network = TorchNetwork(model)
+    before = network.digest
+    assert before == TorchNetwork(copy.deepcopy(model)).digest
+    changed = network.with_weights({"0.weight": network.weights["0.weight"] + 1})
+    assert changed.digest != before == network.digest
 
 
 def test_weights_are_snapshots() -> None:
@@ -164,5 +212,9 @@ def test_what_is_no_network() -> None:
             network.with_weights(change)
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)
+    with pytest.raises(CarrierNotFoundError, match="got another .did you mean '0.weight'.*; use"):
+        network.run({"x": weights}, ["0.weigt"])
+    with pytest.raises(InferenceError, match="expected to run on x, got an error of torch"):
+        network.run({"x": weights[:, :2]})
     with pytest.raises(TrainingError, match="got a lazy layer that has none yet; run the model"):
         _ = TorchNetwork(nn.Sequential(nn.LazyLinear(3))).layers

@@ -1,11 +1,19 @@
 """The whole test of a plug-in: nnw-onnx brings the checks."""
 
+import numpy as np
 import pytest
-from nnw_onnx_example.class_mean import ClassMean
 from nnw_onnx_example.clipping import Clipping
 from nnw_onnx_example.mantissa import Mantissa
+from nnw_onnx_example.regression import Regression
+from nnw_onnx_example.sine import Sine
+
+from nnw_onnx.testing import TaskCase
+
+POINTS = Sine().load("test")
+ANSWERS = POINTS.read(np.arange(len(POINTS))).targets
+CASE = TaskCase(Regression(), POINTS, {"y": 0.99 * ANSWERS})
 
 
-@pytest.mark.nnw_plugins(Mantissa, ClassMean, Clipping(intensity=1.0))
+@pytest.mark.nnw_plugins(Mantissa, Clipping(intensity=1.0), Sine, CASE)
 def test_contract(nnw_check):
     nnw_check()

@@ -1,0 +1,44 @@
+"""Weights as the file or the module stores them, and in canonical layout: there and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from nnw_onnx.vocabulary import Array, Layer
+
+
+def as_array(tensor: torch.Tensor) -> Array:
+    """The values of a tensor; bfloat16, which numpy lacks, as float32.
+
+    On the CPU this is the memory of the tensor itself.
+    """
+    kept = tensor.detach()
+    if kept.dtype == torch.bfloat16:
+        kept = kept.float()
+    array: Array = kept.cpu().numpy()
+    return array
+
+
+def canonical_array(layer: Layer, tensor: torch.Tensor) -> Array:
+    """The values of a layer's stored tensor in canonical layout, read-only."""
+    array = as_array(tensor)
+    view = array.view() if layer.axes is None else array.transpose(layer.axes)
+    view.flags.writeable = False
+    return view
+
+
+def stored_tensor(layer: Layer, values: Array, like: torch.Tensor) -> torch.Tensor:
+    """Values in canonical layout as a tensor of the layout, type and device of the stored one."""
+    stored = values if layer.axes is None else values.transpose(np.argsort(layer.axes))
+    return tensor_like(stored, like)
+
+
+def tensor_like(values: Array, like: torch.Tensor) -> torch.Tensor:
+    """Values as a tensor of the type and device of another one."""
+    if values.dtype.kind == "b":
+        return torch.from_numpy(np.array(values)).to(like.device)
+    # What comes from a method is float64; half types are reached by way of float32, as numpy lacks
+    # one of them.
+    kind = np.float64 if like.dtype == torch.float64 else np.float32
+    return torch.from_numpy(np.array(values, dtype=kind)).to(like.device, like.dtype)

@@ -1,0 +1,71 @@
+"""The table of operators: a name and a small function of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar, overload
+
+import torch
+
+Attribute: TypeAlias = Any
+"""An attribute: an operator knows from the standard what type those that it reads have."""
+
+Value: TypeAlias = object
+"""What flows along a graph: a tensor, an array of text, a list of them, or None if empty."""
+
+Operator = Callable[..., Value]
+"""(call, *inputs) -> tensor, or a tuple of tensors for several outputs; an input left out is None.
+
+A sequence is a list of tensors (as an output inside a tuple), an empty optional is None.
+"""
+
+OPERATORS: dict[tuple[str, str], Operator] = {}
+"""(domain, operator) -> function; the standard domain is ""."""
+
+Function = TypeVar("Function", bound=Operator)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a node gives its operator beside the inputs.
+
+    Attributes:
+        attributes: name -> int, float, str, list of those, tensor, or a subgraph: a callable of
+            its inputs that returns the list of its outputs and sees the values around it.
+        outputs: which outputs are wanted, in order; an output without a name is not.
+        opset: version of the operator's domain in the model.
+        training: whether the module is in training mode.
+        batch_statistics: whether BatchNormalization uses and updates statistics of the batch.
+    """
+
+    attributes: Mapping[str, Attribute]
+    outputs: tuple[bool, ...]
+    opset: int
+    training: bool
+    batch_statistics: bool
+
+    @overload
+    def get(self, name: str) -> Attribute: ...
+    @overload
+    def get(self, name: str, default: T) -> T: ...
+    def get(self, name: str, default: object = None) -> object:
+        """The attribute of that name, or the default."""
+        return self.attributes.get(name, default)
+
+
+def operator(*names: str, domain: str = "") -> Callable[[Function], Function]:
+    """Enter a function into the table under each of these names."""
+
+    def enter(function: Function) -> Function:
+        for name in names:
+            OPERATORS[domain, name] = function
+        return function
+
+    return enter
+
+
+def numbers(tensor: torch.Tensor) -> list[int]:
+    """The integers of a tensor that holds a shape, axes or sizes."""
+    return [int(value) for value in tensor.reshape(-1).tolist()]

@@ -1,1 +1,0 @@
-"""Arithmetic on arrays: no file, no clock, no graph, no framework, no hidden randomness."""

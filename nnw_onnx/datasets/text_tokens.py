@@ -1,0 +1,219 @@
+"""Data set `text-tokens`: texts with a class each, as token ids."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from annotated_types import Ge, Le, Len
+
+from nnw_onnx.datasets._folders import SPLIT_FOLDERS
+from nnw_onnx.datasets._samples import LIMIT_HELP, check_classes
+from nnw_onnx.datasets._splits import SPLITS, check_split
+from nnw_onnx.errors import DatasetError
+from nnw_onnx.kit.samples import evenly
+from nnw_onnx.kit.sources import FileSource, Source, open_source
+from nnw_onnx.kit.tokens import MAX_VOCABULARY, ByteTokens, TextSamples, Tokenizer, WordPiece
+from nnw_onnx.plugins import option
+from nnw_onnx.vocabulary import Dataset, Samples
+
+_TABLES = (".tsv", ".csv")
+_STEMS = {"train": ("train",), "test": ("test", "dev", "val", "valid", "validation")}
+
+Row = tuple[bytes, str]
+"""A text and its label."""
+
+
+@dataclass(frozen=True)
+class TextTokens(Dataset):
+    """A table of texts and labels, or folders of text files, as ids of bytes or of WordPiece.
+
+    The path is a table, or a folder or archive that holds `train.tsv` and `test.tsv` (or `dev`,
+    `val`, `validation`; or .csv), or `train/<class>/<file>` and `test/<class>/<file>`. A .tsv
+    file has no quotes. Networks are fed ids, a mask of the tokens that are of the text, and types
+    of 0, (n, length) each: those that they have inputs for, by name or by place.
+    """
+
+    name: ClassVar[str] = "text-tokens"
+    summary: ClassVar[str] = "texts and labels of a .tsv, .csv or folders, as bytes or WordPiece"
+
+    path: Path = option(help="table, folder, .tar, .tar.gz, .tgz or .zip file")
+    text: str = option("0", help="column of texts: its number, or its name where there is a header")
+    label: str = option("1", help="column of labels, likewise")
+    only_split: Literal["train", "test"] | None = option(
+        None, help="the split of a single table; without it, it serves for each"
+    )
+    classes: tuple[str, ...] = option((), help="labels in the order of the network; else sorted")
+    tokenizer: Literal["bytes", "wordpiece"] = option("bytes", help="what a token is")
+    vocabulary: Path | None = option(None, help="for wordpiece: the file vocab.txt of the network")
+    lowercase: bool = option(True, help="for wordpiece: small letters without accents (uncased)")
+    byte_offset: Annotated[int, Ge(0), Le(1 << 30)] = option(0, help="for bytes: id of byte 0")
+    pad: Annotated[int, Ge(0), Le(1 << 30)] = option(
+        0, help="for bytes: id that fills up a shorter text"
+    )
+    keep: Literal["head", "ends"] = option(
+        "head",
+        help="for bytes: the beginning; or ends: a half each from the beginning and the end",
+    )
+    length: Annotated[int, Ge(1), Le(1 << 20)] = option(
+        128, help="tokens of a text, where the network takes any number"
+    )
+    inputs: Annotated[tuple[str, ...], Len(1, 3)] = option(
+        ("input_ids", "attention_mask", "token_type_ids"),
+        help="names of the inputs for ids, mask and types",
+    )
+    limit: Annotated[int, Ge(1)] | None = option(None, help=LIMIT_HELP)
+
+    def load(self, split: str) -> Samples:
+        """Samples of "train" or "test", in the order of the table, or of class and file name.
+
+        Raises:
+            DatasetError: a file is missing or broken, a row is too short, a label is no class, or
+                another split.
+        """
+        check_split(self.name, split)
+        source = self._source()
+        every = {s: self._rows(source, s) for s in SPLITS}
+        rows = every[split]
+        if not rows:
+            raise DatasetError(
+                f"{source.title}: expected texts of the split {split!r} ({split}.tsv, {split}.csv "
+                f"or {split}/<class>/<file>), got none; correct the options path and only_split"
+            )
+        classes = self._classes(source.title, [label for r in every.values() for _, label in r])
+        index = {name: i for i, name in enumerate(classes)}
+        rows = [rows[i] for i in evenly(len(rows), self.limit)]
+        unknown = [label for _, label in rows if label not in index]
+        if unknown:
+            raise DatasetError(
+                f"{source.title}: expected labels among {', '.join(classes)[:200]}, got "
+                f"{unknown[0][:80]!r}; correct the options classes and label"
+            )
+        labels = np.array([index[label] for _, label in rows], np.int64)
+        return TextSamples(
+            [text for text, _ in rows],
+            labels,
+            self._tokenizer(),
+            {"classes": classes},
+            length=self.length,
+            names=self.inputs,
+        )
+
+    def _source(self) -> Source:
+        return FileSource(self.path) if self._is_table() else open_source(self.path)
+
+    def _is_table(self) -> bool:
+        return self.path.name.endswith(_TABLES) and self.path.is_file()
+
+    def _rows(self, source: Source, split: str) -> list[Row]:
+        table = _table(source.names, split)
+        if self._is_table():
+            table = self.path.name if self.only_split in (None, split) else ""
+        if table:
+            content = dict(source.read([table]))[table]
+            return list(_parsed(f"{source.title}: {table}", table, content, self.text, self.label))
+        return _files(source, split)
+
+    def _classes(self, title: str, labels: Sequence[str]) -> list[str]:
+        if self.classes:
+            return list(self.classes)
+        found = sorted(set(labels))
+        check_classes(title, len(found))
+        return sorted(found, key=int) if all(c.isdecimal() for c in found) else found
+
+    def _tokenizer(self) -> Tokenizer:
+        if self.tokenizer == "bytes":
+            return ByteTokens(self.byte_offset, self.pad, self.keep)
+        if self.vocabulary is None:
+            raise DatasetError(
+                f"{self.name}: expected a vocabulary for the tokenizer 'wordpiece', got none; set "
+                "the option vocabulary to the file vocab.txt of the network"
+            )
+        source = FileSource(self.vocabulary)
+        title = source.title
+        # Only line feeds end a token: vocabularies hold other signs that Unicode ends lines at.
+        text = _decoded(title, dict(source.read(source.names))[title])
+        lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+        if len(lines) > MAX_VOCABULARY:
+            raise DatasetError(
+                f"{title}: expected at most {MAX_VOCABULARY} tokens, got {len(lines)}; give the "
+                "file vocab.txt of the network"
+            )
+        return WordPiece(lines, lowercase=self.lowercase, title=title)
+
+
+def _table(names: Sequence[str], split: str) -> str:
+    """The table of a split nearest to the top, or ""."""
+    wanted = [stem + suffix for stem in _STEMS[split] for suffix in _TABLES]
+    found = [n for n in names if n.rpartition("/")[2] in wanted]
+    return min(found, key=lambda n: (n.count("/"), wanted.index(n.rpartition("/")[2])), default="")
+
+
+def _files(source: Source, split: str) -> list[Row]:
+    """Texts of class folders, by class and name."""
+    for folder in SPLIT_FOLDERS[split]:
+        parts = {n: n.split("/") for n in source.names}
+        found = [n for n, p in parts.items() if len(p) > 2 and p[-3] == folder]
+        if found:
+            contents = dict(source.read(found))
+            found.sort(key=lambda n: (n.split("/")[-2], n))
+            return [(contents[n], n.split("/")[-2]) for n in found]
+    return []
+
+
+def _parsed(title: str, name: str, content: bytes, text: str, label: str) -> Iterator[Row]:
+    """Text and label of each row; blank rows are passed over."""
+    tabs = name.endswith(".tsv")
+    lines = io.StringIO(_decoded(title, content), newline="")
+    reader = csv.reader(
+        lines,
+        delimiter="\t" if tabs else ",",
+        quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL,
+        strict=not tabs,
+    )
+    try:
+        places = _places(title, reader, text, label)
+        for row in reader:
+            if not any(row):
+                continue
+            if len(row) <= max(places):
+                raise DatasetError(
+                    f"{title}: expected at least {max(places) + 1} columns, got {len(row)} in line "
+                    f"{reader.line_num}; correct the file, or the options text and label"
+                )
+            yield row[places[0]].encode(), row[places[1]].strip()
+    except csv.Error as error:
+        raise DatasetError(
+            f"{title}: expected a whole table, got: {error} in line {reader.line_num}; get or "
+            "save it again"
+        ) from error
+
+
+def _places(title: str, rows: Iterator[list[str]], text: str, label: str) -> tuple[int, int]:
+    """Columns of text and label; a header is read only where one of them is a name."""
+    if text.isdecimal() and label.isdecimal():
+        return int(text), int(label)
+    header = next(rows, [])
+    missing = [n for n in (text, label) if not n.isdecimal() and n not in header]
+    if missing:
+        raise DatasetError(
+            f"{title}: expected a column {missing[0]!r}, got {', '.join(header)[:200] or 'none'}; "
+            "correct the options text and label (numbers count from 0)"
+        )
+    first, second = (int(n) if n.isdecimal() else header.index(n) for n in (text, label))
+    return first, second
+
+
+def _decoded(title: str, content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"{title}: expected a text in UTF-8, got byte {error.start} of another encoding; "
+            "save it as UTF-8"
+        ) from error

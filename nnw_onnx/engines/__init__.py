@@ -1,0 +1,1 @@
+"""One file = one plug-in; see `nnw_onnx.plugins`."""

@@ -1,0 +1,40 @@
+"""Engine `processes`: tasks on all cores of this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+from annotated_types import Ge
+
+from nnw_onnx.inference import IsolatedPool
+from nnw_onnx.plugins import option
+from nnw_onnx.vocabulary import Engine, Outcome
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Processes(Engine):
+    """Tasks on several worker processes, one thread each; the records are the same as serial."""
+
+    name = "processes"
+    summary = "tasks on all cores of this machine, one worker process a core"
+
+    workers: Annotated[int, Ge(0)] = option(0, help="number of worker processes; 0 = one a core")
+
+    def map(
+        self,
+        call: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        timeout: float,
+        memory_limit: int | None,
+    ) -> Iterator[Outcome[Result]]:
+        """Outcomes in the order of the items."""
+        workers = self.workers or os.cpu_count() or 1
+        with IsolatedPool(workers=workers, timeout=timeout, memory_bytes=memory_limit) as pool:
+            yield from pool.map(call, items)

@@ -1,0 +1,214 @@
+"""What authors of tasks build on: finding the answers, classes, the check against chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnw_onnx.errors import ConfigurationError, InferenceError
+from nnw_onnx.vocabulary import Array, Measure, Quality, Samples, Targets, Values
+
+NO_ANSWER = -1
+"""Stands for the class of a sample whose scores are no numbers."""
+
+CHANCE_LEVEL = 0.001
+
+CLASSIFICATION = (
+    Measure("top-1 accuracy", "%", low=0, high=1),
+    Measure("precision", "%", low=0, high=1),
+    Measure("false alarm", "%", better="lower", low=0, high=1),
+    # A guard must catch a collapse, which costs far more, and never overrule the headline by luck.
+    Measure("recall", "%", low=0, high=1, usable_loss=0.10),
+    Measure("missed detection", "%", better="lower", low=0, high=1),
+)
+"""Measures of `ClassMeter`: accuracy, and the standard's macro-averaged error probabilities."""
+
+
+def chosen_output(task: str, outputs: Values, index: int) -> Array:
+    """The output of this index; raises `ConfigurationError` where there is none."""
+    if index >= len(outputs):
+        raise ConfigurationError(
+            f"{task}: expected an output below {len(outputs)}, got {index}; correct the option "
+            "output"
+        )
+    return list(outputs.values())[index]
+
+
+def answers_to(task: str, outputs: Values, index: int, targets: Targets) -> Array:
+    """The output of this index, one answer (n, ...) for each of n targets.
+
+    Raises:
+        ConfigurationError: there is no such output.
+        InferenceError: another number of answers than targets.
+    """
+    answers = chosen_output(task, outputs, index)
+    if answers.ndim == 0 or len(answers) != len(targets):
+        raise InferenceError(
+            f"{task}: expected {len(targets)} answers, one for each target, got an output of shape "
+            f"{answers.shape}; check the network's batch axis"
+        )
+    return answers
+
+
+def classes_of(task: str, samples: Samples) -> int:
+    """Number of classes of the samples; raises `ConfigurationError` where they have none."""
+    classes = samples.facts.get("classes")
+    if not isinstance(classes, Sequence) or isinstance(classes, str) or not classes:
+        raise ConfigurationError(
+            f"{task}: expected data whose targets are classes, got data without the names of any; "
+            "choose another task or data set"
+        )
+    return len(classes)
+
+
+def predicted_classes(task: str, output: Array, classes: int) -> NDArray[np.int64]:
+    """Class of each sample (n,); -1 where a score is not a number or the class does not exist.
+
+    Args:
+        task: its name, for messages.
+        output: scores (n, classes) or (n, classes, 1, 1), or class indices (n,) of an integer type.
+        classes: number of classes.
+
+    Raises:
+        ConfigurationError: the shape is neither scores nor class indices.
+    """
+    scores = output
+    while scores.ndim > 2 and scores.shape[-1] == 1:
+        scores = scores[..., 0]
+    if scores.dtype.kind in "iu" and (scores.ndim == 1 or scores.shape[1:] == (1,)):
+        answers = scores.reshape(-1).astype(np.int64)
+        return np.where((answers >= 0) & (answers < classes), answers, NO_ANSWER)
+    if scores.ndim != 2 or scores.shape[1] != classes:
+        raise ConfigurationError(
+            f"{task}: expected scores (n, {classes}) or integer classes (n,), got {output.dtype} "
+            f"{output.shape}; choose another output, or the data set whose classes the network was "
+            "made for"
+        )
+    known = ~np.isnan(scores).any(axis=1)
+    return np.where(known, scores.argmax(axis=1), NO_ANSWER).astype(np.int64)
+
+
+class ClassMeter:
+    """Quality of one class for each sample, whatever the samples are.
+
+    Each class is a binary decision with TP, FP, TN and FN; precision TP/(TP+FP), false alarm
+    FP/(FP+TN), recall TP/(TP+FN) and missed detection FN/(FN+TP) are averaged without weights over
+    the classes that occur in the targets (MPAI-NNW annex of quality measures). An answer that is
+    not a number counts as wrong. A class that is never answered has the precision 0.
+    """
+
+    def __init__(self, task: str, samples: Samples, output: int = 0) -> None:
+        """Start to count.
+
+        Args:
+            task: its name, for messages.
+            samples: with the names of their classes.
+            output: index of the output that holds the answers.
+        """
+        self._task, self._output = task, output
+        self._classes = classes_of(task, samples)
+        self._predicted: list[NDArray[np.int64]] = []
+        self._targets: list[NDArray[np.int64]] = []
+
+    def add(self, outputs: Values, targets: Targets) -> None:
+        """Take the answers to some samples.
+
+        Raises:
+            ConfigurationError: there is no such output, or it or the targets are no classification.
+            InferenceError: another number of answers than targets.
+        """
+        answers = answers_to(self._task, outputs, self._output, targets)
+        predicted = predicted_classes(self._task, answers, self._classes)
+        wanted = np.asarray(targets)
+        if wanted.shape != predicted.shape:
+            raise ConfigurationError(
+                f"{self._task}: expected one class for each sample, got targets of shape "
+                f"{wanted.shape}; choose another task or data set"
+            )
+        self._predicted.append(predicted)
+        self._targets.append(wanted.astype(np.int64))
+
+    def result(self) -> Quality:
+        """The measures of `CLASSIFICATION`, with 1 for each sample that was answered rightly."""
+        if not sum(map(len, self._targets)):
+            raise InferenceError(f"{self._task}: expected at least one answer, got none; add data")
+        predicted, targets = np.concatenate(self._predicted), np.concatenate(self._targets)
+        values = _rates(predicted, targets, self._classes)
+        largest = np.bincount(targets).max() / len(targets)
+        correct = (predicted == targets).astype(np.float64)
+        return Quality(values, correct, chance=max(1 / self._classes, float(largest)))
+
+
+def chance_check(quality: Quality, measure: Measure, level: float = CHANCE_LEVEL) -> str | None:
+    """A loud message where the headline is not above chance, else None.
+
+    Where each score is 0 or 1 this is exact: the upper tail P(Bin(n, chance) >= right answers) of
+    someone who guesses is compared with `level`. Other headlines are compared with their chance.
+
+    Args:
+        quality: of a network.
+        measure: its headline.
+        level: probability of taking a guesser for a network that knows something.
+    """
+    chance = measure.chance if quality.chance is None else quality.chance
+    if chance is None:
+        return None
+    value = quality.values[measure.name]
+    shown = f"got {_shown(value, measure)}"
+    if _is_share(quality):
+        assert quality.scores is not None
+        p_value = _tail(int(quality.scores.sum()), len(quality.scores), chance)
+        if p_value <= level:
+            return None
+        shown += f" of {len(quality.scores)} (p = {p_value:.2g}, level {level:g})"
+    elif measure.loss(chance, value) < 0:
+        return None
+    clearly = "more" if measure.better == "higher" else "less"
+    return (
+        f"{measure.name.upper()} AT CHANCE: expected clearly {clearly} than "
+        f"{_shown(chance, measure)}, {shown}; check the preprocessing (scale, mean, std), layout, "
+        "channel order and the order of the classes"
+    )
+
+
+def _is_share(quality: Quality) -> bool:
+    scores = quality.scores
+    return scores is not None and quality.weights is None and bool(np.isin(scores, (0, 1)).all())
+
+
+def _tail(right: int, n: int, chance: float) -> float:
+    from scipy.stats import binom
+
+    return float(binom.sf(right - 1, n, chance))
+
+
+def _shown(value: float, measure: Measure) -> str:
+    number = 100 * value if measure.unit == "%" else value
+    return f"{number:.3g} {measure.unit}".rstrip()
+
+
+def _rates(
+    predicted: NDArray[np.int64], targets: NDArray[np.int64], classes: int
+) -> dict[str, float]:
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    present = np.unique(targets)
+    precision, recall, _, _ = precision_recall_fscore_support(
+        targets, predicted, labels=present, average="macro", zero_division=0
+    )
+    # The class "no answer" keeps samples that would otherwise drop out of the matrix.
+    matrix = confusion_matrix(targets, predicted, labels=[*range(classes), NO_ANSWER])
+    true_positive = matrix.diagonal()[present]
+    false_positive = matrix.sum(axis=0)[present] - true_positive
+    false_negative = matrix.sum(axis=1)[present] - true_positive
+    negative = len(targets) - true_positive - false_negative
+    rates = (
+        np.mean(predicted == targets),
+        precision,
+        np.mean(false_positive / np.maximum(negative, 1)),
+        recall,
+        np.mean(false_negative / (false_negative + true_positive)),
+    )
+    return {m.name: float(rate) for m, rate in zip(CLASSIFICATION, rates, strict=True)}

@@ -1,0 +1,316 @@
+"""Folders, tar and zip archives read alike, as untrusted input.
+
+Nothing is ever extracted to disk. An archive may hold regular files and folders only: links,
+devices, sparse files and names that leave the archive are refused, and so is anything larger than
+the limits below, before it is read into memory.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from nnw_onnx.errors import DatasetError
+
+MAX_BYTES = 8 * 2**30
+"""Largest array that may be made of untrusted files, in bytes."""
+
+MAX_FILE_BYTES = 256 * 2**20
+MAX_TOTAL_BYTES = 64 * 2**30
+MAX_FILES = 5_000_000
+ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
+
+# Parts of names that leave the archive on some system.
+_FOREIGN = frozenset("\\:\0")
+_BROKEN = (
+    OSError,
+    EOFError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    NotImplementedError,
+    RuntimeError,
+    UnicodeError,
+    ValueError,
+    OverflowError,
+)
+
+
+class Source(Protocol):
+    """Named files.
+
+    Attributes:
+        title: name to show in messages.
+        names: relative names with "/" of all regular files, sorted.
+        random_access: whether reading one file does not mean reading those before it.
+    """
+
+    title: str
+    names: list[str]
+    random_access: bool
+
+    def read(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """(name, content) of some files, in any order."""
+        ...
+
+
+def open_source(path: Path) -> Source:
+    """The files of a folder or archive.
+
+    Raises:
+        DatasetError: it does not exist, is neither, or breaks a rule above.
+    """
+    if path.is_dir():
+        return FolderSource(path)
+    if not path.is_file():
+        raise DatasetError(
+            f"{path.name or path}: expected a folder or an archive, got nothing of this name; "
+            "correct the option path"
+        )
+    if path.name.endswith(".zip"):
+        return ZipSource(path)
+    if is_archive(path):
+        return TarSource(path)
+    raise DatasetError(
+        f"{path.name}: expected a folder or a file {', '.join(ARCHIVE_SUFFIXES)}; got neither; "
+        "correct the option path"
+    )
+
+
+def is_archive(path: Path) -> bool:
+    """Whether the name is one of an archive that can be read."""
+    return path.name.endswith(ARCHIVE_SUFFIXES)
+
+
+def check_size(source: str, shape: Sequence[int], itemsize: int = 1) -> None:
+    """Refuse an array, before it is made, where it would be larger than `MAX_BYTES`."""
+    size = itemsize
+    for length in shape:
+        size *= length
+    if size > MAX_BYTES:
+        raise DatasetError(
+            f"{source}: expected at most {MAX_BYTES / 2**30:.3g} GiB, got {size / 2**30:.3g} GiB; "
+            "use fewer or smaller entries (options limit, size)"
+        )
+
+
+class FolderSource:
+    """Regular files below a folder; hidden ones and links to folders are left out."""
+
+    def __init__(self, folder: Path) -> None:
+        """List the files."""
+        self.title, self.random_access = folder.name or str(folder), True
+        self._folder = folder
+        found = (p for p in folder.rglob("*") if p.is_file())
+        self.names = sorted(n for p in found if _shown(n := p.relative_to(folder).as_posix()))
+
+    def read(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """(name, content) of some files, in the order given."""
+        for name in names:
+            yield name, _content(f"{self.title}/{name}", self._folder / name)
+
+
+class FileSource:
+    """One file as a source of that one."""
+
+    def __init__(self, path: Path) -> None:
+        """Find the file.
+
+        Raises:
+            DatasetError: it does not exist.
+        """
+        if not path.is_file():
+            raise DatasetError(
+                f"{path.name or path}: expected a file, got nothing of this name; correct the path"
+            )
+        self.title, self.names, self.random_access = path.name, [path.name], True
+        self._path = path
+
+    def read(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """(name, content) of the file, if it is asked for."""
+        for name in names:
+            yield name, _content(self.title, self._path)
+
+
+class TarSource:
+    """Members of a tar archive, compressed with gzip or not."""
+
+    def __init__(self, path: Path) -> None:
+        """List the members, which reads the archive once."""
+        self.title = path.name
+        self._path = path
+        # Name -> place and length of the content; of equal names the last one counts.
+        self._places: dict[str, tuple[int, int]] = {}
+        total = 0
+        with self._opened() as file, tarfile.open(fileobj=file, mode="r:") as archive:
+            for member in archive:
+                _check_member(self.title, member)
+                total += member.size
+                _check_totals(self.title, len(self._places), total)
+                if member.isfile():
+                    self._places[_plain(member.name)] = (member.offset_data, member.size)
+            # tarfile takes a cut or damaged archive for one that ends there.
+            if file.last != bytes(tarfile.BLOCKSIZE):
+                raise EOFError("it ends in the middle")
+        self.names = sorted(filter(_shown, self._places))
+        self.random_access = not _is_gzip(path)
+
+    def read(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """(name, content) of some members, in the order of the archive."""
+        wanted = sorted(names, key=lambda name: self._places[name][0])
+        with self._opened() as file:
+            for name in wanted:
+                offset, size = self._places[name]
+                file.seek(offset)
+                content = file.read(size)
+                _check_complete(f"{self.title}: {name}", len(content), size)
+                yield name, content
+
+    @contextmanager
+    def _opened(self) -> Iterator[_Bounded]:
+        with _reported(self.title), self._path.open("rb") as raw:
+            plain: Any = gzip.GzipFile(fileobj=raw) if _is_gzip(self._path) else raw
+            yield _Bounded(plain, self.title)
+
+
+class ZipSource:
+    """Members of a zip archive."""
+
+    def __init__(self, path: Path) -> None:
+        """List the members from the archive's directory."""
+        self.title = path.name
+        self._path = path
+        with _reported(self.title), zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+        _check_totals(self.title, len(members), sum(m.file_size for m in members))
+        for member in members:
+            _check_zip_member(self.title, member)
+        files = (m.filename for m in members if not m.is_dir())
+        self.names = sorted(_plain(name) for name in files if _shown(_plain(name)))
+        self.random_access = True
+
+    def read(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """(name, content) of some members, in the order of the archive."""
+        wanted = set(names)
+        with _reported(self.title), zipfile.ZipFile(self._path) as archive:
+            for member in archive.infolist():
+                if member.is_dir() or _plain(member.filename) not in wanted:
+                    continue
+                with archive.open(member) as file:
+                    content = file.read(member.file_size)
+                _check_complete(f"{self.title}: {member.filename}", len(content), member.file_size)
+                yield _plain(member.filename), content
+
+
+class _Bounded(io.RawIOBase):
+    """A file that refuses single reads above the limit, whatever a header asks for.
+
+    Attributes:
+        last: what was read last.
+    """
+
+    def __init__(self, file: IO[bytes], title: str) -> None:
+        self._file = file
+        self._title = title
+        self.last = b""
+
+    def read(self, size: int = -1, /) -> bytes:
+        _check_bytes(self._title, MAX_FILE_BYTES + 1 if size < 0 else size)
+        self.last = self._file.read(size)
+        return self.last
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def _content(title: str, path: Path) -> bytes:
+    with _reported(title), path.open("rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+    _check_bytes(title, len(content))
+    return content
+
+
+@contextmanager
+def _reported(title: str) -> Iterator[None]:
+    try:
+        yield
+    except _BROKEN as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise DatasetError(
+            f"{title}: expected a whole, readable file, got: {text}; get it again"
+        ) from error
+
+
+def _check_member(title: str, member: tarfile.TarInfo) -> None:
+    regular = (member.isfile() or member.isdir()) and not member.issparse()
+    _check_name(title, member.name, regular)
+    _check_bytes(f"{title}: {member.name}", member.size)
+
+
+def _check_zip_member(title: str, member: zipfile.ZipInfo) -> None:
+    mode = member.external_attr >> 16
+    regular = not mode or stat.S_IFMT(mode) in (0, stat.S_IFREG, stat.S_IFDIR)
+    _check_name(title, member.filename, regular and not member.flag_bits & 1)
+    _check_bytes(f"{title}: {member.filename}", member.file_size)
+
+
+def _check_name(title: str, name: str, regular: bool) -> None:
+    inside = not name.startswith("/") and ".." not in name.split("/")
+    if not (regular and inside) or set(name) & _FOREIGN:
+        raise DatasetError(
+            f"{title}: expected plain files and folders with names inside the archive, got "
+            f"{name[:80]!r}; use an archive from a source you trust"
+        )
+
+
+def _check_bytes(what: str, size: int) -> None:
+    if size > MAX_FILE_BYTES:
+        raise DatasetError(
+            f"{what}: expected files of at most {MAX_FILE_BYTES // 2**20} MiB, got a larger one; "
+            "remove it"
+        )
+
+
+def _check_totals(title: str, files: int, total: int) -> None:
+    if files > MAX_FILES or total > MAX_TOTAL_BYTES:
+        raise DatasetError(
+            f"{title}: expected at most {MAX_FILES} files and {MAX_TOTAL_BYTES // 2**30} GiB, got "
+            "more; use a smaller archive"
+        )
+
+
+def _check_complete(what: str, have: int, expected: int) -> None:
+    if have != expected:
+        raise DatasetError(f"{what}: expected {expected} bytes, got {have}; get the file again")
+
+
+def _plain(name: str) -> str:
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
+
+
+def _shown(name: str) -> bool:
+    return not (name.startswith(".") or "/." in name or "__MACOSX/" in name)

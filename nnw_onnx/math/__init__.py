@@ -1,0 +1,1 @@
+"""Arithmetic on numbers: no file, clock, graph, key or hidden randomness."""

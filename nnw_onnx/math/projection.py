@@ -1,0 +1,67 @@
+"""Projections of the filter mean: the arithmetic of Uchida et al. in closed form.
+
+Uchida, Nagai, Sakazawa, Satoh, "Embedding Watermarks into Deep Neural Networks", ICMR 2017; the
+minimum-norm change is the least change of the weights that reaches the wanted projections.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnw_onnx.errors import InjectionError
+from nnw_onnx.vocabulary import Array
+
+_TOLERANCE = 1e-6
+
+
+def filter_mean(weights: Array) -> NDArray[np.float64]:
+    """Mean (M,) over the filters of weights (L, *M axes), flattened."""
+    mean: NDArray[np.float64] = np.mean(weights, axis=0, dtype=np.float64)
+    return mean.reshape(-1)
+
+
+def natural_deviation(weights: Array) -> float:
+    """Scale sigma sqrt(M/L): the deviation of a projection of iid weights (L, ...)."""
+    filters = weights.shape[0]
+    return float(np.std(weights, dtype=np.float64)) * math.sqrt(weights.size / filters / filters)
+
+
+def targets(projections: Array, signs: Array, margin: float) -> NDArray[np.float64]:
+    """Projections (T,) raised to sign x margin where they are below it, else as they are."""
+    reached = signs * projections >= margin
+    return np.where(reached, projections, signs * margin)
+
+
+def minimum_norm_change(matrix: Array, change: Array) -> NDArray[np.float64]:
+    """The vector (M,) of least norm with matrix (T, M) @ vector = change (T,), T <= M.
+
+    X^T (X X^T)^-1 d, with one step of refinement; a singular or inaccurate Gram matrix falls back
+    to the singular value decomposition.
+
+    Raises:
+        InjectionError: the equations have no accurate solution.
+    """
+    try:
+        gram = matrix @ matrix.T
+        factor = np.linalg.solve(gram, change)
+        factor += np.linalg.solve(gram, change - gram @ factor)
+        vector: NDArray[np.float64] = matrix.T @ factor
+    except np.linalg.LinAlgError:
+        vector = np.full(matrix.shape[1], np.nan)
+    if not _solves(matrix, vector, change):
+        vector = np.linalg.lstsq(matrix, change, rcond=None)[0]
+    if not _solves(matrix, vector, change):
+        raise InjectionError(
+            f"projection: expected {matrix.shape[0]} independent equations in {matrix.shape[1]} "
+            "unknowns, got dependent ones; use a shorter payload or another layer"
+        )
+    return vector
+
+
+def _solves(matrix: Array, vector: Array, change: Array) -> bool:
+    scale = float(np.abs(change).max(initial=0.0))
+    error = float(np.abs(matrix @ vector - change).max(initial=0.0))
+    return bool(error <= _TOLERANCE * scale)

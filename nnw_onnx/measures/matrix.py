@@ -1,0 +1,157 @@
+"""The matrix: what each technology survives of each Modification, with one denominator for all.
+
+survived + lost + undecided + without result = settings that leave the unwatermarked networks
+usable. Settings whose usability is undecided are in no denominator; they are counted apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from nnw_onnx.measures.results import Cell, CellStatus, Level, Point, PointStatus, Setting, Tally
+
+_FAMILIES = ("standard", "deployment", "preserving", "adaptive", "removal")
+_EMPTY: tuple[PointStatus, ...] = ("void", "failed", "not run", "n/a")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A cell before its reason has a number."""
+
+    status: CellStatus
+    level: int | None = None
+    survived: int | None = None
+    lost_at: int | None = None
+    reason: str | None = None
+
+
+def cells(
+    drafts: Sequence[Sequence[Draft]],
+) -> tuple[tuple[Cell, ...], tuple[str, ...]]:
+    """The cells of all technologies (outer) and settings (inner), and their numbered reasons."""
+    notes = list(dict.fromkeys(d.reason for row in drafts for d in row if d.reason))
+    return tuple(
+        Cell(
+            technology=t,
+            setting=s,
+            status=d.status,
+            level=d.level,
+            survived=d.survived,
+            lost_at=d.lost_at,
+            note=notes.index(d.reason) + 1 if d.reason else None,
+        )
+        for t, row in enumerate(drafts)
+        for s, d in enumerate(row)
+    ), tuple(notes)
+
+
+def draft(setting: Setting, points: Sequence[Point]) -> Draft:
+    """What a technology survives of a setting.
+
+    Args:
+        setting: with its levels from weak to strong.
+        points: the technology's, one for each level.
+    """
+    usable = [k for k, level in enumerate(setting.levels) if level.counts]
+    looked_at = usable or list(range(len(points)))
+    empty = [points[k] for k in looked_at if points[k].status in _EMPTY]
+    if len(empty) == len(looked_at):
+        first = min(empty, key=lambda p: _EMPTY.index(p.status))
+        return Draft(first.status, reason=first.reason)
+    deaf = [points[k] for k in looked_at if points[k].status == "undetectable"]
+    if deaf:
+        return Draft("undetectable", level=looked_at[-1], reason=deaf[0].reason)
+    return _settled(setting.levels, points, usable) if usable else _useless(setting.levels)
+
+
+def _useless(levels: Sequence[Level]) -> Draft:
+    """No level that surely leaves the unwatermarked networks usable."""
+    undecided = [k for k, level in enumerate(levels) if level.usability == "undecided"]
+    if undecided:
+        return Draft("undecided", level=undecided[0], reason=levels[undecided[0]].reason)
+    return Draft("unusable", level=len(levels) - 1)
+
+
+def _settled(levels: Sequence[Level], points: Sequence[Point], usable: Sequence[int]) -> Draft:
+    first = next((i for i, k in enumerate(usable) if points[k].status != "survives"), None)
+    lost = next((k for k in usable if points[k].status == "lost"), None)
+    if first is None:
+        return _kept(levels, points, usable)
+    kept = usable[first - 1] if first else None
+    turn = points[usable[first]]
+    found = Draft("undecided", level=usable[first] if kept is None else kept, survived=kept)
+    if turn.status != "lost":
+        return replace(found, lost_at=lost, reason=turn.reason)
+    return replace(found, status="lost" if kept is None else "partly", lost_at=lost)
+
+
+def _kept(levels: Sequence[Level], points: Sequence[Point], usable: Sequence[int]) -> Draft:
+    """All usable levels are survived; perhaps the others too."""
+    others = [k for k, level in enumerate(levels) if level.usability == "unusable"]
+    outlived = others and all(points[k].status == "survives" for k in others)
+    if outlived:
+        return Draft("outlives", level=others[-1], survived=usable[-1])
+    return Draft("survives", level=usable[-1], survived=usable[-1])
+
+
+def tally(settings: Sequence[Setting], points: Sequence[Sequence[Point]]) -> Tally:
+    """Settings of one technology by what became of them; points by setting and level."""
+    found = [p.status for p, _ in _counted(settings, points)]
+    known = {word: found.count(word) for word in ("survives", "lost", "undecided")}
+    return Tally(
+        usable=len(found),
+        survived=known["survives"],
+        lost=known["lost"],
+        undecided=known["undecided"],
+        without_result=len(found) - sum(known.values()),
+    )
+
+
+def survived_at(
+    settings: Sequence[Setting], points: Sequence[Sequence[Point]], usual: float, limit: float
+) -> int:
+    """Settings that a technology survives at another limit of usability."""
+    return sum(
+        points[s][k].status == "survives"
+        for s, setting in enumerate(settings)
+        for k, level in enumerate(setting.levels)
+        if counts_at(level, usual, limit)
+    )
+
+
+def counts_at(level: Level, usual: float, limit: float) -> bool:
+    """Whether a level leaves the unwatermarked networks usable at another limit than the usual.
+
+    A veto of the guard, or of quality that is no better than chance, stands at every limit.
+    """
+    if level.usability == "elsewhere" or level.loss.value is None:
+        return level.counts
+    high = level.loss.value if level.loss.high is None else level.loss.high
+    vetoed = not level.counts and high <= usual
+    return high <= limit and not vetoed
+
+
+def _counted(
+    settings: Sequence[Setting], points: Sequence[Sequence[Point]]
+) -> Iterator[tuple[Point, Level]]:
+    for setting, row in zip(settings, points, strict=True):
+        for level, point in zip(setting.levels, row, strict=True):
+            if level.counts:
+                yield point, level
+
+
+def columns(tallies: Sequence[Tally]) -> tuple[int, ...]:
+    """Technologies by settings survived, falling, then by lost, rising, then as planned."""
+    return tuple(sorted(range(len(tallies)), key=lambda t: (-tallies[t].survived, tallies[t].lost)))
+
+
+def rows(settings: Sequence[Setting]) -> tuple[int, ...]:
+    """Settings by family, stacks last, then by number of the standard's table, then as planned."""
+
+    def place(s: int) -> tuple[int, bool, int]:
+        first = settings[s].steps[0]
+        number = 99 if first.number is None else first.number
+        return _FAMILIES.index(settings[s].family), len(settings[s].steps) > 1, number
+
+    return tuple(sorted(range(len(settings)), key=place))

@@ -1,0 +1,180 @@
+"""What settings leave of the unwatermarked networks: decided once, for all technologies.
+
+A Modification that ruins the network defeats nobody. Whether it does is told by networks without a
+watermark, so that every technology has the same denominator; where a Modification differs from
+technology to technology (aimed at carriers, by the same method), all its forms are averaged.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from nnw_onnx.measures.limits import Nested, average, loss
+from nnw_onnx.measures.results import BaseQuality, Level, Setting, Usability, Value
+from nnw_onnx.measures.run import Run
+from nnw_onnx.measures.scores import Pair, lost, quality_loss
+from nnw_onnx.records import MeasureRecord, SettingRecord, TrialRecord
+
+NO_UNMARKED = "no unwatermarked network could be tested"
+_LETTERS = {"standard": "", "deployment": "D", "preserving": "F", "adaptive": "A", "removal": "R"}
+
+
+def settings(run: Run) -> tuple[Setting, ...]:
+    """Every setting of the plan with its Intensities from weak to strong."""
+    codes = _codes(run.plan.settings)
+    return tuple(
+        Setting(
+            index=record.index,
+            code=code,
+            label=record.label,
+            family="removal" if len(record.steps) > 1 else record.steps[0].family,
+            steps=record.steps,
+            parameter=record.parameter,
+            copies=record.copies,
+            trains=record.trains,
+            levels=tuple(_level(run, record, i) for i in intensities(record)),
+        )
+        for record, code in zip(run.plan.settings, codes, strict=True)
+    )
+
+
+def intensities(record: SettingRecord) -> list[float | None]:
+    """The Intensities of a setting from weak to strong; [None] where nothing is swept."""
+    down = record.parameter is not None and record.parameter.stronger == "down"
+    return [*sorted(record.intensities, reverse=down)] or [None]
+
+
+def _codes(records: Sequence[SettingRecord]) -> list[str]:
+    """Short names: the number of the standard's table, else letter and running number."""
+    stems = [_stem(r) for r in records]
+    often, seen = Counter(stems), Counter[str]()
+    codes = []
+    for stem in stems:
+        seen[stem] += 1
+        numbered = stem.isdigit()
+        running = _letters(seen[stem]) if numbered and often[stem] > 1 else ""
+        codes.append(stem + running if numbered else f"{stem}{seen[stem]}")
+    return codes
+
+
+def _stem(record: SettingRecord) -> str:
+    first = record.steps[0]
+    if len(record.steps) > 1:
+        return "S"
+    if first.number is not None:
+        return str(first.number)
+    return _LETTERS[first.family] or "M"
+
+
+def _letters(number: int) -> str:
+    """1 -> a, 26 -> z, 27 -> aa."""
+    text = ""
+    while number:
+        number, rest = divmod(number - 1, 26)
+        text = chr(ord("a") + rest) + text
+    return text
+
+
+def _level(run: Run, record: SettingRecord, intensity: float | None) -> Level:
+    trials = [t for t in run.unwatermarked((record.index, intensity)) if t.status == "done"]
+    pairs = run.pairs(trials)
+    change = quality_loss(pairs, run.headline, why_no_loss(run, record.index, intensity), run.book)
+    guard = _guard_loss(run, pairs)
+    elsewhere = sorted({t.quality_of for t in trials if t.quality_of is not None})
+    quality = quality_of(trials, run.headline, NO_UNMARKED)
+    usability, reason = _judged(run, trials, change, guard, quality)
+    return Level(
+        intensity=intensity,
+        outside=run.outside((record.index, intensity)),
+        usability=usability,
+        loss=change,
+        guard_loss=guard,
+        quality=quality,
+        quality_of=" and ".join(elsewhere) or None,
+        reason=reason,
+    )
+
+
+def why_no_loss(run: Run, setting: int, intensity: float | None) -> str:
+    """Why there is no loss of unwatermarked networks, where there is none."""
+    trials = run.unwatermarked((setting, intensity))
+    if any(t.quality_of is not None for t in trials):
+        return "quality was measured on another data set, not on that of the evaluation"
+    refused = next((t.reason for t in trials if t.status != "done" and t.reason), None)
+    return f"{NO_UNMARKED}: {refused}" if refused else NO_UNMARKED
+
+
+def quality_of(trials: Sequence[TrialRecord], measure: MeasureRecord, reason: str) -> Value:
+    """Mean quality of networks by a measure."""
+    known = [t for t in trials if t.status == "done" and measure.name in t.quality]
+    singles = ((t.network, t.injection or "", t.quality[measure.name]) for t in known)
+    return average(Nested.of(singles), reason)
+
+
+def _guard_loss(run: Run, pairs: Sequence[Pair]) -> Value | None:
+    guard = run.guard
+    if guard is None or guard.name == run.headline.name:
+        return None
+    singles = [(p.network, p.unit, x) for p in pairs if (x := lost(p, guard)) is not None]
+    return loss(Nested.of(singles), NO_UNMARKED) if singles else None
+
+
+def _judged(
+    run: Run, trials: Sequence[TrialRecord], change: Value, guard: Value | None, quality: Value
+) -> tuple[Usability, str | None]:
+    measure = run.headline
+    if _at_chance(trials, measure):
+        return "unusable", "the unwatermarked networks are no better than guessing"
+    if change.value is None:
+        moved = any(t.quality_of is not None for t in trials)
+        return ("elsewhere" if moved and quality.value is not None else "undecided"), change.reason
+    veto = _vetoed(run.guard, guard)
+    if veto is not None:
+        return veto
+    low, high = change.limits or (change.value, change.value)
+    if high <= measure.usable_loss:
+        return "usable", None
+    if low > measure.usable_loss:
+        return "unusable", f"the unwatermarked networks lose too much {measure.name}"
+    return "undecided", "the limits of the loss of the unwatermarked networks include the largest"
+
+
+def _vetoed(guard: MeasureRecord | None, change: Value | None) -> tuple[Usability, str] | None:
+    """What the measure says that a collapsed network cannot keep; it vetoes and never acquits."""
+    if guard is None or change is None or change.value is None or change.value <= guard.usable_loss:
+        return None
+    low = change.value if change.low is None else change.low
+    words = f"the unwatermarked networks lose too much {guard.name}"
+    return ("unusable", words) if low > guard.usable_loss else ("undecided", f"{words}, perhaps")
+
+
+def _at_chance(trials: Sequence[TrialRecord], measure: MeasureRecord) -> bool:
+    """Whether networks are, on the mean, no better than guessing."""
+    known = [
+        (t.quality[measure.name], chance)
+        for t in trials
+        if measure.name in t.quality
+        if (chance := t.chance if t.chance is not None else measure.chance) is not None
+    ]
+    above = sum(q - c for q, c in known)
+    return bool(known) and (above <= 0 if measure.better == "higher" else above >= 0)
+
+
+def base_quality(run: Run) -> tuple[BaseQuality, ...]:
+    """The unwatermarked networks before anything is done to them, by measure."""
+    trials = [t for t in run.unwatermarked((None, None)) if t.status == "done"]
+    found = []
+    for place, measure in enumerate(run.plan.measures):
+        values = [t.quality[measure.name] for t in trials if measure.name in t.quality]
+        told = [t.chance for t in trials if t.chance is not None] if place == 0 else []
+        found.append(
+            BaseQuality(
+                measure=measure.name,
+                quality=quality_of(trials, measure, NO_UNMARKED),
+                lowest=min(values, default=None),
+                highest=max(values, default=None),
+                chance=max(told, default=measure.chance),
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,206 @@
+"""A fragile mark: each block of weights vouches for itself, so that a change names its place.
+
+A keyed hash of every block is kept in the least significant bits of some of its own weights
+(compare Guan et al., "Reversible Watermarking in Deep Convolutional Neural Networks for Integrity
+Authentication", arXiv 2104.04268, and Gao et al., arXiv 2308.11235).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge, Le
+from numpy.typing import NDArray
+
+from nnw_onnx.errors import CarrierNotFoundError, InjectionError
+from nnw_onnx.kit import carriers, evidence, keystream
+from nnw_onnx.math import binomial
+from nnw_onnx.plugins import option
+from nnw_onnx.vocabulary import (
+    Array,
+    Bench,
+    Detection,
+    Detects,
+    Injects,
+    Key,
+    Network,
+    Payload,
+    Place,
+    Suspect,
+)
+
+_MANTISSAS = {"float64": 52, "float32": 23, "float16": 10, "bfloat16": 7}
+"""Element type -> bits of its mantissa."""
+_LEAST_EXPONENT = 2
+"""Weights of a smaller (biased) exponent keep no bit: zeros stay zeros, runtimes flush the rest."""
+
+
+@dataclass(frozen=True)
+class Fragile(Detects, Injects):
+    """The answer is Yes where the mark is there: blocks that are as they were when it was put in.
+
+    A `Place` is a block, its statistic the number of bits of its hash that are right, and its
+    p-value that of so many right by chance: all bits are right in a block that nobody touched, and
+    about half of them in one where any bit of any weight was changed. The statistic of the whole is
+    the number of whole blocks, which are counted in `Null.symbols`; a network without the key has
+    a whole block with chance 2^-bits. Biases and other layers without blocks are not vouched for.
+    """
+
+    name = "fragile"
+    summary = "blocks of weights vouch for themselves: says whether and where a network was changed"
+    kind = "integrity"
+    alphabet = 0
+
+    block: Annotated[int, Ge(64), Le(1 << 20)] = option(
+        1024, help="weights of a block, the finest place of a change that is told"
+    )
+    bits: Annotated[int, Ge(8), Le(64)] = option(
+        32, help="bits of a block's hash; as many weights of it change by at most one last bit"
+    )
+
+    def make_key(self, network: Network, size: int, secret: bytes, bench: Bench) -> Key:
+        """Key of every kernel that can vouch for itself, or of the layers asked for.
+
+        Raises:
+            InjectionError: a payload was given, no layer is fit, or one asked for is not.
+        """
+        carriers.check_presence(size, self.name)
+        names = bench.layers or tuple(layer.name for layer in carriers.kernels(network))
+        chosen = [carriers.named(network, name) for name in names]
+        defects = {x.name: self._defect(network.weights[x.name]) for x in chosen}
+        fit = [layer for layer in chosen if defects[layer.name] is None]
+        if not fit or (bench.layers and len(fit) < len(chosen)):
+            unfit = [f"{name} with {defect}" for name, defect in defects.items() if defect]
+            raise InjectionError(
+                f"fragile: expected layers of blocks with {self.bits} weights that are not zero, "
+                f"got {carriers.listed(unfit) or 'no kernel'}; use fewer bits, larger blocks or a "
+                "network that is not sparse"
+            )
+        left = [layer.name for layer in network.layers if layer not in fit]
+        why = [f"{len(fit)} layers in blocks of {self.block} weights"]
+        why += [f"not vouched for: {carriers.listed(left)}"] * bool(left)
+        taken = [carriers.take(network, layer, fills=False) for layer in fit]
+        return carriers.key_for(self, taken, network, 0, secret, why)
+
+    def inject(self, network: Network, payload: Payload, key: Key, bench: Bench) -> Network:
+        """The network with the hash of every block in its last bits.
+
+        Raises:
+            InjectionError: a payload was given.
+        """
+        carriers.check_presence(len(payload), self.name)
+        marked = {}
+        for index in range(len(key.layers)):
+            name = carriers.find(network, key, self.name, index).layer.name
+            marked[name] = self._marked(network.weights[name], key, index)
+        return network.with_weights(marked)
+
+    def detect(self, suspect: Suspect, claim: Payload, key: Key) -> Detection:
+        """The blocks that are whole, with every block as a place.
+
+        Layers that are not in the suspect have only changed blocks, and are one place each.
+
+        Raises:
+            CarrierNotFoundError: none of the layers is there.
+        """
+        places: list[Place] = []
+        lost = 0
+        refusals: list[CarrierNotFoundError] = []
+        for index, name in enumerate(key.layers):
+            try:
+                found = carriers.find(suspect, key, self.name, index).layer.name
+                places += self._places(found, suspect.weights[found], key, index)
+            except CarrierNotFoundError as error:
+                refusals.append(error)
+                # By arithmetic: shapes of a key are believed of a layer that is there only.
+                size = math.prod(key.shapes[index])
+                lost += _count(size, self.block)
+                places.append(Place(name, 0, size, 0, 0.0))
+        if len(refusals) == len(key.layers):
+            raise refusals[0]
+        whole = sum(place.statistic == self.bits for place in places)
+        blocks = len(places) - len(refusals) + lost
+        told = evidence.counted(whole, blocks, Fraction(1, 1 << self.bits))
+        hurt = sorted({place.layer for place in places if place.statistic < self.bits})
+        notes = [f"{whole} of {blocks} blocks are whole"]
+        notes += [f"changed: {carriers.listed(hurt)}"] * bool(hurt)
+        return replace(told, places=tuple(places), notes=tuple(notes))
+
+    def _defect(self, weights: Array) -> str | None:
+        """Why a layer cannot vouch for itself, or None."""
+        blocks = _blocks(weights.reshape(-1), self.block)
+        least = min((int(np.count_nonzero(_carries(x))) for _, _, x in blocks), default=0)
+        return f"{least} of {weights.dtype}" if least < self.bits else None
+
+    def _marked(self, weights: Array, key: Key, index: int) -> Array:
+        flat = np.array(weights).reshape(-1)
+        for start, _, block in _blocks(flat, self.block):
+            where = self._where(block, key, index)
+            words = _words(block)  # a view: the bits of `flat` itself
+            words[where] &= ~words.dtype.type(1)
+            words[where] |= self._hash(block, key, (index, start)).astype(words.dtype)
+        return flat.reshape(weights.shape)
+
+    def _places(self, name: str, weights: Array, key: Key, index: int) -> Iterator[Place]:
+        flat = np.array(weights).reshape(-1)
+        for start, stop, block in _blocks(flat, self.block):
+            where = self._where(block, key, index)
+            words = _words(block)
+            read = (words[where] & words.dtype.type(1)).astype(np.uint8)
+            words[where] &= ~words.dtype.type(1)
+            wanted = self._hash(block, key, (index, start))[: len(read)]
+            right = int(np.count_nonzero(read == wanted))
+            yield Place(name, start, stop, right, binomial.tail(right, self.bits).log10_p)
+
+    def _where(self, block: Array, key: Key, index: int) -> NDArray[np.int64]:
+        """Places of the weights that keep the hash: the first ones in keyed order that can."""
+        order = _order(key.secret, index, len(block))
+        return order[_carries(block)[order]][: self.bits]
+
+    def _hash(self, block: Array, key: Key, place: tuple[int, int]) -> NDArray[np.uint8]:
+        """Bits (bits,) of the keyed hash of a block, in which the bits that keep it are zero."""
+        words = _words(block)
+        content = words.astype(words.dtype.newbyteorder("<"), copy=False).tobytes()
+        where = f"{place} {block.dtype} {len(block)};".encode()
+        digest = hashlib.blake2b(where + content, key=key.secret, digest_size=8).digest()
+        return np.unpackbits(np.frombuffer(digest, np.uint8))[: self.bits]
+
+
+def _count(size: int, length: int) -> int:
+    return max(1, size // length)
+
+
+def _blocks(flat: Array, length: int) -> Iterator[tuple[int, int, Array]]:
+    """Start, end and weights (a view) of each block; the last one takes what is left over."""
+    count = _count(flat.size, length)
+    for number in range(count):
+        start, stop = number * length, flat.size if number == count - 1 else (number + 1) * length
+        yield start, stop, flat[start:stop]
+
+
+@lru_cache(maxsize=64)
+def _order(secret: bytes, index: int, length: int) -> NDArray[np.int64]:
+    return keystream.permutation(secret, f"fragile/{index}", length)
+
+
+def _words(block: Array) -> Array:
+    """The bits of the weights as unsigned integers, a view."""
+    return block.view(np.dtype(f"u{block.dtype.itemsize}"))
+
+
+def _carries(block: Array) -> NDArray[np.bool_]:
+    """Which weights can keep a bit; the bit itself does not matter to the answer."""
+    mantissa = _MANTISSAS.get(block.dtype.name)
+    if mantissa is None:
+        return np.zeros(len(block), np.bool_)
+    words = _words(block)
+    sign = words.dtype.type(1 << (8 * block.dtype.itemsize - 1))
+    big: NDArray[np.bool_] = (words & ~sign) >= words.dtype.type(_LEAST_EXPONENT << mantissa)
+    return big

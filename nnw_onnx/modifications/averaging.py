@@ -1,0 +1,60 @@
+"""Averaging of several recipients' copies, by which they hope to lose the marks that tell them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.math.casting import cast_like
+from nnw_onnx.vocabulary import (
+    Array,
+    Bench,
+    Family,
+    Layer,
+    Modification,
+    Modified,
+    Need,
+    Network,
+)
+
+
+@dataclass(frozen=True)
+class Averaging(Modification):
+    """Every weight becomes the mean of that weight in all copies.
+
+    Of K watermarks in the same places each keeps about 1/K of its margin. Computed in float64;
+    layers whose weights cannot be replaced stay as they are in the first copy.
+    """
+
+    name: ClassVar[str] = "averaging"
+    title = "average of copies"
+    summary: ClassVar[str] = "the mean of several recipients' copies"
+    family: ClassVar[Family] = "adaptive"
+    needs: ClassVar[tuple[Need, ...]] = ("copies",)
+
+    def modify(self, network: Network, bench: Bench, rng: np.random.Generator) -> Modified:
+        """The mean network.
+
+        Raises:
+            ConfigurationError: copies whose layers differ.
+        """
+        copies = bench.copies
+        means = {layer.name: _mean(layer, copies) for layer in network.layers if layer.replaceable}
+        return Modified(network.with_weights(means), facts={"copies": len(copies)})
+
+
+def _mean(layer: Layer, copies: Sequence[Network]) -> Array:
+    total = np.zeros(layer.shape)
+    for copy in copies:
+        shapes = {other.name: other.shape for other in copy.layers}
+        if shapes.get(layer.name) != layer.shape:
+            raise ConfigurationError(
+                f"averaging: expected copies of one network, got one without a layer "
+                f"{layer.name!r} of shape {layer.shape}; give copies of the same network"
+            )
+        total += np.asarray(copy.weights[layer.name], np.float64)
+    return cast_like(total / len(copies), copies[0].weights[layer.name])

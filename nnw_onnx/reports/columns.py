@@ -1,0 +1,425 @@
+"""Every quantity of the report, declared once: key, heading, unit, form, direction, where from.
+
+Tables, CSV, JSON, Markdown, LaTeX and the page follow from these columns; nothing else names a
+quantity or decides how it is printed. A column reads one number (or a word) of a value of
+`measures.results`, in the units of the records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, Literal, TypeVar
+
+from nnw_onnx.measures.results import (
+    BaseQuality,
+    Control,
+    Cost,
+    EpochMean,
+    Imperceptibility,
+    Level,
+    PairResult,
+    Point,
+    QualityRow,
+    Share,
+    Technology,
+    Value,
+)
+from nnw_onnx.records import MeasureRecord
+from nnw_onnx.reports.model import Report
+
+Of = TypeVar("Of")
+Entry = Value | Share | float | int | str | bool | None
+
+
+class Form(Enum):
+    """How a number is printed."""
+
+    WORDS = "words"
+    COUNT = "count"
+    NUMBER = "number"
+    SHARE = "share"
+    """A share of 1, in %."""
+    QUALITY = "quality"
+    """In the measure's unit; shares in %."""
+    LOSS = "loss"
+    """Likewise, shares in points; positive is worse."""
+    SECONDS = "seconds"
+    BYTES = "bytes"
+    RATIO = "ratio"
+    EVIDENCE = "evidence"
+    """A decimal logarithm of a probability, shown with the other sign."""
+    PROBABILITY = "probability"
+
+
+@dataclass(frozen=True)
+class Column(Generic[Of]):
+    """One quantity.
+
+    Attributes:
+        key: for machines; never changed.
+        heading: for readers.
+        form: how it is printed, and so its unit (`unit_of`).
+        get: where it is read from.
+        better: whether larger or smaller is better; None where neither is.
+        brief: heading where there is little room.
+    """
+
+    key: str
+    heading: str
+    form: Form
+    get: Callable[[Of], Entry]
+    better: Literal["higher", "lower"] | None = None
+    brief: str = ""
+
+    @property
+    def short(self) -> str:
+        """The heading where there is little room."""
+        return self.brief or self.heading
+
+
+_UNITS = {
+    Form.SHARE: "%",
+    Form.SECONDS: "s",
+    Form.BYTES: "B",
+    Form.RATIO: "×",
+    Form.EVIDENCE: "−log₁₀ p",
+}
+
+
+def unit_of(form: Form, measure: MeasureRecord) -> str:
+    """The unit that numbers of a form are shown in; qualities and losses have their measure's."""
+    if form is Form.LOSS:
+        return "points" if measure.unit == "%" else measure.unit
+    if form is Form.QUALITY:
+        return measure.unit
+    return _UNITS.get(form, "")
+
+
+def shown(value: float, form: Form, measure: MeasureRecord) -> float:
+    """A number of the records as it is shown: shares in percent, evidence as -log10 p."""
+    if form is Form.EVIDENCE:
+        return -value
+    percent = form in (Form.QUALITY, Form.LOSS) and measure.unit == "%"
+    return 100 * value if percent or form is Form.SHARE else value
+
+
+def _of(part: int, whole: int) -> str:
+    return f"{part} of {whole}"
+
+
+def _places(point: Point) -> str | None:
+    return ", ".join(f"{p.layer} ({p.tests})" for p in point.places) or None
+
+
+BASE: tuple[Column[BaseQuality], ...] = (
+    Column("measure", "Measure", Form.WORDS, lambda b: b.measure),
+    Column("quality", "Mean", Form.QUALITY, lambda b: b.quality),
+    Column("lowest", "Lowest network", Form.QUALITY, lambda b: b.lowest),
+    Column("highest", "Highest network", Form.QUALITY, lambda b: b.highest),
+    Column("chance", "Guessing reaches", Form.QUALITY, lambda b: b.chance),
+)
+
+TECHNOLOGIES: tuple[Column[Technology], ...] = (
+    Column("technology", "Technology", Form.WORDS, lambda t: t.label),
+    Column("method", "Method", Form.WORDS, lambda t: t.record.method.name),
+    Column("kind", "Kind", Form.WORDS, lambda t: t.record.kind),
+    Column(
+        "injected",
+        "Injected",
+        Form.WORDS,
+        lambda t: "by training" if t.trained else "without training",
+    ),
+    Column("reads", "Read from", Form.WORDS, lambda t: t.record.access),
+    Column("payload_bits", "Payload, bits", Form.COUNT, lambda t: t.record.payload_size),
+    Column("code", "Code", Form.WORDS, lambda t: t.record.code.name if t.record.code else None),
+    Column("symbols", "Symbols", Form.COUNT, lambda t: t.injections.symbols),
+    Column("null", "Null", Form.WORDS, lambda t: t.detectability.null),
+    Column(
+        "log10_least",
+        "Highest −log₁₀ p",
+        Form.EVIDENCE,
+        lambda t: t.detectability.log10_least,
+        "lower",
+    ),
+    Column("level", "Decided at", Form.PROBABILITY, lambda t: t.detectability.level),
+    Column(
+        "attained", "Attained chance of a Yes", Form.PROBABILITY, lambda t: t.detectability.attained
+    ),
+    Column("negatives", "Negatives", Form.COUNT, lambda t: t.detectability.negatives),
+    Column(
+        "injections",
+        "Injected of planned",
+        Form.WORDS,
+        lambda t: _of(t.injections.done, t.injections.expected),
+    ),
+    Column("usable", "Usable settings", Form.COUNT, lambda t: t.tally.usable),
+    Column("survived", "Survived", Form.COUNT, lambda t: t.tally.survived, "higher"),
+    Column("lost", "Lost", Form.COUNT, lambda t: t.tally.lost, "lower"),
+    Column("undecided", "Undecided", Form.COUNT, lambda t: t.tally.undecided),
+    Column("without_result", "Without result", Form.COUNT, lambda t: t.tally.without_result),
+    Column(
+        "alarms",
+        "Networks with a false alarm",
+        Form.COUNT,
+        lambda t: None if t.alarms is None else len(t.alarms),
+        "lower",
+    ),
+)
+
+ROBUSTNESS: tuple[Column[Point], ...] = (
+    Column("status", "Status", Form.WORDS, lambda p: p.status),
+    Column("found", "Found", Form.COUNT, lambda p: p.found, "higher"),
+    Column("tested", "Tested", Form.COUNT, lambda p: p.tested),
+    Column("expected", "Expected", Form.COUNT, lambda p: p.expected),
+    Column("gone", "Carrier gone", Form.COUNT, lambda p: p.gone, "lower"),
+    Column("missed_rate", "FN / (M D)", Form.SHARE, lambda p: p.missed_rate, "lower", "missed"),
+    Column(
+        "false_alarm_rate", "FP / M", Form.SHARE, lambda p: p.false_alarm_rate, "lower", "alarms"
+    ),
+    Column("fn_ratio", "FN / [M (D + 1)]", Form.SHARE, lambda p: p.fn_ratio, "lower", "FN"),
+    Column("fp_ratio", "FP / [M (D + 1)]", Form.SHARE, lambda p: p.fp_ratio, "lower", "FP"),
+    Column("marks", "Effective number of marks", Form.NUMBER, lambda p: p.marks),
+    Column("icc", "Intraclass correlation", Form.NUMBER, lambda p: p.icc),
+    Column("ser", "Symbol Error Rate", Form.SHARE, lambda p: p.ser, "lower", "SER"),
+    Column(
+        "ser_unwatermarked",
+        "Symbol Error Rate, unwatermarked",
+        Form.SHARE,
+        lambda p: p.ser_unwatermarked,
+        None,
+        "SER unw.",
+    ),
+    Column(
+        "ser_all",
+        "Symbol Error Rate, all M (D + 1)",
+        Form.SHARE,
+        lambda p: p.ser_all,
+        None,
+        "SER all",
+    ),
+    Column(
+        "bit_errors",
+        "Bit errors after the code",
+        Form.SHARE,
+        lambda p: p.bit_errors,
+        "lower",
+        "bits",
+    ),
+    Column(
+        "log10_p",
+        "Evidence, median −log₁₀ p",
+        Form.EVIDENCE,
+        lambda p: p.log10_p,
+        "lower",
+        "−log₁₀ p",
+    ),
+    Column(
+        "log10_p_unwatermarked",
+        "Evidence in unwatermarked networks",
+        Form.EVIDENCE,
+        lambda p: p.log10_p_unwatermarked,
+    ),
+    Column(
+        "quality", "Quality, watermarked", Form.QUALITY, lambda p: p.quality, "higher", "quality"
+    ),
+    Column("loss", "Loss, watermarked", Form.LOSS, lambda p: p.loss, "lower", "loss"),
+    Column(
+        "loss_unwatermarked",
+        "Loss, unwatermarked",
+        Form.LOSS,
+        lambda p: p.loss_unwatermarked,
+        "lower",
+        "loss unw.",
+    ),
+    Column("quality_of", "Quality measured on", Form.WORDS, lambda p: p.quality_of),
+    Column("change", "Relative change of the Weights", Form.NUMBER, lambda p: p.change),
+    Column(
+        "ser_new_marks", "Symbol Error Rate of new marks", Form.SHARE, lambda p: p.ser_new_marks
+    ),
+    Column("ser_last_new_mark", "of the last new mark", Form.SHARE, lambda p: p.ser_last_new_mark),
+    Column("place_right", "Place named rightly", Form.SHARE, lambda p: p.place_right, "higher"),
+    Column("places", "Places named first", Form.WORDS, _places),
+    Column("reason", "Reason", Form.WORDS, lambda p: p.reason),
+)
+
+SETTINGS: tuple[Column[Level], ...] = (
+    Column("usability", "Unwatermarked networks", Form.WORDS, lambda s: s.usability),
+    Column("outside", "Outside the standard's range", Form.WORDS, lambda s: s.outside),
+    Column("quality", "Quality, unwatermarked", Form.QUALITY, lambda s: s.quality, "higher"),
+    Column("loss", "Loss, unwatermarked", Form.LOSS, lambda s: s.loss, "lower"),
+    Column("guard_loss", "Loss of the guard", Form.LOSS, lambda s: s.guard_loss, "lower"),
+    Column("reason", "Reason", Form.WORDS, lambda s: s.reason),
+)
+
+IMPERCEPTIBILITY: tuple[Column[Imperceptibility], ...] = (
+    Column("before", "Quality without", Form.QUALITY, lambda i: i.before, "higher", "Without"),
+    Column("after", "Quality with", Form.QUALITY, lambda i: i.after, "higher", "With"),
+    Column("loss", "Loss", Form.LOSS, lambda i: i.loss, "lower"),
+    Column("margin", "Margin", Form.LOSS, lambda i: i.margin),
+    Column("verdict", "At the margin", Form.WORDS, lambda i: i.verdict),
+    Column("scope", "Said of", Form.WORDS, lambda i: i.scope),
+    Column("reference", "Compared with", Form.WORDS, lambda i: i.reference),
+    Column(
+        "carrier_change",
+        "Relative change of the carrier",
+        Form.NUMBER,
+        lambda i: i.carrier_change,
+        "lower",
+    ),
+    Column("changed_weights", "Changed Weights", Form.NUMBER, lambda i: i.changed_weights, "lower"),
+)
+
+QUALITY: tuple[Column[QualityRow], ...] = (
+    Column("measure", "Measure", Form.WORDS, lambda q: q.measure),
+    Column("before", "Without", Form.QUALITY, lambda q: q.before),
+    Column("after", "With", Form.QUALITY, lambda q: q.after),
+    Column("loss", "Loss", Form.LOSS, lambda q: q.loss, "lower"),
+)
+
+PAIRS: tuple[Column[PairResult], ...] = (
+    Column("network", "Network", Form.COUNT, lambda p: p.network),
+    Column("payload", "Payload", Form.COUNT, lambda p: p.payload_index),
+    Column("before", "Without", Form.QUALITY, lambda p: p.before),
+    Column("after", "With", Form.QUALITY, lambda p: p.after),
+    Column("loss", "Loss", Form.LOSS, lambda p: p.loss, "lower"),
+    Column("lost", "Right, then wrong", Form.COUNT, lambda p: p.lost),
+    Column("gained", "Wrong, then right", Form.COUNT, lambda p: p.gained),
+    Column("mcnemar_p", "McNemar p", Form.PROBABILITY, lambda p: p.mcnemar_p),
+    Column("change", "Relative change of the carrier", Form.NUMBER, lambda p: p.change),
+)
+
+COST: tuple[Column[Cost], ...] = (
+    Column("injection", "Injection without training", Form.SECONDS, lambda c: c.injection, "lower"),
+    Column("batch", "Injection by training, a batch", Form.SECONDS, lambda c: c.batch, "lower"),
+    Column("batch_plain", "The same without a watermark", Form.SECONDS, lambda c: c.batch_plain),
+    Column("batch_ratio", "Training, with / without", Form.RATIO, lambda c: c.batch_ratio, "lower"),
+    Column("epochs", "Epochs until all Symbols are read", Form.NUMBER, lambda c: c.epochs, "lower"),
+    Column("never_in", "Trainings without success", Form.COUNT, lambda c: c.never_in, "lower"),
+    Column("detection", "Detecting", Form.SECONDS, lambda c: c.detection, "lower"),
+    Column("decoding", "Decoding", Form.SECONDS, lambda c: c.decoding, "lower"),
+    Column("memory", "Injection, peak memory", Form.BYTES, lambda c: c.memory, "lower"),
+    Column("device_memory", "on the accelerator", Form.BYTES, lambda c: c.device_memory, "lower"),
+    Column(
+        "detection_memory",
+        "Detecting, peak memory",
+        Form.BYTES,
+        lambda c: c.detection_memory,
+        "lower",
+    ),
+    Column(
+        "decoding_memory", "Decoding, peak memory", Form.BYTES, lambda c: c.decoding_memory, "lower"
+    ),
+    Column("inference", "Inference, watermarked", Form.SECONDS, lambda c: c.inference),
+    Column(
+        "inference_plain", "Inference, unwatermarked", Form.SECONDS, lambda c: c.inference_plain
+    ),
+    Column(
+        "inference_ratio",
+        "Inference, with / without",
+        Form.RATIO,
+        lambda c: c.inference_ratio,
+        "lower",
+    ),
+)
+
+CONTROLS: tuple[Column[Control], ...] = (
+    Column("wrong_keys", "Wrong keys tried", Form.COUNT, lambda c: c.keys),
+    Column("wrong_found", "Found", Form.COUNT, lambda c: c.detected, "lower"),
+    Column("wrong_expected", "At most expected", Form.NUMBER, lambda c: c.expected),
+    Column("wrong_p", "p of so many", Form.PROBABILITY, lambda c: c.p_value),
+    Column("wrong_least", "Largest −log₁₀ p", Form.EVIDENCE, lambda c: c.log10_least),
+    Column("wrong_ser", "Symbol Error Rate", Form.SHARE, lambda c: c.ser),
+    Column("wrong_ser_expected", "by chance", Form.SHARE, lambda c: c.ser_expected),
+)
+
+EPOCHS: tuple[Column[EpochMean], ...] = (
+    Column("epoch", "Epoch", Form.COUNT, lambda e: e.number),
+    Column("networks", "Networks", Form.COUNT, lambda e: e.networks),
+    Column("epoch_loss", "Loss of the task", Form.NUMBER, lambda e: e.loss, "lower"),
+    Column("penalty", "Added by the watermark", Form.NUMBER, lambda e: e.penalty),
+    Column("epoch_ser", "Symbol Error Rate", Form.SHARE, lambda e: e.symbol_error_rate, "lower"),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of the report, for machines, in the units of the records.
+
+    Attributes:
+        technology: its label; "" for numbers of the unwatermarked networks alone.
+        setting: label of the Modification; "" where nothing was modified.
+        intensity: of the setting, or None.
+        measure: key of the column, with its table in front, such as "robustness.ser".
+        value: the number or word; None with a `reason`.
+        low: lower limit, or None.
+        high: upper limit, or None.
+        networks: that it is a mean over; 0 where it is none.
+        reason: why there is no number or no limits.
+    """
+
+    technology: str
+    setting: str
+    intensity: float | None
+    measure: str
+    value: float | int | str | bool | None
+    low: float | None = None
+    high: float | None = None
+    networks: int = 0
+    reason: str = ""
+
+
+def rows(report: Report) -> Iterator[Row]:
+    """Every number of a report, one a row."""
+    for found in report.base:
+        yield from _read(BASE[1:], found, f"base.{found.measure}", "")
+    for setting in report.settings:
+        for level in setting.levels:
+            yield from _read(SETTINGS, level, "settings", "", setting.label, level.intensity)
+    for technology in report.technologies:
+        yield from _of_technology(technology)
+    for point in report.points:
+        label = report.technologies[point.technology].label
+        where = "" if point.setting is None else report.settings[point.setting].label
+        yield from _read(ROBUSTNESS, point, "robustness", label, where, point.intensity)
+
+
+def _of_technology(technology: Technology) -> Iterator[Row]:
+    label = technology.label
+    yield from _read(TECHNOLOGIES, technology, "technologies", label)
+    yield from _read(IMPERCEPTIBILITY, technology.imperceptibility, "imperceptibility", label)
+    for row in technology.imperceptibility.measures:
+        yield from _read(QUALITY[1:], row, f"quality.{row.measure}", label)
+    yield from _read(COST, technology.cost, "cost", label)
+    if technology.control:
+        yield from _read(CONTROLS, technology.control, "controls", label)
+    yield from _read(ROBUSTNESS, technology.unmodified, "robustness", label)
+
+
+def _read(
+    columns: Sequence[Column[Of]],
+    source: Of,
+    table: str,
+    technology: str,
+    setting: str = "",
+    intensity: float | None = None,
+) -> Iterator[Row]:
+    for column in columns:
+        entry = column.get(source)
+        name = f"{table}.{column.key}"
+        if isinstance(entry, Value):
+            yield Row(
+                technology,
+                setting,
+                intensity,
+                name,
+                entry.value,
+                entry.low,
+                entry.high,
+                entry.networks,
+                entry.reason or "",
+            )
+        else:
+            plain = entry.value if isinstance(entry, Share) else entry
+            yield Row(technology, setting, intensity, name, plain)

@@ -1,0 +1,122 @@
+"""What technologies and Intensities are called where there is little room."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nnw_onnx.measures.results import Level, Setting, Technology
+from nnw_onnx.reports import words
+from nnw_onnx.reports.model import Report
+from nnw_onnx.reports.words import DASH
+from nnw_onnx.vocabulary import Json
+
+FEW = 4
+"""Up to so many technologies, cells have room for words."""
+FAMILIES = {
+    "standard": "The standard's Modifications",
+    "deployment": "Deployment transformations",
+    "preserving": "Function-preserving attacks",
+    "adaptive": "Adaptive attacks: the method is known, the key is not",
+    "removal": "Removal attacks and stacks",
+}
+_ROOM, _CROWDED_ROOM = 14, 7
+_CROWDED = 10
+
+
+@dataclass(frozen=True)
+class Name:
+    """A technology where there is little room.
+
+    Attributes:
+        short: its method, shortened.
+        variant: what tells it from others of its method.
+        full: its label.
+    """
+
+    short: str
+    variant: str
+    full: str
+
+    def __str__(self) -> str:
+        return f"{self.short} {self.variant}".rstrip()
+
+
+def technology_names(report: Report) -> tuple[Name, ...]:
+    """A short name for each technology, in the order of the plan; no two are equal."""
+    crowded = len(report.technologies) > _CROWDED
+    made = [
+        (
+            shortened(t.record.method.name, _CROWDED_ROOM if crowded else _ROOM),
+            _variant(t, report.technologies, crowded),
+        )
+        for t in report.technologies
+    ]
+    twice = {name for name, count in Counter(made).items() if count > 1}
+    seen: Counter[tuple[str, str]] = Counter()
+    names = []
+    for technology, name in zip(report.technologies, made, strict=True):
+        seen[name] += 1
+        number = f" #{seen[name]}" if name in twice else ""
+        names.append(Name(name[0], (name[1] + number).strip(), technology.label))
+    return tuple(names)
+
+
+def shortened(name: str, room: int) -> str:
+    """A plug-in's name in so many characters: whole, its parts' beginnings, or their initials."""
+    parts = name.split("-")
+    if len(name) <= room:
+        return name
+    if len(parts) > 2:
+        return "".join(p[:1] for p in parts)[:room]
+    each = max(2, (room - len(parts) + 1) // len(parts))
+    return "-".join(p[:each] for p in parts)
+
+
+def _variant(technology: Technology, among: Sequence[Technology], crowded: bool) -> str:
+    record = technology.record
+    parts = [_size(record.payload_size, crowded)] if record.payload_size else []
+    parts += [
+        words.shorter(name, value) if crowded else words.named(name, value)
+        for name, value in _telling(technology, among)
+    ]
+    if record.code is not None:
+        parts.append(shortened(record.code.name, 4 if crowded else _ROOM))
+    if technology.trained:
+        parts.append("tr" if crowded else "by training")
+    return (" " if crowded else ", ").join(parts) or (DASH if crowded else "no Payload")
+
+
+def _size(bits: int, crowded: bool) -> str:
+    return f"{bits}" if crowded else f"{bits:,} bits"
+
+
+def _telling(technology: Technology, among: Sequence[Technology]) -> list[tuple[str, Json]]:
+    """Options whose values differ between technologies of one method."""
+    mine = technology.record.method
+    others = [t.record.method.options for t in among if t.record.method.name == mine.name]
+    return [
+        (name, value)
+        for name, value in mine.options.items()
+        if any(options.get(name) != value for options in others)
+    ]
+
+
+def intensity(level: Level, setting: Setting, unit: bool = True) -> str:
+    """An Intensity, with its unit if asked for; "" where nothing is swept."""
+    if level.intensity is None:
+        return ""
+    text = words.number(level.intensity, 6)
+    return f"{text} {unit_of(setting)}".rstrip() if unit else text
+
+
+def marked(level: Level, setting: Setting) -> str:
+    """An Intensity without its unit, a dagger where it is outside the standard's range."""
+    return intensity(level, setting, unit=False) + ("†" if level.outside else "")
+
+
+def unit_of(setting: Setting) -> str:
+    """What the Intensities of a setting are counted in; "" for plain ratios."""
+    unit = setting.parameter.unit if setting.parameter else ""
+    return "" if unit == "ratio" else unit

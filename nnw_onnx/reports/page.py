@@ -1,0 +1,118 @@
+"""One self-contained HTML page: no script, nothing fetched, light and dark, also on paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from nnw_onnx.reports import names, sentences, tables, words
+from nnw_onnx.reports.costs import costs
+from nnw_onnx.reports.curves import curves
+from nnw_onnx.reports.definitions import definitions
+from nnw_onnx.reports.evidence import evidence
+from nnw_onnx.reports.forms import Table
+from nnw_onnx.reports.grids import grids
+from nnw_onnx.reports.losses import forest
+from nnw_onnx.reports.matrix import matrix
+from nnw_onnx.reports.model import Report
+from nnw_onnx.reports.templating import templates
+from nnw_onnx.reports.words import Shown
+
+_SECTIONS = (
+    ("losses", "imperceptibility", "Imperceptibility"),
+    ("dots", "cost", "Computational Cost"),
+    ("proofs", "evidence", "Evidence"),
+    ("strips", "curves", "Curves"),
+    ("numbers", "tables", "Tables"),
+    ("report", "method", "Method, environment"),
+)
+_TABLES = (
+    "base",
+    "settings",
+    "imperceptibility",
+    "quality",
+    "cost",
+    "controls",
+    "places",
+    "rankings",
+    "epochs",
+)
+_MOST_ROWS = 200
+"""Longer tables are files only."""
+
+
+def page(report: Report) -> str:
+    """The page of a report."""
+    called = names.technology_names(report)
+    drawn = matrix(report, called)
+    made = {t.name: t for t in tables.tables(report, drawn)}
+    parts = {
+        "report": report,
+        "shown": Shown(report.headline),
+        "drawn": drawn,
+        "lead": sentences.lead(report),
+        "base": sentences.base(report),
+        "usable": sentences.usable(report),
+        "verdicts": sentences.verdicts(report, called),
+        "technologies": made["technologies"],
+        "losses": forest(report, called),
+        "dots": costs(report, called),
+        "proofs": evidence(report, called),
+        "strips": curves(report, called),
+        "numbers": _numbers(made),
+        "grids": grids(report, called),
+        "definitions": definitions(report),
+        "environment": tuple(_environment(report)),
+    }
+    parts["sections"] = [(target, name) for key, target, name in _SECTIONS if parts[key]]
+    return templates().get_template("report.html.j2").render(parts)
+
+
+def _numbers(made: Mapping[str, Table]) -> tuple[Table, ...]:
+    """The tables that the page shows as they are; those of robustness are grids."""
+    known = (made[name] for name in _TABLES if name in made)
+    return tuple(t for t in known if len(t.rows) <= _MOST_ROWS)
+
+
+def _environment(report: Report) -> Iterator[tuple[str, str]]:
+    yield from _data(report)
+    known = report.environment
+    if known is not None:
+        yield "Class of the standard", known.environment_class
+        yield "System", known.system
+        yield "CPU", _joined({k: "unknown" if v is None else v for k, v in known.cpu.items()})
+        yield "GPU", "; ".join(_joined(gpu) for gpu in known.gpus) or "none used"
+        yield "Memory", words.size(known.memory_bytes)
+        yield "Settings", _joined(known.settings)
+        yield "Versions", _joined(known.versions)
+    made = report.reproducibility
+    yield "nnw-onnx", f"{made.package_version}, seed {made.seed}"
+    yield "Plug-ins", "; ".join(f"{name}: {of}" for name, of in made.plugins.items()) or "built in"
+    yield "Digest of the evaluation", made.evaluation_sha256
+    yield "Digest of the records", made.records_sha256
+
+
+def _data(report: Report) -> Iterator[tuple[str, str]]:
+    weights = sorted({n.weights for n in report.networks})
+    each = " to ".join(f"{w:,}" for w in (weights[:1] + weights[1:][-1:]))
+    marked = len(report.networks) * report.payloads
+    yield (
+        "Networks",
+        f"{len(report.networks)} unwatermarked with {each} Weights, "
+        f"{marked} watermarked for each technology",
+    )
+    data, entries = report.dataset, f"{report.dataset.entries:,}"
+    shapes = "; ".join(f"{k} {' × '.join(map(str, v))}" for k, v in data.shapes.items())
+    yield "Data set", f"{data.plugin.name}, {data.split} split, {entries} samples of {shapes}"
+    yield "Workflows", ", ".join(f"{w} ({words.WORKFLOWS[w]})" for w in report.workflows)
+
+
+def _joined(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{k.replace('_', ' ')} {_value(v)}" for k, v in values.items())
+
+
+def _value(value: object) -> str:
+    if isinstance(value, Mapping):
+        return f"({_joined({k: v for k, v in value.items() if v not in ('', None)})})"
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)

@@ -1,0 +1,161 @@
+"""What a report says first: what was done, and at most three verdicts (one a technology of few)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nnw_onnx.measures.results import BaseQuality, Technology
+from nnw_onnx.reports import names, words
+from nnw_onnx.reports.model import Report
+from nnw_onnx.reports.names import Name
+from nnw_onnx.reports.words import Shown, listed, plural
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A sentence; `subject` is its beginning, which is set in bold."""
+
+    subject: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.subject}{self.text}"
+
+
+def lead(report: Report) -> str:
+    """What was evaluated, in one sentence."""
+    technologies = plural(len(report.technologies), "technology", "technologies")
+    modifications = plural(len(report.settings), "Modification")
+    payloads = plural(report.payloads, "Payload")
+    repeated = f", {report.repetitions} repetitions" if report.repetitions > 1 else ""
+    settings = plural(report.counts.total, "setting")
+    networks = plural(len(report.networks), "network")
+    return (
+        f"{technologies} under {modifications} ({settings}), {networks} × {payloads}{repeated}, "
+        "by NNW-NNT V1.1 (superset of IEEE 3304)."
+    )
+
+
+def base(report: Report) -> tuple[tuple[str, str, str], ...]:
+    """Of the headline and the guard: name, value of the unwatermarked networks, what that means."""
+    known = {m.name: Shown(m) for m in report.measures}
+    return tuple(
+        (found.measure, *_base(found, known[found.measure], report))
+        for found in report.base
+        if found.measure in known and found.measure in (report.headline.name, report.guard)
+    )
+
+
+def _base(found: BaseQuality, shown: Shown, report: Report) -> tuple[str, str]:
+    if found.quality.value is None:
+        return words.DASH, found.quality.reason or "not measured"
+    parts = []
+    if found.lowest is not None and found.highest is not None and found.lowest < found.highest:
+        parts.append(f"{shown.value(found.lowest, unit=False)} to {shown.value(found.highest)}")
+    if found.chance is not None:
+        unit = shown.measure.unit
+        parts.append(f"guessing {words.number(shown.factor * found.chance)} {unit}".rstrip())
+    if shown.measure.better == "lower":
+        parts.append("lower is better")
+    return shown.value(found.quality.value), ", ".join(parts)
+
+
+def usable(report: Report) -> str:
+    """What a network must keep to count as usable, in one sentence."""
+    guard = next((m for m in report.measures if m.name == report.guard), None)
+    limit = Shown(report.headline).usable()
+    if guard is None or guard == report.headline:
+        return f"Usable: at most {limit} lost."
+    if Shown(guard).usable() == limit:
+        return f"Usable: at most {limit} lost, of {guard.name} too."
+    return f"Usable: at most {limit} lost, and {Shown(guard).usable()} of {guard.name}."
+
+
+def brief(label: str) -> str:
+    """What names a setting in a sentence: its Modifications without their options."""
+    first, *rest = label.partition(" (")[0].split(", ")
+    return ", ".join([first, *(part for part in rest if part.startswith("then "))])
+
+
+def verdicts(report: Report, called: tuple[Name, ...]) -> tuple[Verdict, ...]:
+    """The verdicts, none longer than about 20 words.
+
+    Args:
+        report: what is told.
+        called: short name of each technology, in the order of the plan.
+    """
+    across = [report.technologies[i] for i in report.order]
+    if len(across) <= names.FEW:
+        return tuple(Verdict(str(called[t.index]), _verdict(report, t)) for t in across)
+    return tuple(_overall(report, across, called))
+
+
+def _verdict(report: Report, technology: Technology) -> str:
+    tally = technology.tally
+    ending = f"; {_loudness(technology)}."
+    if technology.record.kind == "integrity" and technology.robustness_asked:
+        return f" names changed weights in {_noticed(report, technology)} settings{ending}"
+    if not technology.detectability.ever:
+        return f" can never be found: {_why_never(technology)}{ending}"
+    if not technology.robustness_asked or not report.settings:
+        return f": robustness was not asked for{ending}"
+    statuses = {
+        setting.label: report.cell(technology.index, setting.index).status
+        for setting in report.settings
+    }
+    weak = [brief(label) for label, s in statuses.items() if s in ("lost", "partly")]
+    unsaid = [s for s in statuses.values() if s in ("undecided", "void", "failed", "not run")]
+    lost = f"lost under {listed(list(dict.fromkeys(weak)), 2)}" if weak else "none lost"
+    rest = f"; {plural(len(unsaid), 'Modification')} without verdict" if unsaid else ""
+    return f" survives {tally.survived} of {tally.usable} settings; {lost}{rest}{ending}"
+
+
+def _noticed(report: Report, technology: Technology) -> str:
+    """Of all settings those in which every test of an integrity method names a place."""
+    asked = [p for p in report.points if p.technology == technology.index and p.tested]
+    named = [p for p in asked if sum(place.tests for place in p.places) == p.tested]
+    return f"{len(named)} of {len(asked)}"
+
+
+def _why_never(technology: Technology) -> str:
+    symbols = technology.injections.symbols
+    return f"{plural(symbols, 'Symbol')} cannot prove it" if symbols else "its test reaches no Yes"
+
+
+def _loudness(technology: Technology) -> str:
+    if not technology.imperceptibility_asked:
+        return "loss not asked for"
+    verdict = technology.imperceptibility.verdict
+    return "loss not shown to be negligible" if verdict == "not shown" else f"loss {verdict}"
+
+
+def _overall(
+    report: Report, across: list[Technology], called: tuple[Name, ...]
+) -> Iterator[Verdict]:
+    # An integrity method that is lost has done what it is for: it takes no part in this race.
+    lasting = [t for t in across if t.record.kind != "integrity"] or across
+    most = lasting[0].tally.survived
+    best = [str(called[t.index]) for t in lasting if t.tally.survived == most]
+    each = " each" if len(best) > 1 else ""
+    text = f" {listed(best, 3)}, {most} of {lasting[0].tally.usable} settings{each}."
+    yield Verdict("Most survived:", text)
+    defeats = [
+        (
+            sum(report.cell(t.index, s.index).status == "lost" for t in lasting),
+            f"{brief(s.label)} ({s.code})",
+        )
+        for s in report.settings
+    ]
+    hardest = [x for x in sorted(defeats, key=lambda x: -x[0])[:3] if x[0]]
+    said = "; ".join(f"{label} defeats {count} of {len(lasting)}" for count, label in hardest)
+    yield Verdict("Hardest:", f" {said or 'none defeats a technology at its weakest'}.")
+    for t in across:
+        if t.record.kind == "integrity" and t.robustness_asked:
+            said = f" {called[t.index]} names changed weights in {_noticed(report, t)} settings."
+            yield Verdict("Integrity:", said)
+    margin = Shown(report.headline).margin()
+    loud = [str(called[t.index]) for t in across if t.imperceptibility.verdict == "noticeable"]
+    quiet = sum(t.imperceptibility.verdict == "negligible" for t in across)
+    said = f" {quiet} of {len(across)} negligible at {margin}"
+    yield Verdict("Imperceptibility:", f"{said}; noticeable: {listed(loud) or 'none'}.")

@@ -1,0 +1,129 @@
+"""One injection of a run: put in, read back, kept in the run folder, recorded."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import ValidationError
+
+from nnw_onnx.errors import NnwError
+from nnw_onnx.graph import OnnxNetwork
+from nnw_onnx.records import InjectionRecord, TrainingRecord
+from nnw_onnx.runs.bench import Place, RunBench
+from nnw_onnx.runs.context import Context, network_of
+from nnw_onnx.runs.inject import inject, symbol_errors, train_twin
+from nnw_onnx.runs.keys import save_key
+from nnw_onnx.runs.modify import change_of
+from nnw_onnx.runs.plan import InjectionTask
+from nnw_onnx.runs.recording import unrecordable
+from nnw_onnx.runs.seeds import generator, secret
+from nnw_onnx.runs.training import recorded
+from nnw_onnx.vocabulary import Claim, Payload
+
+
+def run_injection(context: Context, task: InjectionTask) -> InjectionRecord:
+    """Inject, read back, and keep the network and the key in the run folder.
+
+    Whatever a plug-in does wrong is a record that failed, with the reason.
+    """
+    try:
+        network = network_of(context, task.network)
+        bench = _bench(context, task, network)
+        record = _twin(context, task, bench) if task.twin else _injection(context, task, bench)
+    except NnwError as error:
+        return failed(task, str(error))
+    except ValidationError as error:
+        return failed(task, unrecordable(error))
+    for name in bench.checkpoints:
+        context.store.checkpoint(name).discard()
+    return record
+
+
+def failed(task: InjectionTask, reason: str) -> InjectionRecord:
+    """The record of an injection that did not come about."""
+    return InjectionRecord(
+        identity=task.identity,
+        status="failed",
+        reason=reason,
+        network=task.network,
+        technology=task.technology,
+        payload_index=task.payload_index,
+        twin=task.twin,
+    )
+
+
+def payload_of(seed: int, size: int, index: int) -> Payload:
+    """A payload of `size` bits: the same for every network and method of one evaluation."""
+    rng = generator(purpose="payload", seed=seed, size=size, index=index)
+    return Payload.random(size, rng)
+
+
+def _bench(context: Context, task: InjectionTask, network: OnnxNetwork) -> RunBench:
+    technology = context.technologies[task.technology]
+    what = "twin of" if task.twin else f"{technology.method.name} in"
+    place = Place(
+        name=task.identity,
+        title=f"{what} {network.path.name}",
+        draw=task.identity,
+        technology=technology,
+        layers=technology.layers,
+        original=network,
+    )
+    return RunBench(context, network, place)
+
+
+def _injection(context: Context, task: InjectionTask, bench: RunBench) -> InjectionRecord:
+    network, technology = bench.original, context.technologies[task.technology]
+    payload = payload_of(context.seed, technology.size, task.payload_index)
+    fresh = secret(context.seed, injection=task.identity)
+    made = inject(technology, network, payload, fresh, bench)
+    save_key(made.claim, context.store.key_path(task.identity))
+    errors = symbol_errors(made.claim, bench.suspect_of(made.network))
+    training = None if made.trained is None else recorded(made.trained)
+    return _kept(context, task, made.network, made.claim, errors, training)
+
+
+def _twin(context: Context, task: InjectionTask, bench: RunBench) -> InjectionRecord:
+    trained = train_twin(context.technologies[task.technology], bench.original, bench)
+    if not isinstance(trained.network, OnnxNetwork):
+        raise TypeError("twin: expected a network that the guard has seen")
+    return _kept(context, task, trained.network, None, None, recorded(trained))
+
+
+def _kept(
+    context: Context,
+    task: InjectionTask,
+    made: OnnxNetwork,
+    claim: Claim | None,
+    errors: int | None,
+    training: TrainingRecord | None,
+) -> InjectionRecord:
+    network = network_of(context, task.network)
+    context.store.save_network(task.identity, made, network)
+    key = None if claim is None else claim.key
+    return InjectionRecord(
+        identity=task.identity,
+        status="done",
+        network=task.network,
+        technology=task.technology,
+        payload_index=task.payload_index,
+        layers=key.layers if key else (),
+        notes=key.notes if key else (),
+        change=change_of(network, made, key.layers if key else ()),
+        changed_weights=_changed_weights(network, made),
+        commitment=key.commitment if key else None,
+        twin=task.twin,
+        symbols=key.size if key else None,
+        errors=errors,
+        training=training,
+    )
+
+
+def _changed_weights(before: OnnxNetwork, after: OnnxNetwork) -> int | None:
+    """Number of weights that differ; None where the layers are others."""
+    shapes = {layer.name: layer.shape for layer in before.layers}
+    if shapes != {layer.name: layer.shape for layer in after.layers}:
+        return None
+    same_file = before.sha256 == after.sha256
+    names = after.replaced if same_file else shapes
+    old, new = before.weights, after.weights
+    return sum(int(np.count_nonzero(old[name] != new[name])) for name in names)

@@ -1,0 +1,32 @@
+"""Measure the quality of one network on one data set."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nnw_onnx.runs import guard
+from nnw_onnx.vocabulary import Ask, Quality, Samples, Task
+
+
+def measure(run: Ask, task: Task, samples: Samples, batch_size: int) -> Quality:
+    """The quality, batch by batch: no more than one batch is held at a time.
+
+    Args:
+        run: the network, such as `suspect.wrapped(Running(...), around)`.
+        task: what quality means.
+        samples: fitted to the network's inputs; those of `guard.GuardedSamples` name their data
+            set in errors.
+        batch_size: samples read and run at a time.
+
+    Raises:
+        InferenceError: the network does not run.
+        ConfigurationError: samples or answers that do not fit the task.
+        PluginError: task or data set breaks its contract.
+    """
+    meter = guard.guarded(task, "meter", lambda: task.meter(samples))
+    for start in range(0, len(samples), batch_size):
+        batch = samples.read(np.arange(start, min(start + batch_size, len(samples))))
+        outputs = run(batch.feeds)
+        targets = batch.targets
+        guard.guarded(task, "add", lambda: meter.add(outputs, targets))  # noqa: B023 - called now
+    return guard.checked_quality(task, guard.guarded(task, "result", meter.result), len(samples))

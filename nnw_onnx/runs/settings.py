@@ -1,0 +1,231 @@
+"""Technologies and settings of an evaluation as its plan records them: all that a report needs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from nnw_onnx import plugins
+from nnw_onnx.records import (
+    ParameterRecord,
+    PluginRecord,
+    SettingRecord,
+    StepRecord,
+    TechnologyRecord,
+)
+from nnw_onnx.runs import calls
+from nnw_onnx.runs.checks import intensities_of, made_step, payload_sizes, workflows_of
+from nnw_onnx.runs.recipes import MethodTraining
+from nnw_onnx.runs.sources import with_paths
+from nnw_onnx.runs.tables import Evaluation, MethodTable, ModificationTable, StepTable
+from nnw_onnx.vocabulary import Code, Json, Method, Modification, PlugIn, Spec, Technology
+
+
+def technologies_of(evaluation: Evaluation) -> tuple[Technology, ...]:
+    """The technologies under test: every method at every payload size."""
+    return tuple(technology for _, technology in _technologies(evaluation))
+
+
+def technology_records(evaluation: Evaluation) -> tuple[TechnologyRecord, ...]:
+    """What a report must know of each technology, in the order of `technologies_of`."""
+    found = []
+    for index, (table, technology) in enumerate(_technologies(evaluation)):
+        method = plugins.create(Method, technology.method)
+        imperceptibility, robustness = workflows_of(table)
+        found.append(
+            TechnologyRecord(
+                index=index,
+                method=plugin_record(method),
+                code=_code(technology),
+                payload_size=technology.size,
+                label=_technology_label(table, technology),
+                kind=method.kind,
+                access=method.access,
+                alphabet=method.alphabet,
+                decodes=plugins.decodes(method) is not None,
+                imperceptibility=imperceptibility,
+                robustness=robustness,
+                training=_training(technology),
+                layers=technology.layers,
+            )
+        )
+    return tuple(found)
+
+
+def setting_records(evaluation: Evaluation) -> tuple[SettingRecord, ...]:
+    """What a report must know of each table `[[modifications]]`, in their order."""
+    labels = _labels(evaluation.modifications)
+    return tuple(
+        _setting(index, table, label)
+        for index, (table, label) in enumerate(zip(evaluation.modifications, labels, strict=True))
+    )
+
+
+def plugin_record(plugin: PlugIn, *, without: Sequence[str] = ()) -> PluginRecord:
+    """A plug-in with its options, but for those left out; of paths the last part alone."""
+    spec = nameable(plugin)
+    package, version = plugins.origin(plugin)
+    options = {name: value for name, value in spec.options.items() if name not in without}
+    return PluginRecord(name=spec.name, options=options, package=package, version=version)
+
+
+def nameable(plugin: PlugIn) -> Spec:
+    """The plug-in with the names of its files, without their folders."""
+    return with_paths(type(plugin), plugin.spec(), lambda path: Path(path).name)
+
+
+def _technologies(evaluation: Evaluation) -> Iterator[tuple[MethodTable, Technology]]:
+    for table in evaluation.methods:
+        for size in payload_sizes(table, evaluation):
+            yield table, technology_of(table, size, evaluation)
+
+
+def technology_of(table: MethodTable, size: int, evaluation: Evaluation) -> Technology:
+    """How a method of the configuration is put in, with payloads of a size in bits."""
+    training = table.training
+    return Technology(
+        method=plugins.create(Method, table.spec).spec(),
+        size=size,
+        code=plugins.create(Code, table.code.spec).spec() if table.code else None,
+        recipe=training.recipe(evaluation.base_recipe) if training else None,
+        start=training.start if training else "trained",
+        layers=table.layers,
+    )
+
+
+def _code(technology: Technology) -> PluginRecord | None:
+    if technology.code is None:
+        return None
+    return plugin_record(plugins.create(Code, technology.code))
+
+
+def _training(technology: Technology) -> dict[str, Json] | None:
+    if technology.recipe is None:
+        return None
+    return {"start": technology.start, **dataclasses.asdict(technology.recipe)}
+
+
+def _technology_label(table: MethodTable, technology: Technology) -> str:
+    words = [str(_short(plugins.load(Method, table.name), table.spec))]
+    if technology.size:
+        words.append(f"{technology.size} bits")
+    if table.code:
+        words.append(str(_short(plugins.load(Code, table.code.name), table.code.spec)))
+    if technology.layers:
+        words.append(f"in {' and '.join(technology.layers)}")
+    if table.training:
+        words.append(_start(table.training))
+    return ", ".join(words)
+
+
+def _short(kind: type[PlugIn], spec: Spec) -> Spec:
+    return with_paths(kind, spec, lambda path: Path(path).name)
+
+
+def _start(table: MethodTraining) -> str:
+    return "by training" if table.start == "trained" else "by training from scratch"
+
+
+def _setting(index: int, table: ModificationTable, label: str) -> SettingRecord:
+    first = intensities_of(table)[0]
+    made = [made_step(step, first) for step in table.stack]
+    swept = next((i for i, step in enumerate(table.stack) if step.intensities), None)
+    parameter = None if swept is None else made[swept].parameter
+    return SettingRecord(
+        index=index,
+        label=label,
+        steps=tuple(_step(step, first) for step in table.stack),
+        swept=swept,
+        parameter=None if parameter is None else ParameterRecord(**dataclasses.asdict(parameter)),
+        intensities=tuple(value for value in intensities_of(table) if value is not None),
+        copies=table.copies,
+        trains=any(plugins.needs_training(modification) for modification in made),
+    )
+
+
+def _step(step: StepTable, intensity: float | None) -> StepRecord:
+    made = made_step(step, intensity)
+    swept = [made.parameter.option] if made.parameter and step.intensities else []
+    return StepRecord(
+        modification=plugin_record(made, without=swept),
+        summary=plugins.summary(type(made)),
+        number=made.number,
+        family=made.family,
+        aim=aim_of(step, aims=made.aims),
+        preserves=made.preserves,
+        depends_on_method="method" in calls.needs(made),
+    )
+
+
+def aim_of(step: StepTable, *, aims: bool) -> str:
+    """The layers aimed at in the words of the configuration; "" where it does not aim."""
+    if not aims:
+        return ""
+    layers = step.layers or "all"
+    return layers if isinstance(layers, str) else " ".join(layers)
+
+
+def _labels(tables: Sequence[ModificationTable]) -> list[str]:
+    """Names for people: each is unique, and says what tells it from settings like it."""
+    found: list[str] = []
+    for table in tables:
+        label = table.label or _label(table, tables)
+        count = 2
+        while label in found:
+            label, count = f"{label.removesuffix(f' ({count - 1})')} ({count})", count + 1
+        found.append(label)
+    return found
+
+
+def _label(table: ModificationTable, tables: Sequence[ModificationTable]) -> str:
+    alike = [other for other in tables if _names(other) == _names(table)]
+    parts = [
+        _step_label(step, [other.stack[index] for other in alike])
+        for index, step in enumerate(table.stack)
+    ]
+    label = ", then ".join(parts)
+    label = label[:1].upper() + label[1:]
+    return f"{label}, {table.copies} copies" if table.copies > 1 else label
+
+
+def _step_label(step: StepTable, alike: Sequence[StepTable]) -> str:
+    """Name, value of a Parameter that is not swept, unusual options that others lack, aim."""
+    made = _at_first(step)
+    options = dict(nameable(made).options)
+    plain = options.pop(made.parameter.option, None) if made.parameter else None
+    words = [made.title or made.name.replace("-", " ")]
+    if plain is not None and not step.intensities:
+        words[0] += f" {plain:g}" if isinstance(plain, int | float) else f" {plain}"
+    others = [nameable(_at_first(other)).options for other in alike]
+    usual = {option.name: option.default for option in plugins.options(type(made))}
+    for name, value in options.items():
+        if value != usual[name] and any(other.get(name) != value for other in others):
+            words += _option_words(name, value)
+    if made.aims and aim_of(step, aims=True) != "all":
+        words.append(_aim_words(step))
+    return ", ".join(words)
+
+
+def _at_first(step: StepTable) -> Modification:
+    return made_step(step, step.intensities[0] if step.intensities else None)
+
+
+def _option_words(name: str, value: Json) -> list[str]:
+    """An option in words; nothing for one that is off."""
+    plain = name.replace("_", " ")
+    if value is None or value is False:
+        return []
+    if value is True:
+        return [plain]
+    return [f"{plain} {value:g}" if isinstance(value, float) else f"{plain} {value}"]
+
+
+def _aim_words(step: StepTable) -> str:
+    if step.layers == "carrier":
+        return "carrier layer"
+    return f"layers {aim_of(step, aims=True)}"
+
+
+def _names(table: ModificationTable) -> list[str]:
+    return [step.name for step in table.stack]

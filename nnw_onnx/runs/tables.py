@@ -1,0 +1,318 @@
+"""The tables of an evaluation's configuration, each key with its type and its default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal, Protocol, Self, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PrivateAttr,
+    field_validator,
+    model_validator,
+)
+
+from nnw_onnx.records import Workflow
+from nnw_onnx.runs.recipes import MethodTraining, PluginTable, TrainingTable
+from nnw_onnx.vocabulary import (
+    Code,
+    Dataset,
+    Engine,
+    Method,
+    Modification,
+    PlugIn,
+    Recipe,
+    Task,
+    Trainer,
+)
+
+PayloadSizes = Annotated[tuple[Annotated[int, Field(ge=1, le=1 << 20)], ...], Field(min_length=1)]
+Intensities = Annotated[tuple[float, ...], Field(min_length=1)]
+Aim = Literal["all", "carrier"] | Annotated[tuple[str, ...], Field(min_length=1)]
+WORKFLOWS: tuple[Workflow, ...] = ("NNW-NTI", "NNW-WTI", "NNW-NIR", "NNW-WIR")
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _different(sizes: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    if sizes and len(set(sizes)) != len(sizes):
+        raise ValueError("expected different sizes, got one twice; remove it")
+    return sizes
+
+
+class DatasetTable(PluginTable):
+    """`[dataset]`: the samples that quality is measured on.
+
+    Attributes:
+        split: "test" or "train".
+    """
+
+    split: Literal["test", "train"] = "test"
+
+
+class MethodTable(PluginTable):
+    """`[[methods]]`: a method under test.
+
+    Attributes:
+        payload_sizes: bits of a Payload, where they differ from those of the evaluation.
+        training: how it is put in by training; without it, it is put in without.
+        code: error-correcting code between payload and Symbols.
+        layer: name of the carrier layer, or names; chosen by the method if left out.
+    """
+
+    payload_sizes: PayloadSizes | None = None
+    training: MethodTraining | None = None
+    code: PluginTable | None = None
+    layer: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+
+    _distinct = field_validator("payload_sizes")(_different)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The carriers that are asked for, or ()."""
+        if self.layer is None:
+            return ()
+        return (self.layer,) if isinstance(self.layer, str) else self.layer
+
+
+class StepTable(PluginTable):
+    """One Modification: a table of `steps`, or the whole of `[[modifications]]`.
+
+    Attributes:
+        intensities: values of its Parameter, in the order of the report.
+        layers: "all" kernels, the "carrier" of the watermark, or names with wildcards; only for a
+            Modification that changes the layers it is aimed at, and then "all" if left out.
+    """
+
+    intensities: Intensities | None = None
+    layers: Aim | None = None
+
+
+class ModificationTable(BaseModel):
+    """`[[modifications]]`: a Modification at one or more Intensities, or a stack of them.
+
+    Keys that are not declared are options of the Modification that `name` names.
+
+    Attributes:
+        name: of the Modification; left out where there are `steps`.
+        intensities: see `StepTable`.
+        layers: see `StepTable`.
+        steps: Modifications done one after the other; at most one of them has `intensities`.
+        label: its name in the report, by default made of the above.
+        copies: number of recipients' copies that go in.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
+
+    name: str | None = None
+    intensities: Intensities | None = None
+    layers: Aim | None = None
+    steps: Annotated[tuple[StepTable, ...], Field(min_length=1, max_length=16)] | None = None
+    label: Annotated[str, Field(min_length=1, max_length=120)] | None = None
+    copies: Annotated[int, Field(ge=1, le=1000)] = 1
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if (self.name is None) == (self.steps is None):
+            raise ValueError("expected either name or steps; keep one of them")
+        beside = [*(self.model_extra or {}), *self.model_fields_set & {"intensities", "layers"}]
+        if self.steps is not None and beside:
+            raise ValueError(f"expected {beside[0]} inside one of the steps; move it there")
+        if self.steps and sum(step.intensities is not None for step in self.steps) > 1:
+            raise ValueError(
+                "expected at most one step with intensities; write the option of the others plainly"
+            )
+        return self
+
+    @property
+    def stack(self) -> tuple[StepTable, ...]:
+        """The steps, one of them where the table is a Modification itself."""
+        if self.steps is not None:
+            return self.steps
+        step = StepTable(
+            name=self.name or "",
+            intensities=self.intensities,
+            layers=self.layers,
+            **(self.model_extra or {}),
+        )
+        return (step,)
+
+
+class SessionTable(_Table):
+    """`[session]`: how onnxruntime runs a network; recorded with every result.
+
+    Attributes:
+        batch_size: samples per run, where the graph leaves it open.
+        timeout: seconds that one injection, trial or cost measurement may take.
+        memory_limit: bytes of memory that one may take, or None.
+    """
+
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    threads: Annotated[int, Field(ge=1)] = 1
+    optimization: Literal["disable", "basic", "extended", "all"] = "all"
+    batch_size: Annotated[int, Field(ge=1)] = 256
+    timeout: Annotated[float, Field(gt=0)] = 600.0
+    memory_limit: Annotated[int, Field(ge=256 << 20, le=1 << 50)] | None = None
+
+
+class CostTable(_Table):
+    """`[cost]`: measuring computational cost.
+
+    Attributes:
+        cells: how many of the M x D watermarked networks of each technology are measured; None
+            for all of them, as the standard asks, 0 for no cost measurement.
+        repetitions: timed runs of an inference (the standard leaves it open; at least 5).
+        warmups: runs before them.
+        batch: samples per timed inference.
+        training_batches: batches of a training that are timed with and without the watermark in
+            turn; None for a whole epoch.
+    """
+
+    cells: Annotated[int, Field(ge=0)] | None = None
+    repetitions: Annotated[int, Field(ge=5)] = 30
+    warmups: Annotated[int, Field(ge=1)] = 5
+    batch: Annotated[int, Field(ge=1)] = 1
+    training_batches: Annotated[int, Field(ge=10)] | None = 50
+
+
+class ControlTable(_Table):
+    """`[control]`: keys that have nothing to do with a network, and must not be found in it.
+
+    Attributes:
+        wrong_keys: random keys that are tried on every network and setting, for methods that only
+            read weights (others cost an inference a key), and fewer of them where that is much to
+            read; 0 for none.
+    """
+
+    wrong_keys: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
+
+
+class Evaluation(_Table):
+    """What is evaluated, on what, and how.
+
+    Attributes:
+        title: shown in the report.
+        seed: everything random follows from it.
+        networks: M unwatermarked networks: files, wildcards, or `nnw:` for shipped ones.
+        payloads: D, the number of Payloads for each network.
+        payload_sizes: bits of a Payload; each size is a technology of its own in the report.
+        repetitions: how often each Modification is drawn anew.
+        false_positive_rate: level of detection.
+        margin: largest loss of the headline quality measure that counts as negligible, instead of
+            the one that the task names.
+        workflows: AI Workflows of MPAI-NNT to carry out: imperceptibility without and with training
+            (NNW-NTI, NNW-WTI), robustness without and with inference (NNW-NIR, NNW-WIR).
+        training: how networks are trained, where a method or Modification trains, and what owners
+            and attackers have of data.
+    """
+
+    title: str = "Evaluation"
+    summary: str = ""
+    seed: Annotated[int, Field(ge=0)] = 0
+    networks: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=4096)], ...], Field(min_length=1)
+    ]
+    payloads: Annotated[int, Field(ge=1, le=1000)] = 5
+    payload_sizes: PayloadSizes = (64,)
+    repetitions: Annotated[int, Field(ge=1, le=1000)] = 1
+    false_positive_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-6
+    margin: Annotated[float, Field(gt=0)] | None = None
+    dataset: DatasetTable
+    task: PluginTable = PluginTable(name="image-classification")
+    methods: Annotated[tuple[MethodTable, ...], Field(min_length=1)]
+    modifications: tuple[ModificationTable, ...] = ()
+    control: ControlTable = ControlTable()
+    session: SessionTable = SessionTable()
+    cost: CostTable = CostTable()
+    workflows: Annotated[tuple[Workflow, ...], Field(min_length=1)] = WORKFLOWS
+    training: TrainingTable | None = None
+    engine: PluginTable = PluginTable(name="serial")
+    _folder: Path = PrivateAttr(default=Path())
+
+    _distinct = field_validator("payload_sizes")(_different)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the configuration, from which names of files in options are taken."""
+        return self._folder
+
+    @property
+    def base_recipe(self) -> Recipe:
+        """The recipe of `[training]`, or the default one."""
+        return self.training.recipe if self.training else Recipe()
+
+    def at(self, folder: Path) -> Evaluation:
+        """The same evaluation, with the folder that its configuration lies in."""
+        moved = self.model_copy()
+        moved._folder = folder
+        return moved
+
+
+Table = TypeVar("Table", bound=PluginTable)
+
+
+class Change(Protocol):
+    """Makes another table of one that names a plug-in of a kind."""
+
+    def __call__(self, kind: type[PlugIn], table: Table) -> Table:
+        """The changed table."""
+        ...
+
+
+def mapped(evaluation: Evaluation, change: Change) -> Evaluation:
+    """The evaluation with every table that names a plug-in changed: the one place that finds them.
+
+    Keys of tables beside name and options must stay as they are.
+    """
+    changed: dict[str, object] = {
+        "dataset": change(Dataset, evaluation.dataset),
+        "task": change(Task, evaluation.task),
+        "engine": change(Engine, evaluation.engine),
+        "methods": tuple(_method(table, change) for table in evaluation.methods),
+        "modifications": tuple(_modification(table, change) for table in evaluation.modifications),
+    }
+    if training := evaluation.training:
+        inside: dict[str, object] = {"trainer": change(Trainer, training.trainer)}
+        if training.transfer:
+            inside["transfer"] = change(Dataset, training.transfer)
+        changed["training"] = training.model_copy(update=inside)
+    return evaluation.model_copy(update=changed)
+
+
+def located(evaluation: Evaluation) -> Iterator[tuple[str, type[PlugIn], PluginTable]]:
+    """Dotted path, kind and table of every plug-in that an evaluation names."""
+    yield "dataset", Dataset, evaluation.dataset
+    yield "task", Task, evaluation.task
+    for index, method in enumerate(evaluation.methods):
+        yield f"methods.{index}", Method, method
+        if method.code:
+            yield f"methods.{index}.code", Code, method.code
+    for index, table in enumerate(evaluation.modifications):
+        for place, step in enumerate(table.stack):
+            inside = f".steps.{place}" if table.steps is not None else ""
+            yield f"modifications.{index}{inside}", Modification, step
+    if evaluation.training:
+        yield "training.trainer", Trainer, evaluation.training.trainer
+        if evaluation.training.transfer:
+            yield "training.transfer", Dataset, evaluation.training.transfer
+
+
+def _method(table: MethodTable, change: Change) -> MethodTable:
+    changed = change(Method, table)
+    if table.code is None:
+        return changed
+    return changed.model_copy(update={"code": change(Code, table.code)})
+
+
+def _modification(table: ModificationTable, change: Change) -> ModificationTable:
+    steps = tuple(change(Modification, step) for step in table.stack)
+    if table.steps is None:
+        return table.model_copy(update=dict(steps[0].model_extra or {}))
+    return table.model_copy(update={"steps": steps})

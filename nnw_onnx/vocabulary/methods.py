@@ -1,0 +1,130 @@
+"""Methods and codes: what an author of one writes."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from nnw_onnx.vocabulary.bench import Bench
+from nnw_onnx.vocabulary.evidence import Claim, Decoding, Detection, Key
+from nnw_onnx.vocabulary.networks import Network, Suspect
+from nnw_onnx.vocabulary.payloads import Payload
+from nnw_onnx.vocabulary.specs import PlugIn
+from nnw_onnx.vocabulary.training import Additions
+
+
+class Method(PlugIn):
+    """A watermarking method, fingerprint or integrity check: plug-ins of `nnw_onnx.methods`.
+
+    Put in by `Injects` or `Trains`, or by neither (a fingerprint is enrolled: `make_key` is all).
+    Found by `Decodes` or `Detects`, or both. Which of these a method can do is told by what it
+    subclasses, and by nothing else.
+
+    Attributes:
+        access: what Decoder and Detector see: weights, outputs of inner layers (and weights), or
+            answers only.
+        kind: "watermark"; "fingerprint": nothing is put in, and other networks are its negatives;
+            "integrity": says whether, and where, the network was changed.
+        alphabet: of the payloads that it takes (an option, or a constant); 0 for a method that
+            only says that it is there.
+    """
+
+    access: ClassVar[Literal["weights", "activations", "answers"]] = "weights"
+    kind: ClassVar[Literal["watermark", "fingerprint", "integrity"]] = "watermark"
+    alphabet: int = 2
+
+    @abstractmethod
+    def make_key(self, network: Network, size: int, secret: bytes, bench: Bench) -> Key:
+        """Choose carriers, draw triggers, or take the fingerprint; tell why in `Key.notes`.
+
+        Args:
+            network: before anything is put in.
+            size: number of Symbols; 0 where `alphabet` is.
+            secret: 32 bytes, from which everything random follows.
+            bench: `bench.layers` are the carriers that the owner asks for, or ().
+
+        Raises:
+            InjectionError: no layer, or not this one, can hold so many Symbols.
+        """
+
+
+class Decodes(Method):
+    """A method that reads Symbols; who decodes is tested by `kit.evidence.matched` for nothing."""
+
+    @abstractmethod
+    def decode(self, suspect: Suspect, key: Key) -> Decoding:
+        """Read `key.size` Symbols; the key does not hold the payload.
+
+        Raises:
+            CarrierNotFoundError: the carrier does not exist in this network; to the runner that is
+                a verdict No with p = 1, and no failure.
+        """
+
+
+class Detects(Method):
+    """A method with a test of its own: presence, fingerprints, integrity, soft decisions."""
+
+    @abstractmethod
+    def detect(self, suspect: Suspect, claim: Payload, key: Key) -> Detection:
+        """How well the claimed Symbols fit; an empty payload where `alphabet` is 0.
+
+        Raises:
+            CarrierNotFoundError: see `Decodes.decode`.
+        """
+
+
+class Injects(Method):
+    """A method that is put in without training."""
+
+    @abstractmethod
+    def inject(self, network: Network, payload: Payload, key: Key, bench: Bench) -> Network:
+        """The watermarked network; raises `InjectionError` where it cannot be read back."""
+
+
+class Trains(Method):
+    """A method that training puts in."""
+
+    @abstractmethod
+    def additions(self, network: Network, payload: Payload, key: Key) -> Additions:
+        """What it adds to a training of this network."""
+
+
+class Forges(Method):
+    """Optional: the best false claim on a suspect, an attack on claims."""
+
+    @abstractmethod
+    def forge(self, suspect: Suspect, size: int, rng: np.random.Generator) -> Claim:
+        """A claim that fits the suspect as well as can be arranged afterwards."""
+
+
+class Code(PlugIn):
+    """An error-correcting code between payload and Symbols: the plug-ins of `nnw_onnx.codes`.
+
+    It is orthogonal to methods: raw errors of the Symbols and errors of the decoded payload are
+    both recorded.
+    """
+
+    @abstractmethod
+    def length(self, size: int) -> int:
+        """Number of bits in the network for a payload of `size` bits.
+
+        Raises:
+            ConfigurationError: the code has no such size.
+        """
+
+    @abstractmethod
+    def encode(self, payload: Payload) -> Payload:
+        """`length(len(payload))` bits."""
+
+    @abstractmethod
+    def decode(self, read: Payload, confidence: tuple[float, ...], size: int) -> Payload | None:
+        """The payload of `size` bits, or None where the code knows that it failed.
+
+        Args:
+            read: bits as they were read.
+            confidence: for each of them the distance (>= 0) from the decision; equal numbers where
+                the method has none.
+            size: of the payload.
+        """

@@ -1,0 +1,130 @@
+"""What is planned: plain values, hashed, sent to workers; and who carries them out."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from nnw_onnx.vocabulary.specs import PlugIn, Spec
+from nnw_onnx.vocabulary.training import Recipe
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Technology:
+    """How a watermark is put in.
+
+    Attributes:
+        method: the method with its options.
+        size: bits of the payload, before code and alphabet; 0 for a method that carries none.
+        code: error-correcting code, or None.
+        recipe: of the training that puts it in; None where nothing is trained.
+        start: from the "trained" networks or from "scratch", fresh weights.
+        layers: carriers that the owner asks for, or ().
+    """
+
+    method: Spec
+    size: int
+    code: Spec | None = None
+    recipe: Recipe | None = None
+    start: Literal["trained", "scratch"] = "trained"
+    layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One Modification of a stack.
+
+    Attributes:
+        modification: with all its options.
+        layers: patterns, or one of "@all" (kernels) and "@carrier"; found in the network as it is
+            when the step begins. Empty for a Modification that does not aim.
+    """
+
+    modification: Spec
+    layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Which claims a trial hears.
+
+    Attributes:
+        of: those of injections, or random wrong keys of a technology.
+        injections: identities, for "injections".
+        technology: index, for "wrong".
+        count: how many wrong ones.
+        first: index of the first of them; their secrets follow from it.
+    """
+
+    of: Literal["injections", "wrong"] = "injections"
+    injections: tuple[str, ...] = ()
+    technology: int | None = None
+    count: int = 0
+    first: int = 0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One network, modified or not, to be run and examined.
+
+    Attributes:
+        identity: SHA-256 (hex) of everything it follows from.
+        network: index of the unwatermarked network.
+        parents: identities of injections; empty for the unwatermarked network; several are copies
+            of several recipients, the first of them the one that is modified.
+        copies: number of copies that go in; those of the unwatermarked network are itself.
+        payload: index of the payload of the first parent, 0 without one.
+        steps: Modifications, one after the other.
+        setting: index of the plan's setting, or None without Modification.
+        intensity: of the step that is swept, or None.
+        claims: what is asked of the result.
+        technology: the one that a step itself depends on (an overwriting by the same method).
+        repetition: 0, 1, ...: each with draws of its own.
+    """
+
+    identity: str
+    network: int
+    parents: tuple[str, ...] = ()
+    copies: int = 1
+    payload: int = 0
+    steps: tuple[Step, ...] = ()
+    setting: int | None = None
+    intensity: float | None = None
+    claims: tuple[Claims, ...] = ()
+    technology: int | None = None
+    repetition: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Result]):
+    """What became of one item: a value, or one line that says why there is none."""
+
+    value: Result | None = None
+    error: str | None = None
+
+
+class Engine(PlugIn):
+    """Who carries out tasks: the plug-ins of `nnw_onnx.engines`."""
+
+    @abstractmethod
+    def map(
+        self,
+        call: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        timeout: float,
+        memory_limit: int | None,
+    ) -> Iterator[Outcome[Result]]:
+        """Outcomes in the order of the items; `call` and items can be pickled.
+
+        Args:
+            call: a function of a module, or a value with `__call__`.
+            items: plain values.
+            timeout: seconds that one item may take.
+            memory_limit: bytes that one may take, or None.
+        """

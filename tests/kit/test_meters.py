@@ -1,0 +1,113 @@
+"""What tasks build on: classes of answers, the chosen output, the check against chance."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import comb
+
+import numpy as np
+import pytest
+
+from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.kit.meters import chance_check, chosen_output, classes_of, predicted_classes
+from nnw_onnx.kit.samples import ArraySamples
+from nnw_onnx.vocabulary import Measure, Quality
+
+ACCURACY = Measure("top-1 accuracy", "%")
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        np.eye(3)[[2, 0, 1]],
+        np.eye(3, dtype=np.float16)[[2, 0, 1]],
+        np.eye(3)[[2, 0, 1]][:, :, None, None],
+        np.array([2, 0, 1]),
+        np.array([[2], [0], [1]], np.int32),
+        (255 * np.eye(3))[[2, 0, 1]].astype(np.uint8),
+    ],
+)
+def test_forms_of_answers(output):
+    np.testing.assert_array_equal(predicted_classes("task", output, 3), [2, 0, 1])
+
+
+def test_a_class_that_does_not_exist_is_no_answer():
+    answers = predicted_classes("task", np.array([-1, 0, 3]), 3)
+    np.testing.assert_array_equal(answers, [-1, 0, -1])
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (2,), (2, 3, 5), (2, 3, 1, 2), ()])
+def test_other_shapes_are_refused(shape):
+    message = (
+        r"task: expected scores \(n, 3\) or integer classes \(n,\), got float64 \(.*\); choose"
+    )
+    with pytest.raises(ConfigurationError, match=message):
+        predicted_classes("task", np.zeros(shape), 3)
+
+
+def test_outputs_are_chosen_by_their_place():
+    outputs = {"z": np.zeros(1), "a": np.ones(1)}
+    assert chosen_output("task", outputs, 1) is outputs["a"]
+    with pytest.raises(ConfigurationError, match=r"task: expected an output below 2, got 2; corr"):
+        chosen_output("task", outputs, 2)
+
+
+@pytest.mark.parametrize("facts", [{}, {"classes": []}, {"classes": "ab"}, {"classes": 3}])
+def test_data_without_classes_are_refused(facts):
+    samples = ArraySamples({"x": np.zeros(1)}, np.zeros(1), facts)
+    with pytest.raises(ConfigurationError, match=r"task: expected data whose targets are classes"):
+        classes_of("task", samples)
+    assert classes_of("task", ArraySamples({"x": np.zeros(1)}, [0], {"classes": ["a"]})) == 1
+
+
+def _tail(n, k, chance):
+    p = Fraction(chance)
+    return float(sum(comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k, n + 1)))
+
+
+def _right(k, n, chance):
+    return Quality({"top-1 accuracy": k / n}, (np.arange(n) < k).astype(float), chance=chance)
+
+
+def test_zeros_and_ones_meet_the_exact_binomial_tail():
+    n, level = 100, 0.001
+    for k in range(n + 1):
+        message = chance_check(_right(k, n, 0.1), ACCURACY, level)
+        assert (message is None) == (_tail(n, k, Fraction(1, 10)) <= level)
+
+
+def test_the_message_is_loud_and_says_what_to_do():
+    message = chance_check(_right(11, 100, 0.1), ACCURACY)
+    p_value = f"p = {_tail(100, 11, Fraction(1, 10)):.2g}, level 0.001"
+    assert message is not None
+    assert message.startswith("TOP-1 ACCURACY AT CHANCE: expected clearly more than 10 %, got 11 %")
+    assert f"of 100 ({p_value}); check the preprocessing (scale, mean, std)" in message
+
+
+@pytest.mark.parametrize(
+    ("better", "value", "chance", "good"),
+    [
+        ("higher", 0.31, 0.3, True),
+        ("higher", 0.3, 0.3, False),
+        ("lower", 2.9, 3.0, True),
+        ("lower", 3.1, 3.0, False),
+    ],
+)
+def test_other_headlines_are_compared_with_their_chance(better, value, chance, good):
+    measure = Measure("error", "px", better=better, chance=chance)
+    message = chance_check(Quality({"error": value}), measure)
+    assert (message is None) == good
+    scored = Quality({"error": value}, np.array([value, value]))
+    assert (chance_check(scored, measure) is None) == good
+    if message is not None:
+        word = "more" if better == "higher" else "less"
+        assert f"ERROR AT CHANCE: expected clearly {word} than {chance:.3g} px, got" in message
+
+
+def test_without_a_chance_nothing_is_said():
+    assert chance_check(Quality({"PSNR": 1.0}), Measure("PSNR", "dB")) is None
+
+
+def test_the_chance_of_the_data_comes_before_that_of_the_measure():
+    measure = Measure("error", chance=0.0)
+    assert chance_check(Quality({"error": 0.5}, chance=0.6), measure) is not None

@@ -1,0 +1,143 @@
+"""Block spread spectrum against the reference table, closed forms and brute force."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import optimize, stats
+
+from nnw_onnx.kit import spreading
+from nnw_onnx.math import noise, pruning, quantizing
+
+SIZE, T = 256 * 2304, 256
+
+
+def test_blocks_are_disjoint_and_complete():
+    blocks = spreading.blocks(bytes(32), "x", 1003, 10)
+    assert blocks.positions.shape == blocks.chips.shape == (10, 100)
+    assert len(set(blocks.positions.reshape(-1).tolist())) == 1000
+    assert set(np.unique(blocks.chips)) == {-1, 1}
+    assert blocks.length == 100
+
+
+def test_statistics_and_shifts_against_loops(rng):
+    blocks, flat = spreading.blocks(bytes(32), "x", 60, 4), rng.standard_normal(60)
+    sums = [
+        sum(c * flat[p] for p, c in zip(ps, cs, strict=True))
+        for ps, cs in zip(blocks.positions, blocks.chips, strict=True)
+    ]
+    np.testing.assert_allclose(blocks.statistics(flat), sums, rtol=1e-12, atol=1e-12)
+    shifts = np.array([0.5, 0.0, -1.0, 2.0])
+    moved = blocks.shifted(flat, shifts)
+    np.testing.assert_allclose(
+        blocks.statistics(moved) - sums, shifts * blocks.length, rtol=1e-12, atol=1e-12
+    )
+    assert np.array_equal(moved[blocks.positions[1]], flat[blocks.positions[1]])
+
+
+def test_deviation_is_that_of_random_keys(rng):
+    flat = rng.standard_normal(200) + 1.5
+    sums = [
+        spreading.blocks(i.to_bytes(32, "little"), "x", 200, 4).statistics(flat)
+        for i in range(2000)
+    ]
+    blocks = spreading.blocks(bytes(32), "x", 200, 4)
+    assert blocks.deviation(flat) == pytest.approx(np.std(sums), rel=0.04)
+
+
+# oracles.json static_ss.table: (gamma / sigma, modification) -> mean and sd of the BER of 8 seeds
+TABLE = {
+    (0.02, "clean"): (0.1763, 0.0291),
+    (0.02, "noise_1"): (0.2515, 0.0422),
+    (0.05, "noise_1"): (0.0493, 0.0156),
+    (0.05, "l1prune_0.99"): (0.23, 0.0396),
+    (0.05, "quant_2"): (0.0288, 0.0129),
+    (0.1, "noise_2"): (0.0132, 0.0075),
+    (0.1, "l1prune_0.99"): (0.0806, 0.0207),
+    (0.2, "l1prune_0.99"): (0.0049, 0.005),
+}
+SEEDS = 4
+
+
+def bit_error_rates() -> dict[tuple[float, str], float]:
+    rates: dict[tuple[float, str], list[float]] = {}
+    for seed in range(SEEDS):
+        rng = np.random.Generator(np.random.PCG64(seed))
+        flat = rng.standard_normal(SIZE)
+        blocks = spreading.blocks(bytes([seed] * 32), "table", SIZE, T)
+        signs = 2.0 * rng.integers(0, 2, T) - 1
+        for gamma in (0.02, 0.05, 0.1, 0.2):
+            marked = blocks.shifted(flat, gamma * signs)
+            changed = {
+                "clean": marked,
+                "noise_1": noise.add_gaussian(marked, 1.0, rng),
+                "noise_2": noise.add_gaussian(marked, 2.0, rng),
+                "l1prune_0.9": pruning.smallest(marked, pruning.count(90, SIZE)),
+                "l1prune_0.99": pruning.smallest(marked, pruning.count(99, SIZE)),
+                "quant_4": quantizing.min_max(marked, 4),
+                "quant_2": quantizing.min_max(marked, 2),
+            }
+            for name, values in changed.items():
+                wrong = np.mean((blocks.statistics(values) > 0) != (signs > 0))
+                rates.setdefault((gamma, name), []).append(float(wrong))
+    return {cell: float(np.mean(values)) for cell, values in rates.items()}
+
+
+@pytest.fixture(scope="module")
+def rates() -> dict[tuple[float, str], float]:
+    return bit_error_rates()
+
+
+def allowed(deviation: float) -> float:
+    """Both means vary: 4 sd sqrt(1/8 + 1/n) + 0.004, not less than the sampling error of a BER."""
+    return 4 * deviation * math.sqrt(1 / 8 + 1 / SEEDS) + 0.004
+
+
+@pytest.mark.parametrize("cell", TABLE)
+def test_table(rates, cell):
+    mean, deviation = TABLE[cell]
+    assert abs(rates[cell] - mean) <= allowed(deviation)
+
+
+def test_whole_table(rates, oracles):
+    for gamma, row in oracles["static_ss.table"].items():
+        for name, value in row.items():
+            found = rates[float(gamma), name]
+            assert abs(found - value["mean"]) <= allowed(value["sd"]), (gamma, name)
+
+
+def test_table_follows_the_theory(rates):
+    for gamma in (0.02, 0.05, 0.1):
+        for name, ratio in (("clean", 0.0), ("noise_1", 1.0), ("noise_2", 2.0)):
+            theory = stats.norm.sf(gamma * math.sqrt(2304 / (1 + ratio**2)))
+            sampling = math.sqrt(max(theory, 1e-3) / (SEEDS * T))
+            assert abs(rates[gamma, name] - theory) <= 4 * sampling, (gamma, name)
+
+
+def energy(scores, margin) -> float:
+    return float(np.sum(np.maximum(margin - np.asarray(scores), 0) ** 2))
+
+
+@given(
+    st.lists(st.floats(-6, 6), min_size=1, max_size=40),
+    st.floats(1e-3, 1e4),
+)
+def test_margin_for_energy_solves_the_equation(scores, wanted):
+    found = spreading.margin_for_energy(np.array(scores), wanted)
+    assert energy(scores, found) == pytest.approx(wanted, rel=1e-6)
+    bracket = (min(scores), max(scores) + math.sqrt(wanted) + 1)
+    brute = optimize.brentq(lambda k: energy(scores, k) - wanted, *bracket, xtol=1e-13)
+    assert found == pytest.approx(brute, abs=1e-5)
+
+
+@pytest.mark.parametrize("margin", [0.5, 1.0, 2.0, 4.0, 8.0])
+def test_expected_change_against_integration(margin):
+    grid = np.linspace(-12, margin, 200_001)
+    density = stats.norm.pdf(grid) * (margin - grid) ** 2
+    integral = float(np.sum((density[1:] + density[:-1]) / 2) * (grid[1] - grid[0]))
+    found = spreading.expected_change(margin, 64, 9216)
+    assert found == pytest.approx(math.sqrt(64 / 9216 * integral), rel=1e-6)

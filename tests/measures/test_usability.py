@@ -1,0 +1,150 @@
+"""Usable, unusable, undecided: from the unwatermarked networks, once for all technologies."""
+
+from __future__ import annotations
+
+import pytest
+
+from nnw_onnx.measures import usability
+from nnw_onnx.measures.run import Run
+from nnw_onnx.records import StepRecord
+
+from .made import (
+    ACCURACY,
+    RECALL,
+    answers,
+    make_injection,
+    make_plan,
+    make_setting,
+    make_trial,
+    make_verdict,
+)
+
+N = 2000
+
+
+def level_of(*trials, networks=1, plan=None):
+    """The one level of a setting; networks were right everywhere before it."""
+    plan = plan or make_plan(networks, settings=[make_setting(intensities=(0.1,))])
+    before = [make_trial(n, right=answers(N)) for n in range(networks)]
+    run = Run(plan, (), (*before, *trials))
+    return usability.settings(run)[0].levels[0]
+
+
+def after(network=0, wrong=0, first=0, **fields):
+    return make_trial(network, right=answers(N, wrong, first), setting=0, intensity=0.1, **fields)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"), [(0, "usable"), (60, "usable"), (100, "undecided"), (160, "unusable")]
+)
+def test_the_limits_of_the_loss_decide(wrong, said):
+    level = level_of(after(wrong=wrong))
+    assert level.usability == said
+    assert level.counts == (said == "usable")
+    assert level.loss.value == pytest.approx(wrong / N)
+    assert (level.reason is None) == (said == "usable")
+
+
+def test_networks_that_differ_leave_it_undecided():
+    level = level_of(after(0, 10), after(1, 150), networks=2)
+    assert level.loss.value == pytest.approx(0.04)
+    assert level.usability == "undecided"
+
+
+def test_without_scores_a_single_network_is_judged_by_its_value():
+    bare = make_trial(0, setting=0, intensity=0.1, quality={ACCURACY.name: 0.97})
+    assert level_of(bare).usability == "usable"
+    assert level_of(bare).loss.limits is None
+
+
+def test_all_forms_of_a_setting_are_averaged_for_all_technologies():
+    marks = [make_injection(technology=t) for t in range(2)]
+    trials = [
+        after(0, wrong, technology=t).model_copy(update={"verdicts": (make_verdict(marks[t]),)})
+        for t, wrong in ((0, 0), (1, 200))
+    ]
+    assert level_of(*trials).loss.value == pytest.approx(0.05)
+
+
+def guarded(wrong_recall, wrong=20):
+    plan = make_plan(
+        settings=[make_setting(intensities=(0.1,))],
+        measures=(ACCURACY, RECALL),
+        guard=RECALL.name,
+    )
+    before = make_trial(0, right=answers(N))
+    trials = [before, after(wrong=wrong)]
+    recalls = (0.9, 0.9 - wrong_recall)
+    trials = [
+        t.model_copy(update={"quality": t.quality | {RECALL.name: r}})
+        for t, r in zip(trials, recalls, strict=True)
+    ]
+    run = Run(plan, (), tuple(trials))
+    return usability.settings(run)[0].levels[0]
+
+
+def test_a_collapsed_network_is_not_usable_whatever_its_accuracy():
+    assert guarded(0.05).usability == "usable"
+    collapsed = guarded(0.5)
+    assert collapsed.usability == "unusable"
+    assert "macro recall" in collapsed.reason
+    assert collapsed.guard_loss.value == pytest.approx(0.5)
+
+
+def test_a_network_no_better_than_guessing_is_not_usable():
+    plan = make_plan(
+        settings=[make_setting(intensities=(0.1,))],
+        measures=(ACCURACY.model_copy(update={"usable_loss": 1.0}),),
+    )
+    level = level_of(after(wrong=N - N // 10), plan=plan)
+    assert level.usability == "unusable"
+    assert "no better than guessing" in level.reason
+
+
+def test_another_data_set_has_no_loss_and_counts_as_usable():
+    level = level_of(after(wrong=400, quality_of="letters"))
+    assert (level.usability, level.quality_of, level.counts) == ("elsewhere", "letters", True)
+    assert level.loss.value is None
+    assert level.quality.value == pytest.approx(0.8)
+
+
+def test_nothing_measured_is_undecided_and_says_why():
+    failed = make_trial(0, setting=0, intensity=0.1, status="failed", reason="out of memory")
+    for trials in ((), (failed,)):
+        level = level_of(*trials)
+        assert level.usability == "undecided"
+        assert "no unwatermarked network could be tested" in level.reason
+    assert "out of memory" in level.reason
+
+
+def test_intensities_run_from_weak_to_strong():
+    rising = make_setting(intensities=(0.5, 0.1))
+    falling = make_setting(intensities=(2.0, 8.0), stronger="down")
+    assert usability.intensities(rising) == [0.1, 0.5]
+    assert usability.intensities(falling) == [8.0, 2.0]
+    assert usability.intensities(make_setting(intensities=())) == [None]
+
+
+def test_codes_name_a_setting_in_every_figure():
+    two = make_setting(0, number=1, family="standard").steps
+    settings = [
+        make_setting(0, number=0, family="standard"),
+        make_setting(1, number=1, family="standard"),
+        make_setting(2, number=1, family="standard"),
+        make_setting(3, family="deployment"),
+        make_setting(4, family="preserving"),
+        make_setting(5, family="adaptive"),
+        make_setting(6, family="removal"),
+        make_setting(7, steps=(*two, StepRecord(modification=two[0].modification))),
+        make_setting(8, family="deployment"),
+    ]
+    found = usability.settings(Run(make_plan(settings=settings), (), ()))
+    assert [s.code for s in found] == ["0", "1a", "1b", "D1", "F1", "A1", "R1", "S1", "D2"]
+    assert found[7].family == "removal"
+
+
+def test_base_quality_has_range_and_chance():
+    run = Run(make_plan(2), (), tuple(make_trial(n, right=answers(N, 20 * n)) for n in range(2)))
+    (base,) = usability.base_quality(run)
+    assert (base.lowest, base.highest, base.chance) == (0.99, 1.0, 0.1)
+    assert base.quality.value == pytest.approx(0.995)

@@ -1,0 +1,162 @@
+"""The grammar of the matrix: symbol, Intensity, dagger, note, and the loss below."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from nnw_onnx.measures.results import Cell, Tally
+from nnw_onnx.reports import names
+from nnw_onnx.reports.matrix import MEANINGS, SIGNS, matrix
+
+from . import synthetic
+
+
+@pytest.fixture(scope="module")
+def drawn(large):
+    return matrix(large, names.technology_names(large))
+
+
+def entry_of(report, drawn, cell):
+    """The drawn entry of a cell of the model."""
+    rows = {row.code: row for _, group in drawn.groups for row in group}
+    return rows[report.settings[cell.setting].code].entries[report.order.index(cell.technology)]
+
+
+def some(report, status):
+    found = [c for c in report.cells if c.status == status]
+    assert found, status
+    return found
+
+
+def test_every_status_occurs_and_is_in_the_key(large, drawn):
+    met = {cell.status for cell in large.cells}
+    assert met >= set(MEANINGS) - {"undecided"}
+    assert [meaning for *_, meaning in drawn.key] == [MEANINGS[s] for s in MEANINGS if s in met]
+
+
+@pytest.mark.parametrize("status", ["survives", "outlives", "partly", "lost"])
+def test_the_first_line_is_the_intensity_that_tells(large, drawn, status):
+    for cell in some(large, status):
+        setting = large.settings[cell.setting]
+        level = setting.levels[cell.level]
+        entry = entry_of(large, drawn, cell)
+        once = "lost" if status == "lost" else "kept"
+        shown = once if level.intensity is None else f"{level.intensity:g}"
+        assert entry.top == shown + ("†" if level.outside else "")
+        assert entry.sign == SIGNS[status]
+        place = cell.lost_at if status == "lost" else cell.level
+        assert cell.level == place
+
+
+def test_the_second_line_is_the_loss_there_in_points(large, drawn):
+    for cell in some(large, "partly"):
+        loss = large.points_of(cell.technology, cell.setting)[cell.level].loss.value
+        shown = "–" if loss is None else f"{100 * loss:.{0 if abs(loss) >= 0.1 else 1}f}"
+        expected = shown.replace("-", "−").replace("−0.0", "0.0")
+        assert entry_of(large, drawn, cell).below == expected
+
+
+def test_cells_without_a_result_have_a_word_and_a_numbered_reason(large, drawn):
+    for status in ("void", "failed", "not run", "n/a"):
+        for cell in some(large, status):
+            entry = entry_of(large, drawn, cell)
+            assert (entry.top, entry.sign, entry.below) == (status, "", "")
+            assert drawn.notes[entry.note - 1] in entry.title
+
+
+def test_too_short_payloads_show_their_symbol_error_rate(large, drawn):
+    for cell in some(large, "undetectable"):
+        rate = large.points_of(cell.technology, cell.setting)[cell.level].ser.value
+        entry = entry_of(large, drawn, cell)
+        assert (entry.sign, entry.style, entry.top) == ("nd", "no", "SER")
+        assert entry.below == f"{100 * rate:.0f} %"
+
+
+def test_an_undecided_cell_names_the_strongest_survived(large):
+    few = next(c for c in large.cells if c.status == "survives" and len(_levels(large, c)) > 2)
+    place = large.cells.index(few)
+    for survived, level, expected in ((1, 1, "≥"), (None, 0, "")):
+        cell = Cell(
+            technology=few.technology,
+            setting=few.setting,
+            status="undecided",
+            level=level,
+            survived=survived,
+            note=1,
+        )
+        cells = (*large.cells[:place], cell, *large.cells[place + 1 :])
+        changed = large.model_copy(update={"cells": cells})
+        entry = entry_of(changed, matrix(changed, names.technology_names(changed)), cell)
+        assert entry.top == f"{expected}{_levels(large, few)[level].intensity:g}"
+        assert entry.style == "ud"
+
+
+def _levels(report, cell):
+    return report.settings[cell.setting].levels
+
+
+def test_columns_are_those_of_the_report_and_rows_are_grouped_by_family(large, drawn):
+    assert [head.full for head in drawn.heads] == [large.technologies[i].label for i in large.order]
+    assert [title for title, _ in drawn.groups] == list(names.FAMILIES.values())
+    assert sum(len(rows) for _, rows in drawn.groups) == len(large.settings)
+
+
+def test_the_bar_leaves_a_gap_for_what_has_no_verdict(large):
+    tally = Tally(usable=20, survived=10, lost=5, undecided=3, without_result=2)
+    first = large.technologies[large.order[0]].model_copy(update={"tally": tally})
+    technologies = tuple(first if t.index == first.index else t for t in large.technologies)
+    changed = large.model_copy(update={"technologies": technologies})
+    bar = matrix(changed, names.technology_names(changed)).bars[0]
+    assert (bar.good, bar.bad, bar.bad_from, bar.open) == ("50.0%", "25.0%", "75.0%", 5)
+
+
+def test_false_alarms_are_counted_and_one_is_enough(large, drawn):
+    by_name = dict(zip([h.full for h in drawn.heads], drawn.alarms, strict=True))
+    for technology in large.technologies:
+        entry = by_name[technology.label]
+        if technology.alarms is None:
+            assert (entry.style, entry.top) == ("no", "n/a")
+        else:
+            alarms = len(technology.alarms)
+            assert entry.top == f"{alarms}/5"
+            assert entry.style == ("lo" if alarms else "sv")
+    assert Counter(e.style for e in drawn.alarms)["lo"] == 1
+
+
+def test_few_technologies_have_words_and_a_strip_of_all_intensities(small):
+    drawn = matrix(small, names.technology_names(small))
+    assert drawn.few
+    noise = drawn.groups[0][1][0].entries[0]
+    assert [chip.text for chip in noise.chips] == ["0.1", "0.2", "0.3", "0.5†", "1†"]
+    assert [chip.dead for chip in noise.chips] == [False, False, False, True, True]
+    assert noise.said.startswith(("survives", "outlives", "lost"))
+
+
+def test_short_names_differ_and_are_short(large, small):
+    called = names.technology_names(large)
+    assert len({str(name) for name in called}) == len(called)
+    assert max(len(name.short) for name in called) <= 7
+    assert [str(name) for name in names.technology_names(small)] == [
+        "block-spread 64 bits",
+        "uchida 64 bits",
+    ]
+    twice = synthetic.small(technologies=(synthetic.TECHNOLOGIES[1],) * 2)
+    assert [str(n) for n in names.technology_names(twice)] == [
+        "uchida 64 bits #1",
+        "uchida 64 bits #2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("uchida", "uchida"),
+        ("block-spread", "blo-spr"),
+        ("constant-weight-code", "cwc"),
+        ("tartaglione", "tartagl"),
+    ],
+)
+def test_names_are_shortened(name, expected):
+    assert names.shortened(name, 7) == expected

@@ -194,7 +194,7 @@ class Task(PlugIn):
 
 
 @dataclass
-class MeanMeter:
+class MeanMeter(ABC):
     """What most meters are: one number a sample, gathered; subclass it and fill `add`.
 
     Attributes:
@@ -207,9 +207,9 @@ class MeanMeter:
     scores: list[float] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
 
+    @abstractmethod
     def add(self, outputs: Values, targets: Targets) -> None:
         """Append to `scores`, and to `weights` where they differ."""
-        raise NotImplementedError
 
     def result(self) -> Quality:
         """The mean, with the scores."""

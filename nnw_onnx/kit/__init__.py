@@ -3,11 +3,13 @@
 It is all that a plug-in needs beside `nnw_onnx.vocabulary`, `nnw_onnx.plugins.option` and
 `nnw_onnx.errors`:
 
-- `carriers`, `injections`, `symbols`, `spreading`: layers that carry a watermark, bits in them;
-- `keystream`: everything random of a key; `commitments`: what binds it;
-- `triggers`: trigger inputs, and what a network answers to them;
-- `evidence`: exact tests of what was read;
-- `optimizers`, `initialisation`, `trainings`: for what is trained;
-- `samples`, `preprocessing`, `images`, `signals`, `tokens`, `sources`: data, and the way back to
-  what they stand for; `meters`: measures of quality.
+- `carriers`: the layer that carries a watermark: choosing it, naming it, finding it again.
+- `symbols`, `spreading`, `keystream`: Symbols to signs and back, and randomness from a secret.
+- `evidence`, `commitments`, `injections`: the exact test of Symbols, what a key is bound to, the
+  end of every injection.
+- `triggers`: inputs with answers of the owner's, drawn or from images.
+- `samples`, `preprocessing`, `images`, `signals`, `tokens`, `sources`: data, and files that are not
+  trusted.
+- `meters`: what several tasks measure alike.
+- `optimizers`, `trainings`, `initialisation`: arrays of a method's own, recipes, fresh weights.
 """

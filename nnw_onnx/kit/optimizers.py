@@ -1,4 +1,4 @@
-"""Optimizers of a method's own arrays: pure, since state goes in and comes out.
+"""An optimizer of a method's own arrays: pure, since state goes in and comes out.
 
 For `Additions.state`: the arrays and what the optimizer remembers of them are one mapping, which
 who trains keeps and checkpoints without knowing what it is.
@@ -13,20 +13,6 @@ import numpy as np
 from nnw_onnx.vocabulary import Array
 
 _STEPS = "adam/steps"
-
-
-def sgd(
-    state: Mapping[str, Array], gradients: Mapping[str, Array], rate: float
-) -> dict[str, Array]:
-    """The state after one step against each gradient; other arrays stay.
-
-    Args:
-        state: the arrays by name.
-        gradients: of some of them.
-        rate: the learning rate.
-    """
-    moved = {name: state[name] - rate * slope for name, slope in gradients.items()}
-    return {**state, **moved}
 
 
 def adam_state(arrays: Mapping[str, Array]) -> dict[str, Array]:

@@ -16,7 +16,7 @@ from nnw_onnx.vocabulary.evidence import (
     Null,
     Place,
 )
-from nnw_onnx.vocabulary.methods import Code, Decodes, Detects, Forges, Injects, Method, Trains
+from nnw_onnx.vocabulary.methods import Code, Decodes, Detects, Injects, Method, Trains
 from nnw_onnx.vocabulary.modifications import (
     Family,
     FileModification,
@@ -90,7 +90,6 @@ __all__ = [
     "Family",
     "Feeds",
     "FileModification",
-    "Forges",
     "Indices",
     "Injects",
     "InputModification",

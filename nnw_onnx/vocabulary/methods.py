@@ -5,10 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar, Literal
 
-import numpy as np
-
 from nnw_onnx.vocabulary.bench import Bench
-from nnw_onnx.vocabulary.evidence import Claim, Decoding, Detection, Key
+from nnw_onnx.vocabulary.evidence import Decoding, Detection, Key
 from nnw_onnx.vocabulary.networks import Network, Suspect
 from nnw_onnx.vocabulary.payloads import Payload
 from nnw_onnx.vocabulary.specs import PlugIn
@@ -89,14 +87,6 @@ class Trains(Method):
     @abstractmethod
     def additions(self, network: Network, payload: Payload, key: Key) -> Additions:
         """What it adds to a training of this network."""
-
-
-class Forges(Method):
-    """Optional: the best false claim on a suspect, an attack on claims."""
-
-    @abstractmethod
-    def forge(self, suspect: Suspect, size: int, rng: np.random.Generator) -> Claim:
-        """A claim that fits the suspect as well as can be arranged afterwards."""
 
 
 class Code(PlugIn):

@@ -7,14 +7,6 @@ import numpy as np
 from nnw_onnx.kit import optimizers
 
 
-def test_sgd_moves_against_the_gradient_and_leaves_the_rest():
-    state = {"a": np.array([1.0, 2.0]), "b": np.array([5.0])}
-    found = optimizers.sgd(state, {"a": np.array([10.0, -10.0])}, 0.1)
-    assert found["a"].tolist() == [0.0, 3.0]
-    assert found["b"] is state["b"]
-    assert state["a"].tolist() == [1.0, 2.0]
-
-
 def test_adam_in_a_closed_form(rng):
     """Moments as sums over all steps so far, instead of step from step."""
     start, slopes = rng.standard_normal((3, 4)), rng.standard_normal((20, 3, 4))

@@ -20,8 +20,8 @@ def _definitions(report: Report) -> Iterator[tuple[str, str]]:
     share = f"{100 * report.survival:g} %"
     yield (
         "Survives",
-        f"At least {share} of the M × D watermarks are found at a false-positive rate of {rate}, "
-        "and all were tested.",
+        f"At least {share} of the M × D watermarks are found at a false-positive rate of {rate}; "
+        "undecided where tests that were not done could tip it.",
     )
     guard = f", and at most the usable loss of {report.guard}" if report.guard else ""
     yield (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import os
 import sys
 
 INTERRUPTED = 130
@@ -10,16 +10,27 @@ INTERRUPTED = 130
 
 def run() -> int:
     """Run one command and return its exit status, also where the streams are closed."""
-    # Python starts without them where their descriptors are closed.
-    for name in ("stdout", "stderr"):
-        if vars(sys)[name] is None:
-            vars(sys)[name] = io.StringIO()
+    _open_streams()
     try:
         from nnw_onnx.cli.main import main
 
         return main()
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _open_streams() -> None:
+    """Lead closed standard streams nowhere; a worker process inherits them and needs all three."""
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        # Python starts without a stream whose descriptor is closed, and the next file to be opened
+        # would take its number.
+        if vars(sys)[name] is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != descriptor:
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)
+            os.set_inheritable(descriptor, True)
+            vars(sys)[name] = os.fdopen(descriptor, mode, encoding="utf-8")
 
 
 if __name__ == "__main__":

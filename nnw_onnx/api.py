@@ -2,22 +2,26 @@
 
 Example:
     >>> import nnw_onnx as nnw
-    >>> marked = nnw.inject("model.onnx", nnw.Payload.from_text("mine"))
+    >>> marked = nnw.inject("model.onnx", "mine")
     >>> marked.network.save("marked.onnx")
     >>> nnw.save_key(marked.claim, "key.npz")
     >>> bool(nnw.detect("marked.onnx", nnw.load_key("key.npz")))
     True
+
+Warnings and progress go to the logger "nnw_onnx" of the standard library: `logging.basicConfig()`
+shows the warnings, `logging.basicConfig(level=logging.INFO)` each epoch of a training too.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from nnw_onnx import plugins
-from nnw_onnx.errors import CarrierNotFoundError, ConfigurationError, ModelFileError
+from nnw_onnx.errors import CarrierNotFoundError, ConfigurationError, ModelFileError, RunError
 from nnw_onnx.graph import OnnxNetwork, open_network
 from nnw_onnx.vocabulary import (
     Claim,
@@ -40,14 +44,17 @@ from nnw_onnx.vocabulary import (
 
 if TYPE_CHECKING:
     from nnw_onnx.reports.model import Report
+    from nnw_onnx.runs.commitment import Commitment
     from nnw_onnx.runs.evaluation import Evaluation
+    from nnw_onnx.runs.forecast import Forecast
     from nnw_onnx.runs.marks import Mark
     from nnw_onnx.runs.verify import Verdict
 
 AnyNetwork: TypeAlias = OnnxNetwork | str | Path
 Layers: TypeAlias = str | Sequence[str]
 Options: TypeAlias = Mapping[str, Json]
-Tell: TypeAlias = Callable[[str], None]
+
+_log = logging.getLogger("nnw_onnx")
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,10 @@ class Injection:
     def key(self) -> Key:
         """The key alone, which does not tell the payload; secret."""
         return self.claim.key
+
+    def __repr__(self) -> str:
+        changed = f"weights changed by {self.change:.2%} of their standard deviation"
+        return f"<Injection: {repr(self.key).removeprefix('<Key: ').rstrip('>')}, {changed}>"
 
 
 @dataclass(frozen=True)
@@ -98,6 +109,12 @@ class Modified:
     marks: tuple[Claim, ...] = ()
     difference: float | None = None
 
+    def __repr__(self) -> str:
+        change = (
+            "of another architecture" if self.change is None else f"changed by {self.change:.2%}"
+        )
+        return f"<Modified: {self.network!r}, {len(self.layers)} aimed at, {change}>"
+
 
 @dataclass(frozen=True)
 class Evaluated:
@@ -106,6 +123,9 @@ class Evaluated:
     folder: Path
     report: Report
 
+    def __repr__(self) -> str:
+        return f"<Evaluated: {self.folder}>"
+
 
 def open(path: str | Path) -> OnnxNetwork:
     """The network of an ONNX file, opened as untrusted input; nothing of it is run.
@@ -113,12 +133,12 @@ def open(path: str | Path) -> OnnxNetwork:
     Raises:
         ModelFileError: the file is missing, broken or hostile.
     """
-    return open_network(Path(path))
+    return _opened(path)
 
 
 def inject(
     network: AnyNetwork,
-    payload: Payload,
+    payload: Payload | str,
     *,
     method: str = "block-spread",
     options: Options | None = None,
@@ -129,13 +149,13 @@ def inject(
     training: str | Path | Evaluation | None = None,
     data: str | Path | None = None,
     work_folder: str | Path | None = None,
-    tell: Tell = lambda message: None,
 ) -> Injection:
     """Put a payload into a network, without training or by one; or enrol a fingerprint.
 
     Args:
         network: a file or an open network; it is not changed.
-        payload: the bits; `Payload()` for a method that carries none.
+        payload: a text, or bits such as `Payload.from_hex("c0ffee")`; `Payload()` for a method that
+            carries none.
         method: name of the method; "block-spread" is the most imperceptible and robust.
         options: options of the method, see `nnw list methods`.
         code: name of an error-correcting code between payload and network, see `nnw list codes`.
@@ -147,7 +167,6 @@ def inject(
             without training, which some methods cannot.
         data: folder or file of that data set, instead of the one in the configuration.
         work_folder: where a training keeps its state, so that one that was interrupted goes on.
-        tell: is called with each epoch of a training, one line each.
 
     Raises:
         InjectionError: no layer, or not this one, can hold the payload; or a training does not
@@ -159,11 +178,11 @@ def inject(
     from nnw_onnx.runs import single
     from nnw_onnx.runs.modify import change_of
 
+    opened, payload = _opened(network), Payload.of(payload)
     technology = _technology(method, options, code, code_options, layer, payload)
-    opened = _opened(network)
     if not plugins.enrols(plugins.create(Method, technology.method)):
         _check_weights(opened)
-    how = single.how_to_train(training, data, work_folder, tell)
+    how = single.how_to_train(training, data, work_folder, _log.info)
     made = single.inject(opened, payload, technology, seed, how)
     key = made.claim.key
     change = change_of(opened, made.network, key.layers)
@@ -172,7 +191,7 @@ def inject(
 
 def make_mark(
     network: Network,
-    payload: Payload,
+    payload: Payload | str,
     *,
     method: str = "uchida",
     options: Options | None = None,
@@ -191,7 +210,7 @@ def make_mark(
 
     Args:
         network: what is to be trained, as the core sees networks; it is not changed.
-        payload: the bits.
+        payload: a text, or bits.
         method: name of a method that training can put in.
         options: options of the method, see `nnw list methods`.
         code: name of an error-correcting code, see `nnw list codes`.
@@ -209,6 +228,7 @@ def make_mark(
     from nnw_onnx.runs import marks
     from nnw_onnx.runs.seeds import secret
 
+    payload = Payload.of(payload)
     technology = _technology(method, options, code, code_options, layer, payload)
     fresh = secret(seed, layers=[[x.name, list(x.shape)] for x in network.layers])
     return marks.make_mark(technology, network, payload, fresh, samples, run)
@@ -219,51 +239,79 @@ def verify(
     claim: Claim | Key,
     *,
     false_positive_rate: float = 1e-6,
+    layer: str | None = None,
+    run: bool = False,
+    inputs: Feeds | str | Path | None = None,
     timeout: float = 600.0,
+    memory_limit: int | None = None,
 ) -> Verdict:
     """Everything that a claim tells of a network: what is decoded, detected and wrong.
 
-    The network is asked once; `.payload` has the bits after the code. A claim whose carrier is not
-    in the network is "not-applicable", with the answer No and p = 1.
+    The network is asked once; `.payload` has the bits after the code. A carrier is looked for under
+    its name; where that is gone or says No, every live layer of its shape is read, turned and
+    joined ones too, with a p-value corrected for their number (see `.found`). A claim whose carrier
+    is not in the network is "not-applicable", with the answer No and p = 1.
 
     Args:
         network: a file or an open network.
-        claim: of a key file; a key alone is only decoded.
-        false_positive_rate: probability, in (0, 1), of a yes for a network made without the key.
+        claim: of a key file; a key alone is only decoded. A payload that the commitment of its key
+            does not bind is read, and is no claim: the answer is No.
+        false_positive_rate: probability, in (0, 1), of a yes for a network made without the key; a
+            search after a No adds a hundredth of it.
+        layer: name of the layer to read, whatever the key calls its carrier.
+        run: whether a Yes from weights is tried by running the network with other weights in their
+            place: weights that no answer depends on carry nothing. It costs a second or two.
+        inputs: samples of the network's own kind for that, by input, or an .npz file of them; some
+            are drawn if None. A network can be made to tell drawn ones from its own.
         timeout: seconds for a network that must be run, which is done in another process.
+        memory_limit: bytes that this process may take (Linux only); None allows what a network of
+            its size may need.
 
     Raises:
         InferenceError: a network that must be run crashes, hangs or does not run.
-        ConfigurationError: the rate is no rate, or no null distribution is known.
+        ConfigurationError: the rate is no rate, no null distribution is known, or there is no such
+            layer.
     """
+    from nnw_onnx.runs import dependence
     from nnw_onnx.runs import verify as verifying
     from nnw_onnx.runs.suspect import isolated, suspects
 
     opened = _opened(network)
     whole = _whole(claim)
-    suspect_of = suspects(opened, isolated(opened, timeout))
-    return next(verifying.verify(suspect_of, [whole], false_positive_rate))
+    suspect_of = suspects(opened, isolated(opened, timeout, memory_limit))
+    tried = dependence.probe(opened, _inputs(inputs), min(timeout, dependence.TIMEOUT))
+    search = verifying.Search(thorough=True, layer=layer, probe=tried if run or inputs else None)
+    verdict = next(verifying.verify(suspect_of, [whole], false_positive_rate, search))
+    return verifying.as_claimed(verdict, false_positive_rate)
 
 
-def decode(network: AnyNetwork, claim: Claim | Key, *, timeout: float = 600.0) -> Decoding:
+def decode(
+    network: AnyNetwork,
+    claim: Claim | Key,
+    *,
+    layer: str | None = None,
+    timeout: float = 600.0,
+    memory_limit: int | None = None,
+) -> Decoding:
     """Read the Symbols of a network: from its weights, or from what it answers.
 
     They are as the network holds them; where a code or an alphabet stands between them and the
-    payload, `verify` has its bits. See there for `timeout`.
+    payload, `verify` has its bits. A carrier whose name is gone is the place that fits the payload
+    of the claim best, or that is read most surely where there is none. See `verify` for the others.
 
     Raises:
         CarrierNotFoundError: the carrier layer, the inputs or the classes are not in this network.
         ConfigurationError: the method only says whether the watermark is there.
         InferenceError: see `verify`.
     """
-    key = _whole(claim).key
-    verdict = verify(network, key, timeout=timeout)
-    if verdict.reason is not None:
+    whole = _whole(claim)
+    verdict = verify(network, whole, layer=layer, timeout=timeout, memory_limit=memory_limit)
+    if verdict.reason is not None and verdict.decoding is None:
         raise CarrierNotFoundError(verdict.reason)
     if verdict.decoding is None:
         raise ConfigurationError(
-            f"{key.method.name}: expected a method that reads Symbols, got one that only says "
-            "whether the watermark is there; use detect"
+            f"{whole.key.method.name}: expected a method that reads Symbols, got one that only "
+            "says whether the watermark is there; use detect"
         )
     return verdict.decoding
 
@@ -271,10 +319,14 @@ def decode(network: AnyNetwork, claim: Claim | Key, *, timeout: float = 600.0) -
 def detect(
     network: AnyNetwork,
     claim: Claim | Key,
-    payload: Payload | None = None,
+    payload: Payload | str | None = None,
     *,
     false_positive_rate: float = 1e-6,
+    layer: str | None = None,
+    run: bool = False,
+    inputs: Feeds | str | Path | None = None,
     timeout: float = 600.0,
+    memory_limit: int | None = None,
 ) -> Detection:
     """Decide whether a payload is in a network; the answer is true or false as it is.
 
@@ -283,31 +335,71 @@ def detect(
     Args:
         network: a file or an open network.
         claim: of a key file, or a key alone.
-        payload: the bits to look for; None takes what is claimed.
+        payload: the text or bits that the commitment of the key binds, where they are not in the
+            claim; any others are no claim, because they could have been read from the network, and
+            the answer is No.
         false_positive_rate: probability, in (0, 1), of a yes for a network made without the key.
+        layer: see `verify`.
+        run: see `verify`.
+        inputs: see `verify`.
         timeout: see `verify`.
+        memory_limit: see `verify`.
 
     Raises:
         ConfigurationError: there is no payload to look for, or no null distribution is known.
         InferenceError: see `verify`.
     """
+    from nnw_onnx.runs.verify import later
+
     whole = _whole(claim)
     if payload is not None:
-        _check_payload(payload)
-        whole = replace(whole, payload=_symbols(whole.key, payload))
-    verdict = verify(network, whole, false_positive_rate=false_positive_rate, timeout=timeout)
+        whole = later(whole, _symbols(whole.key, Payload.of(payload)))
+    verdict = verify(
+        network,
+        whole,
+        false_positive_rate=false_positive_rate,
+        layer=layer,
+        run=run,
+        inputs=inputs,
+        timeout=timeout,
+        memory_limit=memory_limit,
+    )
     found = verdict.detection
     if found is None:
         raise ConfigurationError(
             "payload: expected one with the key or beside it, got none; give the injected payload"
         )
-    return found.decided(false_positive_rate)
+    return found.decided(false_positive_rate) if found.detected is None else found
+
+
+def verify_commitment(
+    claim: Claim | Key, original: AnyNetwork | Network, *, published: str | None = None
+) -> Commitment:
+    """Whether a commitment binds this key and payload, and this unmarked network.
+
+    As `bool` it is the answer. It binds secret, method, carriers with their weights, and payload;
+    `kit.commitments` says what that protects.
+
+    Args:
+        claim: of a key file.
+        original: the network before the mark was put in: a file, an open network, or that of an
+            adapter.
+        published: the hash that was published; that of the key file if None, which its owner could
+            have made at any time.
+
+    Raises:
+        ConfigurationError: there is no commitment, or `published` is no hash.
+    """
+    from nnw_onnx.runs import commitment
+
+    given = _opened(original) if isinstance(original, str | Path) else original
+    return commitment.verify_commitment(_whole(claim), given, published)
 
 
 def modify(
     network: AnyNetwork,
     modification: str,
-    intensity: float | None = None,
+    intensity: float | str | None = None,
     *,
     layers: Layers | None = None,
     options: Options | None = None,
@@ -316,15 +408,14 @@ def modify(
     training: str | Path | Evaluation | None = None,
     data: str | Path | None = None,
     work_folder: str | Path | None = None,
-    tell: Tell = lambda message: None,
 ) -> Modified:
     """Apply a Modification to a network.
 
     Args:
         network: a file or an open network; it is not changed.
         modification: name, see `nnw list modifications`.
-        intensity: value of its Parameter, where it has one; outside the standard's range is a
-            warning.
+        intensity: value of its Parameter, where it has one: a number, or a text with its unit such
+            as "50%" or "4 bits"; outside the standard's range is a warning.
         layers: names of layers with wildcards, or "all" kernels, which it is if None; only for a
             Modification that changes the layers it is aimed at.
         options: further options of the Modification.
@@ -333,7 +424,6 @@ def modify(
         training: for a Modification that trains or needs data, see `inject`.
         data: likewise.
         work_folder: likewise.
-        tell: likewise.
 
     Raises:
         ConfigurationError: the Modification, an option or a layer does not exist, or it is one of
@@ -350,7 +440,7 @@ def modify(
         )
     opened = _opened(network)
     _check_weights(opened)
-    how = single.how_to_train(training, data, work_folder, tell)
+    how = single.how_to_train(training, data, work_folder, _log.info)
     step = Step(made.spec(), _patterns(layers))
     others = [_opened(copy) for copy in copies]
     stacked = single.modify(opened, step, seed, how, others)
@@ -373,11 +463,13 @@ def evaluate(
     data: str | Path | None = None,
     run_folder: str | Path | None = None,
     engine: str | None = None,
-    resume: bool = False,
+    settings: Options | None = None,
     progress: bool = True,
-    tell: Tell = lambda message: None,
 ) -> Evaluated:
     """Carry out an evaluation and write its report.
+
+    A run folder that holds an unfinished run of the same evaluation is finished; of one that is
+    finished the report is written again.
 
     Call it under `if __name__ == "__main__":`, because it starts processes.
 
@@ -386,9 +478,9 @@ def evaluate(
         data: folder or file of the data set, instead of the one in the configuration.
         run_folder: where records and report go; named after the evaluation if None.
         engine: name of an engine, instead of the one in the configuration.
-        resume: finish a run that was interrupted.
+        settings: dotted key -> value instead of the one in the configuration, such as
+            {"session.threads": 2}; only with a file or a name.
         progress: show progress bars on a terminal.
-        tell: is called with each warning, one line each.
 
     Raises:
         ConfigurationError, DatasetError, ModelFileError, RunError: see their classes.
@@ -397,17 +489,53 @@ def evaluate(
 
     leave_if_importing_main()
     from nnw_onnx.runs import evaluate as runs
-    from nnw_onnx.runs.evaluation import with_engine
     from nnw_onnx.runs.prepare import prepare
 
-    asked = _evaluation("digits" if evaluation is None else evaluation, data)
-    if engine is not None:
-        asked = with_engine(asked, engine)
+    asked = _asked(evaluation, data, engine, settings)
     folder = Path(run_folder) if run_folder else runs.default_folder(asked)
-    runs.run(prepare(asked, folder), resume=resume, progress=progress, tell=tell)
+    if folder.exists() and not folder.is_dir():
+        raise RunError(
+            f"{folder}: expected a run folder, got a file; choose another with --run-folder"
+        )
+    runs.run(prepare(asked, folder), progress=progress, tell=_log.warning)
     evaluated = Evaluated(folder, report(folder))
     runs.check_measured(folder)
     return evaluated
+
+
+def forecast(
+    evaluation: str | Path | Evaluation | None = None,
+    *,
+    data: str | Path | None = None,
+    engine: str | None = None,
+    settings: Options | None = None,
+) -> Forecast:
+    """What an evaluation would do, in numbers, and about how long it would take.
+
+    Every network is looked at as before a run, and one step of each kind is carried out and timed;
+    nothing is kept. Call it under `if __name__ == "__main__":`, because it starts processes.
+
+    Args:
+        evaluation: see `evaluate`, also for the others.
+        data: likewise.
+        engine: likewise.
+        settings: likewise.
+
+    Raises:
+        ConfigurationError, DatasetError, ModelFileError: what `evaluate` would raise too.
+    """
+    from nnw_onnx.inference import leave_if_importing_main
+
+    leave_if_importing_main()
+    from nnw_onnx.runs import evaluate as runs
+    from nnw_onnx.runs import first_look
+    from nnw_onnx.runs import forecast as forecasting
+    from nnw_onnx.runs.prepare import prepare
+
+    asked = _asked(evaluation, data, engine, settings)
+    prepared = prepare(asked, runs.default_folder(asked))
+    first_look.look(prepared, tell=_log.warning)
+    return forecasting.forecast(prepared)
 
 
 def report(run_folder: str | Path) -> Report:
@@ -442,7 +570,6 @@ def _technology(
     payload: Payload,
 ) -> Technology:
     """Method, code and carriers as they were asked for, every option filled in."""
-    _check_payload(payload)
     if code is None and code_options:
         raise ConfigurationError(
             "code: expected one beside its options, got none; name the code, see 'nnw list codes'"
@@ -455,21 +582,24 @@ def _technology(
     )
 
 
-def _modification(name: str, intensity: float | None, options: Options | None) -> Spec:
+def _modification(name: str, intensity: float | str | None, options: Options | None) -> Spec:
     """The Modification with its Intensity among its options."""
     parameter, given = plugins.load(Modification, name).parameter, dict(options or {})
     if intensity is None:
         return Spec(name, given)
     if parameter is None:
         raise ConfigurationError(
-            f"{name}: expected no intensity, because it is done or not, got {intensity:g}; leave "
-            "it out"
+            f"{name}: expected no intensity, because it is done or not, got {intensity}; leave it "
+            "out"
         )
     if parameter.option in given:
         raise ConfigurationError(
             f"{parameter.option}: expected it once, got it among the options too; leave that out"
         )
-    return Spec(name, {**given, parameter.option: intensity})
+    try:
+        return Spec(name, {**given, parameter.option: parameter.read(intensity)})
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{name}: {parameter.option}: {error}") from error
 
 
 def _patterns(layers: Layers | None) -> tuple[str, ...]:
@@ -491,14 +621,6 @@ def _whole(claim: object) -> Claim:
     return claim
 
 
-def _check_payload(payload: object) -> None:
-    if not isinstance(payload, Payload):
-        raise ConfigurationError(
-            f"payload: expected a Payload, got {type(payload).__name__}; make one, such as "
-            "nnw_onnx.Payload.from_text"
-        )
-
-
 def _symbols(key: Key, payload: Payload) -> Payload:
     """The Symbols that stand for a payload in a network."""
     from nnw_onnx.runs.coding import symbols_of
@@ -506,14 +628,44 @@ def _symbols(key: Key, payload: Payload) -> Payload:
     return symbols_of(plugins.method_of(key), plugins.code_of(key), payload)
 
 
-def _evaluation(given: str | Path | Evaluation, data: str | Path | None) -> Evaluation:
+def _inputs(given: Feeds | str | Path | None) -> Feeds | None:
+    """Samples by the names of inputs, read where their file is named."""
+    if not isinstance(given, str | Path):
+        return given
+    from nnw_onnx.datasets._npz_arrays import NpzArrays
+
+    arrays = NpzArrays(Path(given))
+    return {name: arrays.read(name) for name in arrays.names}
+
+
+def _asked(
+    given: str | Path | Evaluation | None,
+    data: str | Path | None,
+    engine: str | None,
+    settings: Options | None,
+) -> Evaluation:
+    """The evaluation that is asked for, the embedded default where none is."""
+    from nnw_onnx.runs.evaluation import with_engine
+
+    asked = _evaluation("digits" if given is None else given, data, settings)
+    return asked if engine is None else with_engine(asked, engine)
+
+
+def _evaluation(
+    given: str | Path | Evaluation, data: str | Path | None, settings: Options | None
+) -> Evaluation:
     """The evaluation, with the data set from elsewhere where one is given."""
     from nnw_onnx.runs import checks
     from nnw_onnx.runs.evaluation import find_evaluation, read_evaluation, with_dataset_path
 
     if isinstance(given, str | Path):
         path = find_evaluation(given)
-        return read_evaluation(path, None if data is None else Path(data))
+        return read_evaluation(path, None if data is None else Path(data), settings)
+    if settings:
+        raise ConfigurationError(
+            "settings: expected a file or the name of an evaluation beside them, got an "
+            "Evaluation; change its fields instead"
+        )
     if data is None:
         return given
     moved = with_dataset_path(given.dataset, Path(data).resolve())
@@ -522,8 +674,39 @@ def _evaluation(given: str | Path | Evaluation, data: str | Path | None) -> Eval
     return evaluation
 
 
-def _opened(network: AnyNetwork) -> OnnxNetwork:
-    return network if isinstance(network, OnnxNetwork) else open_network(Path(network))
+def _opened(network: object) -> OnnxNetwork:
+    """The network, opened where it is the name of a file."""
+    if isinstance(network, OnnxNetwork):
+        return network
+    if isinstance(network, str | Path):
+        opened = open_network(Path(network))
+        _log.debug("opened %s: %d layers, SHA-256 %s", network, len(opened.layers), opened.sha256)
+        return opened
+    raise ConfigurationError(
+        f"network: expected an ONNX file or what nnw_onnx.open returns, got "
+        f"{_named(type(network))}; {_door(type(network))}"
+    )
+
+
+def _named(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+
+
+def _door(kind: type) -> str:
+    """What to do with an object of a framework; told by names, so that none is imported here."""
+    roots = {(base.__module__.partition(".")[0], base.__qualname__) for base in kind.__mro__}
+    for adapter, found in (
+        ("nnw_onnx_torch", {("torch", "Module")}),
+        ("nnw_onnx_tensorflow", {("keras", "Model"), ("keras", "Layer"), ("tf_keras", "Model")}),
+    ):
+        if roots & found:
+            return (
+                f"write it to a file with {adapter}.export and give that, or put the watermark in "
+                f"while it is trained, with {adapter}.Watermark"
+            )
+    if ("onnx", "ModelProto") in roots or ("onnx_ir", "Model") in roots:
+        return "save it, and give the file"
+    return "give the path of a .onnx file"
 
 
 def _check_weights(network: OnnxNetwork) -> None:

@@ -7,13 +7,28 @@ from __future__ import annotations
 
 import re
 
+from nnw_onnx.text import harmless
+
 
 class NnwError(Exception):
-    """Root of every error that is a person's to mend; shown without a traceback."""
+    """Root of every error that is a person's to mend; shown without a traceback.
+
+    Names in it come from files, so nothing in it commands a terminal.
+
+    Attributes:
+        args: what is wrong, one line each; several where all of it can be told at once.
+    """
+
+    def __str__(self) -> str:
+        return "\n".join(harmless(str(line)) for line in self.args)
 
 
 class ConfigurationError(NnwError):
     """An evaluation, an option or a command line that cannot be carried out as written."""
+
+
+class NotApplicableError(ConfigurationError):
+    """A Modification that cannot do anything to this network or these data; it is left out."""
 
 
 class PluginError(NnwError):
@@ -60,6 +75,12 @@ _WORDS = (
     ),
     (r"^\w+ should have (.*) after validation, not \d+$", r"expected \1"),
     (r"Input should be (?=greater|less)", "expected a number "),
+    (r"\ba valid integer\b", "a whole number"),
+    (r"\ba valid number\b", "a number"),
+    (r"\ba valid string\b", "a text"),
+    (r"\ba valid boolean\b", "true or false"),
+    (r"\ba valid (?:tuple|list)\b", "a list"),
+    (r"a whole number, got a number with a fractional part", "a whole number"),
     (r"Input should be ", "expected "),
     (r", unable to parse .*$", ""),
     (r"^Unexpected keyword argument$", "expected a known key, got another"),

@@ -17,7 +17,6 @@ import functools
 import importlib
 import inspect
 import pkgutil
-import types
 import typing
 from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
@@ -28,6 +27,7 @@ from nnw_onnx.errors import ConfigurationError, NnwError, PluginError, expected,
 from nnw_onnx.version import __version__
 from nnw_onnx.vocabulary import (
     Code,
+    Commits,
     Dataset,
     Decodes,
     Detects,
@@ -44,9 +44,11 @@ from nnw_onnx.vocabulary import (
     Trainer,
     Trains,
 )
+from nnw_onnx.vocabulary.words import type_in_words, with_article
 
 if typing.TYPE_CHECKING:
-    from pydantic import TypeAdapter
+    from _typeshed import DataclassInstance
+    from pydantic import TypeAdapter, ValidationError
 
 P = TypeVar("P", bound=PlugIn)
 T = TypeVar("T")
@@ -65,7 +67,10 @@ _PACKAGE = "nnw-onnx"
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """One option of a plug-in: its name, type, default (None where it is required) and help."""
+    """One option of a plug-in: its name, type, default (None where it is required) and help.
+
+    The type is in words, such as "number between 0 and 1".
+    """
 
     name: str
     type: str
@@ -137,27 +142,15 @@ def create(kind: type[P], spec: Spec) -> P:
     """
     from pydantic import ValidationError
 
-    plugin, group = load(kind, spec.name), _group(kind)
-    known = [f.name for f in _fields(plugin) if f.init]
-    for given in spec.options:
-        if given not in known:
-            raise ConfigurationError(
-                f"{spec.name}: expected an option among {', '.join(known) or 'none'}; got "
-                f"{given!r}{closest(given, known)}; see 'nnw list {group}'"
-            )
+    plugin = load(kind, spec.name)
+    unknown = _unknown_options(plugin, spec)
+    given = {name: value for name, value in spec.options.items() if name in _names_of(plugin)}
     try:
-        made: P = _validator(plugin).validate_python(_chosen(plugin, spec.options))
-        return made
+        made: P = _validator(plugin).validate_python(_chosen(plugin, given))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "options"
-        if first["type"].startswith("missing"):
-            raise ConfigurationError(
-                f"{spec.name}: option {where}: expected a value, got none; see 'nnw list {group}'"
-            ) from error
+        faults = [*unknown, *_option_faults(plugin, error)]
         raise ConfigurationError(
-            f"{spec.name}: option {where}: {expected(first['msg'])}; got "
-            f"{shortened(first['input'])}; see 'nnw list {group}'"
+            *(f"{spec.name}: {fault}; see 'nnw list {_group(kind)}'" for fault in faults)
         ) from error
     except (NnwError, KeyboardInterrupt):
         raise
@@ -169,6 +162,69 @@ def create(kind: type[P], spec: Spec) -> P:
             f"{f'{spec.name} ({package} {version}'.strip()}): options: expected an instance, got "
             f"{type(error).__name__}: {words}; mend or remove the plug-in"
         ) from error
+    if unknown:
+        raise ConfigurationError(
+            *(f"{spec.name}: {fault}; see 'nnw list {_group(kind)}'" for fault in unknown)
+        )
+    return made
+
+
+def _names_of(plugin: type[PlugIn]) -> list[str]:
+    return [f.name for f in _fields(plugin) if f.init]
+
+
+def _unknown_options(plugin: type[PlugIn], spec: Spec) -> list[str]:
+    known = _names_of(plugin)
+    return [
+        f"expected an option among {', '.join(known) or 'none'}; got {given!r}"
+        f"{closest(given, known)}"
+        for given in spec.options
+        if given not in known
+    ]
+
+
+def _option_faults(plugin: type[PlugIn], error: ValidationError) -> list[str]:
+    """Everything that is wrong with the values of options, each option once."""
+    hints = typing.get_type_hints(plugin, include_extras=True)
+    found: dict[str, str] = {}
+    for fault in error.errors():
+        first = str(fault["loc"][0]) if fault["loc"] else ""
+        where, words = _option_fault(hints.get(first), fault["loc"], fault["type"], fault["msg"])
+        got = "" if words.endswith("got none") else f"; got {shortened(fault['input'])}"
+        # A union has a fault for each of its types, and they say the same.
+        found.setdefault(where, f"option {where or 'options'}: {words}{got}")
+    return list(found.values())
+
+
+def _option_fault(
+    hint: object, location: tuple[int | str, ...], kind: str, message: str
+) -> tuple[str, str]:
+    """Dotted name of an option, and what was expected of it."""
+    table = nested_table(hint)
+    inside = len(location) > 1 and table is not None
+    where = ".".join(map(str, location[:2] if inside else location[:1]))
+    if kind in ("unexpected_keyword_argument", "extra_forbidden") and table is not None:
+        known = [f.name for f in dataclasses.fields(table)]
+        return where, (
+            f"expected one of the keys {', '.join(known)}; got an unknown key"
+            f"{closest(str(location[-1]), known)}"
+        )
+    if kind.startswith("missing"):
+        return where, "expected a value, got none"
+    if kind in ("value_error", "assertion_error") or hint is None:
+        return where, expected(message)
+    own = (
+        typing.get_type_hints(table, include_extras=True).get(str(location[1])) if inside else hint
+    )
+    return where, f"expected {with_article(type_in_words(own))}"
+
+
+def nested_table(hint: object) -> type[DataclassInstance] | None:
+    """The dataclass that an option is a table of, as `preprocessing` is; None for any other."""
+    for kind in (hint, *typing.get_args(hint)):
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            return kind
+    return None
 
 
 def _chosen(plugin: type[PlugIn], given: Mapping[str, Json]) -> dict[str, Json]:
@@ -216,11 +272,11 @@ def origin(plugin: PlugIn | type[PlugIn]) -> Origin:
 
 def options(plugin: type[PlugIn]) -> list[Option]:
     """The options of a plug-in class, in order."""
-    hints = typing.get_type_hints(plugin)
+    hints = typing.get_type_hints(plugin, include_extras=True)
     return [
         Option(
             name=f.name,
-            type=_type_name(hints[f.name]),
+            type=type_in_words(hints[f.name]),
             default=None if f.default is dataclasses.MISSING else f.default,
             required=f.default is dataclasses.MISSING,
             help=f.metadata.get("help", ""),
@@ -259,6 +315,11 @@ def trains(method: Method) -> Trains | None:
 def decodes(method: Method) -> Decodes | None:
     """The method as one that reads Symbols, or None."""
     return method if isinstance(method, Decodes) else None
+
+
+def commits(method: Method) -> Commits | None:
+    """The method as one whose commitment binds more than its carriers, or None."""
+    return method if isinstance(method, Commits) else None
 
 
 def reads_symbols(method: type[Method]) -> bool:
@@ -376,19 +437,3 @@ def _class_in(module: object, name: str, kind: type[P]) -> type[P]:
         if isinstance(value, type) and issubclass(value, kind) and vars(value).get("name") == name:
             return value
     raise PluginError(f"{name}: expected its module to have a class of this name, got none; add it")
-
-
-def _type_name(hint: object) -> str:
-    """A type as a person writes it: "int | None", "hard | soft", "tuple[float, ...]"."""
-    origin_of, inside = typing.get_origin(hint), typing.get_args(hint)
-    if origin_of is typing.Annotated:
-        return _type_name(inside[0])
-    if origin_of is typing.Literal:
-        return " | ".join(map(str, inside))
-    if origin_of in (typing.Union, types.UnionType):
-        return " | ".join(map(_type_name, inside))
-    if hint is type(None):
-        return "None"
-    if isinstance(hint, type) and origin_of is None:
-        return hint.__name__
-    return str(hint).replace("typing.", "")

@@ -10,6 +10,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from nnw_onnx.text import harmless
+from nnw_onnx.vocabulary import Use, Way
+
 Status = Literal["done", "failed", "skipped", "not-applicable"]
 
 
@@ -22,17 +25,38 @@ class RecordModel(BaseModel):
 LARGEST = 1e15
 """Largest number of a record."""
 Identity = Annotated[str, Field(pattern="^[0-9A-Za-z._-]{1,64}$")]
-Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+_GREATEST = 10**300
+LEAST = 1e-100
+"""Numbers nearer to 0 are 0: nothing measures them, and dividing by them gives no number."""
+
+
+def _measurable(value: float) -> float:
+    return value if abs(value) >= LEAST else 0.0
+
+
+Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST), AfterValidator(_measurable)]
+Positive = Annotated[Number, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 
 
-def printable(text: str) -> str:
-    """The text with what a terminal or a page would obey written as escape sequences."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+def _computable(value: Any) -> Any:
+    """A value of JSON as it is; raises for numbers that no float holds, which nothing can print."""
+    unseen = [value]
+    while unseen:
+        found = unseen.pop()
+        if isinstance(found, dict):
+            unseen += found.values()
+        elif isinstance(found, list | tuple):
+            unseen += found
+        elif isinstance(found, int | float) and not abs(found) <= _GREATEST:
+            raise ValueError("expected finite numbers, got one that is not or is too large")
+    return value
 
 
-Words = Annotated[str, AfterValidator(printable)]
+Options = Annotated[dict[str, Any], AfterValidator(_computable)]
+"""Whatever JSON a plug-in or an environment says of itself."""
+Words = Annotated[str, AfterValidator(harmless)]
 
 
 class PluginRecord(RecordModel):
@@ -42,7 +66,7 @@ class PluginRecord(RecordModel):
     """
 
     name: Words
-    options: dict[str, Any] = {}
+    options: Options = {}
     package: Words = ""
     version: Words = ""
 
@@ -56,8 +80,8 @@ class MeasureRecord(RecordModel):
     low: Number | None = None
     high: Number | None = None
     chance: Number | None = None
-    negligible: Annotated[float, Field(gt=0, le=1e15)]
-    usable_loss: Annotated[float, Field(gt=0, le=1e15)]
+    negligible: Annotated[float, Field(ge=1e-15, le=LARGEST)]
+    usable_loss: Annotated[float, Field(ge=1e-15, le=LARGEST)]
 
 
 class ParameterRecord(RecordModel):
@@ -89,7 +113,7 @@ class DatasetRecord(RecordModel):
     split: Words
     entries: Annotated[int, Field(ge=1, le=1 << 40)]
     shapes: dict[str, tuple[Count, ...]] = {}
-    facts: dict[str, Any] = {}
+    facts: Options = {}
     digest: str
 
 
@@ -102,6 +126,8 @@ class NetworkRecord(RecordModel):
         sha256: of the file and its external data.
         weights: number of trainable Weights in the sense of the standard (kernels).
         parameters: number of all floating-point parameters.
+        stored: number of floating-point weights that the file stores, whatever they are for.
+        left: why "all" layers do not reach some of these -> how many.
     """
 
     index: Count
@@ -109,6 +135,8 @@ class NetworkRecord(RecordModel):
     sha256: str
     weights: Count
     parameters: Count
+    stored: Count = 0
+    left: dict[Words, Count] = Field(default_factory=dict)
 
 
 Workflow = Literal["NNW-NTI", "NNW-WTI", "NNW-NIR", "NNW-WIR"]
@@ -142,7 +170,7 @@ class TechnologyRecord(RecordModel):
     decodes: bool = True
     imperceptibility: Literal["NNW-NTI", "NNW-WTI"] = "NNW-NTI"
     robustness: Literal["NNW-NIR", "NNW-WIR"] = "NNW-NIR"
-    training: dict[str, Any] | None = None
+    training: Options | None = None
     layers: tuple[str, ...] = ()
 
 
@@ -214,10 +242,10 @@ class Plan(RecordModel):
 
     schema_version: Literal[2] = 2
     package_version: str
-    evaluation: dict[str, Any]
+    evaluation: Options
     evaluation_sha256: str
     title: Words
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0), AfterValidator(_computable)]
     networks: Annotated[tuple[NetworkRecord, ...], Field(min_length=1)]
     payloads: Annotated[int, Field(ge=1, le=1000)]
     technologies: Annotated[tuple[TechnologyRecord, ...], Field(min_length=1)]
@@ -228,10 +256,10 @@ class Plan(RecordModel):
     dataset: DatasetRecord
     sources: dict[str, str] = {}
     plugins: dict[str, Words] = {}
-    false_positive_rate: Annotated[float, Field(gt=0, lt=1)]
+    false_positive_rate: Annotated[float, Field(ge=LEAST, lt=1)]
     repetitions: Annotated[int, Field(ge=1, le=1000)]
     wrong_keys: Count = 0
-    session: dict[str, Any]
+    session: Options
     workflows: tuple[Workflow, ...] = ("NNW-NTI", "NNW-WTI", "NNW-NIR", "NNW-WIR")
 
 
@@ -257,12 +285,16 @@ class TrainingRecord(RecordModel):
         epochs_to_inject: the epoch from whose end on every Symbol is read rightly; None where the
             watermark is not in at the end, or for a twin.
         device: "cpu" or the name of the accelerator.
+        trained: names of the layers that learnt, where the trainer tells.
+        frozen: names of those that stayed as they were, such as masks and statistics.
     """
 
     epochs: tuple[EpochRecord, ...]
     batches: Count
     epochs_to_inject: Count | None = None
     device: Words = "cpu"
+    trained: tuple[Words, ...] = ()
+    frozen: tuple[Words, ...] = ()
 
 
 class NewMark(RecordModel):
@@ -326,6 +358,18 @@ class PlaceRecord(RecordModel):
     log10_p: Number | None = None
 
 
+class FoundRecord(RecordModel):
+    """Where a carrier was read that is not whole under its own name; see `vocabulary.Found`."""
+
+    carrier: Words
+    layer: Words
+    part: Words = ""
+    way: Way = "name"
+    candidates: Annotated[int, Field(ge=1, le=1 << 20)] = 1
+    use: Use = "live"
+    note: Words = ""
+
+
 class VerdictRecord(RecordModel):
     """One claim on one network: what was decoded and detected.
 
@@ -338,14 +382,16 @@ class VerdictRecord(RecordModel):
         bits: size of the payload, where a code or an alphabet stands between it and the Symbols.
         bit_errors: of them, wrong after the code; all of them where the code says that it failed.
         statistic: of the Detector; larger is more evidence.
-        log10_p: probability that a network made without the key does as well (one key,
-            uncorrected); None where no null is known.
+        log10_p: probability that a network made without the key does as well (one key; corrected
+            for the places that were read where the carrier had to be searched); None where no null
+            is known.
         null: the distribution that it is taken from.
         detected: log10_p <= log10 of the false-positive rate; None where no null is known.
         ties: Symbols taken from the key because the statistic was undecided.
         min_confidence: smallest and mean confidence of a Symbol, in standard deviations.
         places: evidence by place, strongest first, of an integrity method weakest (at most 64).
         notes: plain words on how the carrier was found.
+        found: where carriers were read (at most 64), but for those under their own names.
     """
 
     injection: Identity
@@ -365,6 +411,7 @@ class VerdictRecord(RecordModel):
     mean_confidence: Number | None = None
     places: Annotated[tuple[PlaceRecord, ...], Field(max_length=64)] = ()
     notes: tuple[Words, ...] = ()
+    found: Annotated[tuple[FoundRecord, ...], Field(max_length=64)] = ()
 
     @model_validator(mode="after")
     def _errors_fit(self) -> Self:
@@ -471,13 +518,18 @@ class CostRecord(RecordModel):
     Attributes:
         operation: "injection", "detection", "decoding" or "inference".
         technology: under test (for inference too: whose watermarked network).
+        session: 0, 1, ...: all that is measured is measured once in each session, and one session
+            comes after the other.
         seconds: median wall time of the operation over `repetitions` (inference: of the
-            watermarked network; injection by training: of one batch, so that it is the time of an
-            epoch divided by its batches).
-        minimum: the fastest repetition.
+            watermarked network; injection by training: the time of an epoch divided by its
+            batches, what is done at its end included, its start not).
+        minimum: the fastest repetition (of a training: its fastest batch).
         repetitions: how many were timed, after the warm-up.
         peak_bytes: peak resident memory above the loaded baseline, in a fresh process.
         baseline_bytes: resident memory of that process before the operation.
+        allocated_bytes: most that Python and numpy held at once for the operation; the resident
+            set does not grow where the process had as much left from before.
+        load: processes that wanted a CPU over the minute before, of the whole machine.
         baseline_seconds: inference and training only: median without the watermark, interleaved.
         ratio: with / without watermark; of inference the median of the paired rounds, of training
             the ratio of the medians.
@@ -493,13 +545,16 @@ class CostRecord(RecordModel):
     network: Count
     technology: Count
     payload_index: Count
-    seconds: Number | None = None
-    minimum: Number | None = None
+    session: Count = 0
+    seconds: Positive | None = None
+    minimum: Positive | None = None
     repetitions: Count | None = None
     peak_bytes: Count | None = None
     baseline_bytes: Count | None = None
-    baseline_seconds: Number | None = None
-    ratio: Number | None = None
+    allocated_bytes: Count | None = None
+    load: Positive | None = None
+    baseline_seconds: Positive | None = None
+    ratio: Positive | None = None
     batch: Count | None = None
     device: Words = "cpu"
     device_peak_bytes: Count | None = None
@@ -519,8 +574,8 @@ class Environment(RecordModel):
 
     environment_class: Literal["Medium", "Large", "other"]
     system: str
-    cpu: dict[str, Any]
-    gpus: tuple[dict[str, Any], ...]
-    memory_bytes: int
+    cpu: Options
+    gpus: tuple[Options, ...]
+    memory_bytes: Count
     versions: dict[str, str]
-    settings: dict[str, Any]
+    settings: Options

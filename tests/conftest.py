@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What tests decode is kept apart from what the user keeps; all workers share it."""
+    if "NNW_CACHE" not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="nnw-cache-")
+        os.environ["NNW_CACHE"] = folder.name
+        config.add_cleanup(folder.cleanup)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share a long preparation run on one worker, and first: the rest fills the gaps."""
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
 
 
 @pytest.fixture(scope="session")

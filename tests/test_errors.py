@@ -24,7 +24,7 @@ class Options:
     ("kind", "value", "words"),
     [
         (Annotated[int, Field(ge=1)], 0, "expected a number greater than or equal to 1"),
-        (float, "abc", "expected a valid number"),
+        (float, "abc", "expected a number"),
         (Literal["a", "b"], "c", "expected 'a' or 'b'"),
         (Annotated[tuple[int, ...], Field(min_length=1)], [], "expected at least 1 item"),
         (Table, "bch", "expected a table"),

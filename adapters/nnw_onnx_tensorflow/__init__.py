@@ -6,7 +6,8 @@ importing the package imports no framework.
 Example:
     >>> mark = Watermark(model, Payload.from_text("mine"))
     >>> model.fit(x, y, callbacks=[mark.callback()])
-    >>> exported = export(model, "model.onnx", x[:4])
+    >>> assert mark.symbol_error_rate() == 0  # before the export, and of this very object
+    >>> exported = export(model, x[:4], "model.onnx")
     >>> save_key(rekey(mark.claim, exported), "key.npz")
 """
 

@@ -68,6 +68,7 @@ class Layout:
             group=self.group,
             consumers=(f"{self.operator}:{owner}:1",),
             position=position,
+            learns=bool(variable.trainable),
         )
 
 

@@ -66,10 +66,11 @@ class WatermarkCallback(keras.callbacks.Callback):  # type: ignore[misc, unused-
             logs[f"{self._name}_penalty"] = self._last
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Detach the penalty."""
+        """Detach the penalty; when all callbacks are done, warn where the watermark is not in."""
         if self._watermark.has_penalty:
             self._undo.close()
             self._remake()
+        _at_the_end_of(self.model, self._watermark.check)
 
     @contextlib.contextmanager
     def _with_penalty(self) -> Any:
@@ -118,6 +119,26 @@ class WatermarkCallback(keras.callbacks.Callback):  # type: ignore[misc, unused-
             self.model.make_train_function(force=True)
         if self.model.test_function is not None:
             self.model.make_test_function(force=True)
+
+
+def _at_the_end_of(model: Any, check: Callable[[], object]) -> None:
+    """Call it when every callback of `fit` has done its work at the end of the training.
+
+    A callback behind this one may put weights back, as EarlyStopping(restore_best_weights=True)
+    does. `fit` places its History behind the callbacks of the user, and keeps it in `model.history`
+    until the next training.
+    """
+    history = vars(model).get("history")
+    if not isinstance(history, keras.callbacks.History) or history.model is not model:
+        check()
+        return
+
+    def on_train_end(logs: dict[str, Any] | None = None) -> None:
+        del history.on_train_end
+        history.on_train_end(logs)
+        check()
+
+    history.on_train_end = on_train_end
 
 
 def _check_learning(mark: Watermark) -> None:

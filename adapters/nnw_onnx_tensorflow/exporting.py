@@ -8,15 +8,17 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnw_onnx.errors import CarrierNotFoundError, ModelFileError
+from nnw_onnx.errors import CarrierNotFoundError, ConfigurationError, ModelFileError
 from nnw_onnx.graph import OnnxNetwork, open_network
 from nnw_onnx.inference import Session
+from nnw_onnx.kit import matching
 from nnw_onnx.vocabulary import Array, Claim
+from nnw_onnx_tensorflow import reading_back
 from nnw_onnx_tensorflow._matching import match
 from nnw_onnx_tensorflow._unfolding import unfold
 from nnw_onnx_tensorflow._writing import write
@@ -46,10 +48,13 @@ class Exported:
     lost: Mapping[str, str]
 
 
+Examples: TypeAlias = Array | Sequence[Array]
+
+
 def export(
     model: Any,
-    path: str | Path,
-    example_inputs: Array | Sequence[Array],
+    example_inputs: Examples | str | Path,
+    path: str | Path | Examples,
     *,
     keep_kernels: bool = True,
 ) -> Exported:
@@ -66,12 +71,16 @@ def export(
     they were equal in all 24 trainings, 0 to 1.4 %. Whoever else exports the model folds, too. On
     torch nothing is folded.
 
+    Export the object on which the mark was made; whether it holds it, and the file too, is read
+    back, with a warning where it does not.
+
     Inputs stay channels-last. The batch is free, except where only a fixed one can be exported.
 
     Args:
         model: the model; it is not changed. On TensorFlow grouped convolutions cannot be exported.
-        path: the file; it is replaced, and only if all went well.
         example_inputs: an array (n, ...), or one for each input.
+        path: the file; it is replaced, and only if all went well. Path and examples may also come
+            the other way round, as until version 0.2.0.
         keep_kernels: whether convolutions keep their trained kernels.
 
     Raises:
@@ -81,9 +90,7 @@ def export(
         InferenceError: the runtime refuses the file.
     """
     source = KerasNetwork(model)
-    single = not isinstance(example_inputs, list | tuple)
-    inputs = [np.asarray(x) for x in ([example_inputs] if single else example_inputs)]
-    target = Path(path)
+    inputs, target = _in_order(example_inputs, path)
     with _workplace(target) as draft:
         write(model, draft, inputs)
         if keep_kernels:
@@ -95,18 +102,47 @@ def export(
         written.save(target)
     network = open_network(target)
     found = match(source, network)
-    return Exported(network, difference, found.renamed, found.factors, found.lost)
+    exported = Exported(network, difference, found.renamed, found.factors, found.lost)
+    reading_back.check(model, network, lambda claim: rekey(claim, exported))
+    return exported
 
 
-def rekey(claim: Claim, exported: Exported) -> Claim:
+def _in_order(
+    first: Examples | str | Path, second: Examples | str | Path
+) -> tuple[list[Array], Path]:
+    """Example inputs and path, whichever comes first."""
+    paths = [x for x in (first, second) if isinstance(x, str | Path)]
+    examples = [x for x in (first, second) if not isinstance(x, str | Path)]
+    if len(paths) != 1:
+        raise ConfigurationError(
+            f"export: expected example inputs and the path of a file, got {len(paths)} paths; call "
+            "export(model, example_inputs, path)"
+        )
+    (found,) = examples
+    several = found if isinstance(found, list | tuple) else [found]
+    return [np.asarray(x) for x in several], Path(paths[0])
+
+
+def rekey(claim: Claim, exported: Exported | OnnxNetwork | str | Path, model: Any = None) -> Claim:
     """The claim of a Watermark of the model, as one on the exported file.
 
-    Layers of its key get their names and shapes in the file (a Conv1D of TensorFlow has an axis
-    more there); the commitment stays the one that was made before the training.
+    Layers of its key get their names in the file; the commitment stays the one that was made before
+    the training.
+
+    Args:
+        claim: `Watermark.claim`.
+        exported: what `export` has told; or a file of the model that `model.export` or tf2onnx has
+            written, or the network in it.
+        model: of such a file the model as it was exported, whose values are looked for; without it
+            the carrier is the layer of a similar name, or the only one of its shape.
 
     Raises:
         CarrierNotFoundError: the file has no layer with the values of a carrier, filter by filter.
+        ModelFileError: the file cannot be opened.
     """
+    if not isinstance(exported, Exported):
+        file = exported if isinstance(exported, OnnxNetwork) else open_network(Path(exported))
+        return matching.rekeyed(claim, file, None if model is None else KerasNetwork(model))
     key, layers = claim.key, {layer.name: layer for layer in exported.network.layers}
     found = [layers[_renamed(name, exported)] for name in key.layers]
     notes = [f"layer {old} of the Keras model is {new.name} in the file"

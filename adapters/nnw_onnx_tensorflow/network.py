@@ -129,6 +129,13 @@ class KerasNetwork:
         return state.hexdigest()
 
     @property
+    def producer(self) -> str:
+        """Name and version of the framework, and its backend."""
+        import keras
+
+        return f"keras {keras.__version__} on {keras.backend.backend()}"
+
+    @property
     def inputs(self) -> tuple[TensorInfo, ...]:
         """Inputs of the model, where it tells them (a subclass of `keras.Model` does not)."""
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import nnw_onnx
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError, TrainingError
+from nnw_onnx.kit import matching
 from nnw_onnx.kit.samples import ArraySamples
 from nnw_onnx.vocabulary import (
     Array,
@@ -22,8 +24,10 @@ from nnw_onnx.vocabulary import (
     Key,
     Payload,
     Samples,
+    Suspect,
     Weights,
 )
+from nnw_onnx_tensorflow import reading_back
 from nnw_onnx_tensorflow.additions import Addition, TaskGradient, no_task_gradient
 from nnw_onnx_tensorflow.hearing import hearing
 from nnw_onnx_tensorflow.network import Entry, KerasNetwork, to_numpy
@@ -50,6 +54,10 @@ class Watermark:
     In a training step of your own, add `mark.penalty(targets)` to the loss, within
     `mark.listening()` for a method that looks at activations, and call `mark.after_step()`.
 
+    Export the object on which the mark was made, after a look at `symbol_error_rate`: a copy, an
+    average or an earlier checkpoint may not hold the mark. `save_key` and `export` look too, and
+    warn.
+
     It knows no method: whatever a method adds is in `vocabulary.Additions`. The loss is the one
     that the model was compiled with.
 
@@ -63,7 +71,7 @@ class Watermark:
     def __init__(
         self,
         model: Any,
-        payload: Payload | None = None,
+        payload: Payload | str | None = None,
         method: str = "uchida",
         *,
         layer: str | None = None,
@@ -81,7 +89,8 @@ class Watermark:
 
         Args:
             model: a built `keras.Model`, compiled or not, trained or not.
-            payload: the bits; None for a method that only says that it is there, or with a claim.
+            payload: a text or bits; None for a method that only says that it is there, or with a
+                claim.
             method: name of a method that training puts in, such as "uchida" or "adi".
             layer: path of the carrier's variable, such as "conv2d_1/kernel", its end, or the name
                 of its Keras layer; chosen by the method if None.
@@ -105,7 +114,8 @@ class Watermark:
 
         self.network, self.model = KerasNetwork(model), model
         if claim is not None:
-            self._mark = nnw_onnx.continue_mark(self.network, claim, payload)
+            named = matching.renamed(claim, self.network)
+            self._mark = nnw_onnx.continue_mark(self.network, named, payload)
         else:
             self._mark = nnw_onnx.make_mark(
                 self.network,
@@ -126,6 +136,8 @@ class Watermark:
         self._own = None if own is None else OwnSamples(own, own_per_batch)
         self._targets: Array | None = None
         self._heard: dict[str, Any] = {}
+        self._wrong: int | None = None
+        reading_back.made(self)
 
     def __repr__(self) -> str:
         return f"Watermark({self.method.name!r}, {len(self.payload)} bits, {self.key.layers})"
@@ -279,22 +291,43 @@ class Watermark:
 
     def decode(self) -> Decoding:
         """The Symbols as they are read from the model now; raises `ConfigurationError` if none."""
-        reader = plugins.decodes(self.method)
-        if reader is None:
-            raise ConfigurationError(
-                f"{self.method.name}: expected a method that reads symbols, got one that only says "
-                "that it is there; use nnw_onnx.detect on the exported model"
-            )
-        return reader.decode(self.network, self.key)
+        return self._decoded(self.network)
 
     def symbol_error_rate(self) -> float:
-        """Share (0 to 1) of the Symbols that are read wrongly from the model as it is."""
+        """Share (0 to 1) of the Symbols that are read wrongly from the model now."""
+        self._wrong = self.wrong_in(self.network)
+        return self._wrong / len(self._mark.claim.payload or Payload())
+
+    def wrong_in(self, network: Suspect) -> int:
+        """Symbols that are read wrongly from another network with the layers of the model."""
         claimed = self._mark.claim.payload or Payload()
-        return claimed.errors(self.decode().payload) / len(claimed)
+        return claimed.errors(self._decoded(network).payload)
+
+    def check(self) -> str | None:
+        """Read the watermark back, and warn where the model as it is now does not hold it.
+
+        The callback does it at the end of a training, and `save_key` and `export` do it too: a
+        callback may have put the weights of an earlier epoch back, or an average of weights.
+
+        Returns:
+            What was warned of, or None.
+        """
+        if not self.reads_symbols:
+            return None
+        before = self._wrong
+        self.symbol_error_rate()
+        words = self._mark.complaint(self._wrong or 0, before)
+        if words is not None:
+            warnings.warn(words, stacklevel=3)
+        return words
 
     def save_key(self, path: str | Path) -> None:
-        """Write the key of the Keras model; `save_key(rekey(...))` is for the exported file."""
+        """Write the key of the Keras model; `save_key(rekey(...))` is for the exported file.
+
+        See `nnw_onnx.save_key`, and `check`.
+        """
         nnw_onnx.save_key(self.claim, path)
+        self.check()
 
     def state_dict(self) -> dict[str, object]:
         """What a checkpoint must hold, so that a training that goes on ends the same."""
@@ -314,6 +347,15 @@ class Watermark:
         self._addition.step = step
         if self._own is not None:
             self._own.place = place
+
+    def _decoded(self, network: Suspect) -> Decoding:
+        reader = plugins.decodes(self.method)
+        if reader is None:
+            raise ConfigurationError(
+                f"{self.method.name}: expected a method that reads symbols, got one that only says "
+                "that it is there; use nnw_onnx.detect on the exported model"
+            )
+        return reader.decode(network, self.key)
 
     @property
     def has_own_samples(self) -> bool:

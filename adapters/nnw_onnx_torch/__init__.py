@@ -17,6 +17,7 @@ _PUBLIC = {
     "HuggingFaceCallback": "transformers",
     "export": "exporting",
     "Exported": "exporting",
+    "rekey": "rekeying",
 }
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from nnw_onnx_torch.graph.module import OnnxModule as OnnxModule
     from nnw_onnx_torch.graph.torch_network import TorchNetwork as TorchNetwork
     from nnw_onnx_torch.lightning import WatermarkCallback as WatermarkCallback
+    from nnw_onnx_torch.rekeying import rekey as rekey
     from nnw_onnx_torch.training.trainer import TorchTrainer as TorchTrainer
     from nnw_onnx_torch.transformers import HuggingFaceCallback as HuggingFaceCallback
     from nnw_onnx_torch.watermark import Watermark as Watermark

@@ -18,13 +18,14 @@ import torch
 from torch import nn
 
 import nnw_onnx
-from nnw_onnx.errors import ModelFileError
+from nnw_onnx.errors import ConfigurationError, ModelFileError
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.inference import Session
 from nnw_onnx.vocabulary import Array
+from nnw_onnx_torch import reading_back
 from nnw_onnx_torch.graph import tracing
 from nnw_onnx_torch.graph.dtypes import to_numpy
-from nnw_onnx_torch.graph.modules import unwrapped
+from nnw_onnx_torch.graph.modules import plain_forward, unwrapped
 from nnw_onnx_torch.graph.torch_network import evaluating, tensors_in
 
 TOLERANCE = 1e-4
@@ -57,26 +58,37 @@ def export(
 ) -> Exported:
     """Write a model as it answers in evaluation mode; all of it or nothing.
 
-    The model is left in its mode, with its statistics. The file is compared with the model on the
-    examples, with the runtime; where the batch is free, on the first sample alone too.
+    Export the object on which the mark was made; whether it holds it, and the file too, is read
+    back, with a warning where it does not.
+
+    The model is left in its mode, with its statistics, and with what mixed precision and
+    compilation have put around it. The file is compared with the model on the examples, with the
+    runtime; where the batch is free, on the first sample alone too.
 
     Args:
-        model: the module; wrappers of DataParallel and torch.compile are taken off.
+        model: the module; wrappers of DataParallel, torch.compile, AveragedModel and accelerate are
+            taken off.
         example_inputs: a tensor, positional arguments, or arguments by name; batches (n, ...).
         path: the file.
         dynamic_batch: whether the size of the first axis of every input stays free.
 
     Raises:
+        ConfigurationError: no path was given.
         ModelFileError: torch cannot export the model, the place cannot be written, or the runtime
             does not answer as the model does (1e-4 relative; four roundings of a half type).
         InferenceError: the runtime refuses the file.
     """
+    if not isinstance(path, str | Path):
+        raise ConfigurationError(
+            f"export: expected the path of a file, got {type(path).__name__}; call export(model, "
+            "example_inputs, path)"
+        )
     target, inside = Path(path), unwrapped(model)
     examples = tracing.arguments(example_inputs)
     state = {name: to_numpy(t) for name, t in inside.state_dict(keep_vars=True).items()
              if t.is_floating_point()}  # fmt: skip
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.onnx")
-    with _removed(temporary), evaluating(inside), torch.no_grad():
+    with _removed(temporary), evaluating(inside), plain_forward(inside), torch.no_grad():
         tracing.write(inside, examples, temporary, dynamic_batch=dynamic_batch)
         difference = _difference(inside, examples, temporary, dynamic_batch=dynamic_batch)
         stored = tracing.stored_tensors(temporary)
@@ -86,7 +98,9 @@ def export(
             raise tracing.unwritable(target, error) from error
     changed = {n: reason for n, v in state.items() if (reason := _change(n, v, stored, inside))}
     kept = tuple(name for name in state if name not in changed)
-    return Exported(nnw_onnx.open(target), difference, kept, changed)
+    network = nnw_onnx.open(target)
+    reading_back.check(inside, network)
+    return Exported(network, difference, kept, changed)
 
 
 def _difference(

@@ -109,6 +109,10 @@ class WatermarkCallback(_base()):  # type: ignore[misc]  # a base known when imp
         if self.mark.reads_symbols:
             pl_module.log("watermark/symbol_error_rate", self.mark.symbol_error_rate())
 
+    def on_fit_end(self, trainer: object, pl_module: Logs) -> None:
+        """Warn where the watermark is not in: after `on_train_end`, where averages are put back."""
+        self.mark.check()
+
     def state_dict(self) -> dict[str, object]:
         """The method's own arrays, for a checkpoint."""
         return self.mark.state_dict()

@@ -101,6 +101,12 @@ class HuggingFaceCallback(_base()):  # type: ignore[misc]  # a base known when i
             entry["watermark/penalty"] = self._penalty
         state.log_history.append(entry)
 
+    def on_train_end(
+        self, args: Arguments, state: State, control: object, **others: object
+    ) -> None:
+        """Warn where the watermark is not in: the best checkpoint may have been put back."""
+        self.mark.check()
+
 
 def _scale(optimizer: object) -> float:
     """The factor that gradients still have."""

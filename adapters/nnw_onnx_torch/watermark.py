@@ -8,11 +8,14 @@ Example:
     ...     loss.backward()
     ...     optimizer.step()
     ...     mark.after_step()  # where the method keeps weights as they are
+    >>> assert mark.symbol_error_rate() == 0  # before the export, and of this very object
     >>> mark.save_key("key.npz")
+    >>> export(model, inputs[:2], "model.onnx")
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
@@ -24,6 +27,7 @@ from torch import nn
 import nnw_onnx
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError, TrainingError
+from nnw_onnx.kit import matching
 from nnw_onnx.kit.samples import ArraySamples
 from nnw_onnx.vocabulary import (
     Array,
@@ -34,10 +38,12 @@ from nnw_onnx.vocabulary import (
     Loss,
     Payload,
     Samples,
+    Suspect,
     Weights,
 )
+from nnw_onnx_torch import reading_back
 from nnw_onnx_torch.graph.layouts import as_array
-from nnw_onnx_torch.training.additions import Addition, Seen
+from nnw_onnx_torch.training.additions import Addition, Seen, on_parameters, parameters_of
 from nnw_onnx_torch.training.loop_model import Given as Batch
 from nnw_onnx_torch.training.loop_model import LoopModel
 from nnw_onnx_torch.training.own_samples import ExtendedDataset, Inputs, Items, OwnSamples
@@ -57,6 +63,13 @@ class Watermark:
     loss scales the penalty with it; autocast does not touch it. Each process of a
     DistributedDataParallel training adds the same penalty when all have the same `claim`.
 
+    Weights that are computed before they are used (weight and spectral normalisation, masks) are
+    seen as the model computes with them, and their gradients go to what they are computed of.
+
+    Export the object on which the mark was made, after a look at `symbol_error_rate`: a copy, an
+    average or an earlier checkpoint may not hold the mark. `save_key` and `export` look too, and
+    warn.
+
     It knows no method: whatever a method adds is in `vocabulary.Additions`.
 
     Attributes:
@@ -68,7 +81,7 @@ class Watermark:
     def __init__(
         self,
         model: nn.Module,
-        payload: Payload | None = None,
+        payload: Payload | str | None = None,
         method: str = "uchida",
         *,
         layer: str | None = None,
@@ -88,9 +101,11 @@ class Watermark:
 
         Args:
             model: any module, or an `OnnxModule`.
-            payload: the bits; None for a method that only says that it is there, or with a claim.
+            payload: a text or bits; None for a method that only says that it is there, or with a
+                claim.
             method: name of a method that training puts in, such as "uchida" or "adi".
-            layer: name of the carrier as in `state_dict`; chosen by the method if None.
+            layer: name of the carrier, such as "conv.weight", also where a normalisation or a mask
+                computes it; chosen by the method if None.
             options: options of the method, see `nnw list methods`.
             code: error-correcting code between payload and Symbols, see `nnw list codes`.
             code_options: options of the code.
@@ -112,7 +127,8 @@ class Watermark:
         self._model = LoopModel(model, loss, output)
         self.network = self._model.network
         if claim is not None:
-            self._mark = nnw_onnx.continue_mark(self.network, claim, payload)
+            named = matching.renamed(claim, self.network)
+            self._mark = nnw_onnx.continue_mark(self.network, named, payload)
         else:
             self._mark = nnw_onnx.make_mark(
                 self.network,
@@ -121,20 +137,22 @@ class Watermark:
                 options=options,
                 code=code,
                 code_options=code_options,
-                layer=layer,
+                layer=None if layer is None else self._model.named(layer),
                 seed=seed,
                 samples=None if inputs is None else _samples(inputs, targets, classes),
                 run=self.network.run,
             )
         self.method, self.payload = self._mark.method, self._mark.payload
         additions = self._mark.additions
-        self._addition = Addition(additions, self._model.layers, self._model.tensor)
+        self._addition = Addition(additions, self._model.layers, self.network)
         own = additions.samples
         self._own = None if own is None else OwnSamples(own, own_per_batch)
         self._batch: tuple[Batch, torch.Tensor] | None = None
         self._appended = 0
+        self._wrong: int | None = None
         self._model.listen(additions.activations)
         self._addition.begin()
+        reading_back.made(self, self._model.root)
 
     @property
     def claim(self) -> Claim:
@@ -208,9 +226,10 @@ class Watermark:
             )
         seen = self._seen(None)
         found = self._addition.penalty(seen)
-        for tensor, gradient in self._addition.gradients(found, seen):
-            grown = gradient.mul_(scale)
-            tensor.grad = grown if tensor.grad is None else tensor.grad.add_(grown)
+        for gradient in self._addition.gradients(found, seen):
+            for tensor, slopes in on_parameters(gradient):
+                grown = slopes.mul_(scale)
+                tensor.grad = grown if tensor.grad is None else tensor.grad.add_(grown)
         return found.value
 
     def after_step(self) -> None:
@@ -219,22 +238,40 @@ class Watermark:
 
     def decode(self) -> Decoding:
         """The Symbols as they are read from the model now; raises `ConfigurationError` if none."""
-        reader = plugins.decodes(self.method)
-        if reader is None:
-            raise ConfigurationError(
-                f"{self.method.name}: expected a method that reads symbols, got one that only says "
-                "that it is there; use nnw_onnx.detect on the exported model"
-            )
-        return reader.decode(self.network, self.key)
+        return self._decoded(self.network)
 
     def symbol_error_rate(self) -> float:
         """Share (0 to 1) of the Symbols that are read wrongly from the model now."""
+        self._wrong = self.wrong_in(self.network)
+        return self._wrong / len(self._mark.claim.payload or Payload())
+
+    def wrong_in(self, network: Suspect) -> int:
+        """Symbols that are read wrongly from another network with the layers of the model."""
         claimed = self._mark.claim.payload or Payload()
-        return claimed.errors(self.decode().payload) / len(claimed)
+        return claimed.errors(self._decoded(network).payload)
+
+    def check(self) -> str | None:
+        """Read the watermark back, and warn where the model as it is now does not hold it.
+
+        The callbacks do it at the end of a training, and `save_key` and `export` do it too: a
+        callback may have put the weights of an earlier epoch back, or an average of weights.
+
+        Returns:
+            What was warned of, or None.
+        """
+        if not self.reads_symbols:
+            return None
+        before = self._wrong
+        self.symbol_error_rate()
+        words = self._mark.complaint(self._wrong or 0, before)
+        if words is not None:
+            warnings.warn(words, stacklevel=3)
+        return words
 
     def save_key(self, path: str | Path) -> None:
-        """Write the key file, payload included; see `nnw_onnx.save_key`."""
+        """Write the key file, payload included; see `nnw_onnx.save_key`, and `check`."""
         nnw_onnx.save_key(self.claim, path)
+        self.check()
 
     def state_dict(self) -> dict[str, object]:
         """What a checkpoint must hold, so that a loop that goes on ends the same."""
@@ -278,9 +315,19 @@ class Watermark:
 
     def learns_by(self, optimizer: torch.optim.Optimizer) -> bool:
         """Whether an optimizer changes a layer that carries the watermark."""
-        carriers = [self._model.tensor(name) for name in self._addition.additions.carriers]
+        names = self._addition.additions.carriers
+        carriers = [p for n in names for p in parameters_of(self.network.arriving(n))]
         learned = (p for group in optimizer.param_groups for p in group["params"])
         return any(p is carrier for p in learned for carrier in carriers)
+
+    def _decoded(self, network: Suspect) -> Decoding:
+        reader = plugins.decodes(self.method)
+        if reader is None:
+            raise ConfigurationError(
+                f"{self.method.name}: expected a method that reads symbols, got one that only says "
+                "that it is there; use nnw_onnx.detect on the exported model"
+            )
+        return reader.decode(network, self.key)
 
     def _seen(self, targets: torch.Tensor | None) -> Seen:
         known = self._batch[1] if targets is None and self._batch is not None else targets

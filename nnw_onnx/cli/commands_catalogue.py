@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nnw_onnx.cli import output
+from nnw_onnx.cli import completion, output
 from nnw_onnx.cli.options import Force, OutputFormat, check_outputs, write_text
 from nnw_onnx.cli.output import Format
-from nnw_onnx.errors import ConfigurationError, PluginError
+from nnw_onnx.errors import ConfigurationError, NnwError, PluginError
 
 if TYPE_CHECKING:
     from nnw_onnx.plugins import Option
@@ -26,6 +26,7 @@ def list_plugins(
         typer.Argument(
             metavar="GROUP",
             help="methods, codes, modifications, tasks, datasets, engines, trainers, evaluations.",
+            autocompletion=completion.groups,
         ),
     ] = None,
     output_format: OutputFormat = Format.TEXT,
@@ -63,9 +64,15 @@ def new_evaluation(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="FILE", help="By default stdout.")
     ] = None,
-    dataset: Annotated[str, typer.Option(help="See 'nnw list datasets'.")] = "image-folder",
+    dataset: Annotated[
+        str, typer.Option(help="See 'nnw list datasets'.", autocompletion=completion.datasets)
+    ] = "image-folder",
     task: Annotated[
-        str | None, typer.Option(help="See 'nnw list tasks'. [default: classes of images]")
+        str | None,
+        typer.Option(
+            help="See 'nnw list tasks'. [default: classes of images]",
+            autocompletion=completion.tasks,
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the data set lies.")
@@ -100,6 +107,20 @@ def new_evaluation(
         return
     write_text(out, content)
     output.note(f"wrote {out}; read it, then: nnw evaluate {out}")
+    _look(out)
+
+
+def _look(path: Path) -> None:
+    """Say what the networks of a new evaluation do on some samples, where that can be said yet."""
+    from nnw_onnx.runs import evaluate, first_look
+    from nnw_onnx.runs.evaluation import read_evaluation
+    from nnw_onnx.runs.prepare import prepare
+
+    try:
+        made = read_evaluation(path)
+        first_look.look(prepare(made, evaluate.default_folder(made)), tell=output.warning)
+    except NnwError as error:
+        output.note(f"not looked at yet: {error}")
 
 
 @dataclass(frozen=True)
@@ -186,9 +207,20 @@ def _plain(default: object) -> Json:
     return str(default)
 
 
+def _needed(option: Option) -> str:
+    """Whether an option must be given, and what it is if it is not."""
+    if option.required:
+        return "required"
+    return "optional" if option.default is None else f"default {_shown(option.default)}"
+
+
 def _shown(default: object) -> str:
     """A default as a person reads it: of a table, the keys that say something."""
     plain = _plain(default)
+    if isinstance(plain, bool):
+        return str(plain).lower()
+    if isinstance(plain, float):
+        return f"{plain:g}"
     if isinstance(plain, dict):
         said = [f"{name} {value}" for name, value in plain.items() if value not in (None, [])]
         return ", ".join(said)
@@ -211,8 +243,7 @@ def _lines(entry: _Entry) -> list[str]:
     if issubclass(entry.plugin, Modification):
         lines.append(f"    {_standard(entry.plugin)}")
     for option in plugins.options(entry.plugin):
-        default = "required" if option.required else f"default {_shown(option.default)}"
-        lines.append(f"    {option.name} ({option.type}, {default}): {option.help}")
+        lines.append(f"    {option.name} ({option.type}, {_needed(option)}): {option.help}")
     return lines
 
 
@@ -222,6 +253,6 @@ def _standard(plugin: type[Modification]) -> str:
     where = "not in the standard" if number is None else f"row {number} of the standard's table"
     if found is None:
         return f"{where}, no Parameter"
-    limits = [f"{bound:g}" for bound in (found.low, found.high) if bound is not None]
-    bounds = f", {' to '.join(limits)} {found.unit}" if limits else ""
-    return f"{where}, Parameter {found.letter}: {found.meaning}{bounds}"
+    bounds = f", the standard: {found.standard_range()}" if found.standard_range() else ""
+    counted = f", in {found.unit}" if found.unit and not bounds else ""
+    return f"{where}, Parameter {found.letter}: {found.meaning}{counted}{bounds}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from nnw_onnx.cli import output
+from nnw_onnx.cli import completion, output
 from nnw_onnx.cli.options import (
     Code,
     CodeSettings,
@@ -20,6 +21,7 @@ from nnw_onnx.cli.options import (
     Settings,
     Training,
     WorkFolder,
+    check_data,
     check_outputs,
     parse_payload,
     parse_settings,
@@ -30,8 +32,12 @@ from nnw_onnx.errors import ConfigurationError
 if TYPE_CHECKING:
     from nnw_onnx.api import Injection, Modified
     from nnw_onnx.graph import OnnxNetwork
-    from nnw_onnx.vocabulary import Json, Layer, Payload
+    from nnw_onnx.vocabulary import Coverage, Json, Layer, Payload
 
+MOST_LETTERS = 60
+"""Letters of a name in a table."""
+LITTLE_LEFT = 0.95
+"""Share of the weights from which on nobody is warned of those that are left."""
 LEVEL = 1e-6
 """False-positive rate that detection has if nothing else is said."""
 
@@ -52,11 +58,16 @@ def layers(model: Model, output_format: OutputFormat = Format.TEXT) -> None:
     if output_format is Format.JSON:
         output.as_json(_described(network))
         return
+    if any(len(layer.name) > MOST_LETTERS for layer in network.layers):
+        output.note("long names are shortened here; '--format json' has them whole")
+    for names in network.copies:
+        output.note(f"equal weights in tensors of their own: {', '.join(names)}")
     output.table(
         ("layer", "operator", "role", "shape", "weights", "type", "remarks"),
-        [_row(layer) for layer in network.layers],
+        [_row(network, layer) for layer in network.layers],
         right=("weights",),
     )
+    _tell_reach((), network.coverage())
 
 
 def inject(
@@ -66,10 +77,16 @@ def inject(
         Path,
         typer.Option("--key-out", metavar="KEY.npz", help="Key file to write; keep it secret."),
     ],
-    method: Annotated[str, typer.Option(help="See 'nnw list methods'.")] = "block-spread",
+    method: Annotated[
+        str, typer.Option(help="See 'nnw list methods'.", autocompletion=completion.methods)
+    ] = "block-spread",
     layer: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Carrier layer; repeatable. [default: chosen and told]"),
+        typer.Option(
+            metavar="NAME",
+            help="Carrier layer; repeatable. [default: chosen and told]",
+            autocompletion=completion.layers,
+        ),
     ] = None,
     payload: Annotated[str | None, typer.Option(metavar="TEXT", help="Payload as text.")] = None,
     payload_hex: Annotated[
@@ -102,6 +119,7 @@ def inject(
     carries = _carries(method, settings)
     bits = parse_payload(payload, payload_hex, payload_bits, seed, carries=carries)
     network = nnw.open(model)
+    check_data([network], out, {"--key-out": key_out}, force=force)
     warn(network.warnings)
     injection = nnw.inject(
         network,
@@ -115,7 +133,6 @@ def inject(
         training=training,
         data=data,
         work_folder=work_folder,
-        tell=output.note,
     )
     _save_both(injection, out, key_out)
     _tell_injection(injection, out, key_out, output_format)
@@ -125,13 +142,24 @@ def inject(
 def modify(
     model: Model,
     out: Out,
-    modification: Annotated[str, typer.Option(help="See 'nnw list modifications'.")],
+    modification: Annotated[
+        str,
+        typer.Option(help="See 'nnw list modifications'.", autocompletion=completion.modifications),
+    ],
     intensity: Annotated[
-        float | None, typer.Option(help="Value of the Modification's Parameter, if it has one.")
+        str | None,
+        typer.Option(
+            metavar="VALUE",
+            help="Of the Modification's Parameter, if it has one: a number, or with its unit: 50%.",
+        ),
     ] = None,
     layer: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Layer to modify; repeatable. [default: all kernels]"),
+        typer.Option(
+            metavar="NAME",
+            help="Layer to modify; repeatable. [default: all weights]",
+            autocompletion=completion.layers,
+        ),
     ] = None,
     copy: Annotated[
         list[Path] | None,
@@ -154,7 +182,10 @@ def modify(
     _check_training(training, data, work_folder)
     check_outputs([model, *(copy or ())], {"--out": out}, force=force)
     settings = parse_settings(option)
+    strength = _strength(modification, intensity, settings)
     network = nnw.open(model)
+    copies = [nnw.open(path) for path in copy or ()]
+    check_data([network, *copies], out, {}, force=force)
     warn(network.warnings)
     modified = nnw.modify(
         network,
@@ -163,15 +194,16 @@ def modify(
         layers=layer,
         options=settings,
         seed=seed,
-        copies=copy or (),
+        copies=copies,
         training=training,
         data=data,
         work_folder=work_folder,
-        tell=output.note,
     )
     warn(modified.warnings)
+    if modified.layers:
+        _tell_reach(layer or (), network.coverage(modified.layers))
     modified.network.save(out)
-    _tell_modified(modified, modification, intensity, out, output_format)
+    _tell_modified(modified, modification, strength, out, output_format)
 
 
 def _check_training(training: str | None, data: Path | None, work_folder: Path | None) -> None:
@@ -239,10 +271,41 @@ def _tell_injection(injection: Injection, out: Path, key_out: Path, output_forma
     )
 
 
+class _Strength(NamedTuple):
+    """An Intensity: the number, what it is counted in, and both as a person reads them."""
+
+    value: float
+    unit: str
+    words: str
+
+
+def _strength(
+    modification: str, intensity: str | None, settings: Mapping[str, str]
+) -> _Strength | None:
+    """What was asked for with --intensity, which is required where nothing says it otherwise."""
+    from nnw_onnx import plugins
+    from nnw_onnx.vocabulary import Modification
+
+    parameter = plugins.load(Modification, modification).parameter
+    if parameter is None or (intensity is None and parameter.option in settings):
+        return None
+    if intensity is None:
+        standard = parameter.standard_range()
+        raise ConfigurationError(
+            f"--intensity: expected a value ({parameter.meaning}), got none; give for example "
+            f"{parameter.example()}" + (f", the standard: {standard}" if standard else "")
+        )
+    try:
+        value = parameter.read(intensity)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--intensity: {error}") from error
+    return _Strength(value, parameter.unit, parameter.with_unit(value))
+
+
 def _tell_modified(
     modified: Modified,
     modification: str,
-    intensity: float | None,
+    intensity: _Strength | None,
     out: Path,
     output_format: Format,
 ) -> None:
@@ -251,7 +314,8 @@ def _tell_modified(
             {
                 "out": str(out),
                 "modification": modification,
-                "intensity": intensity,
+                "intensity": None if intensity is None else intensity.value,
+                "unit": None if intensity is None else intensity.unit,
                 "layers": list(modified.layers),
                 "change": modified.change,
                 "difference": modified.difference,
@@ -268,7 +332,7 @@ def _tell_modified(
     facts = [
         f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in modified.facts.items()
     ]
-    at = "" if intensity is None else f" at {intensity:g}"
+    at = "" if intensity is None else f" at {intensity.words}"
     on = f" on {_counted(len(modified.layers), 'layer')}" if modified.layers else ""
     output.text(
         f"{out}: {modification}{at}{on}, {change}",
@@ -314,7 +378,9 @@ def payload_values(payload: Payload) -> dict[str, Json]:
 def _save_both(injection: Injection, out: Path, key_out: Path) -> None:
     """Write network and key, or neither."""
     import nnw_onnx as nnw
+    from nnw_onnx.runs.keys import check_key_path
 
+    check_key_path(key_out)
     with tempfile.TemporaryDirectory(dir=key_out.parent, prefix=".nnw-") as folder:
         key_file = Path(folder) / key_out.name
         nnw.save_key(injection.claim, key_file)
@@ -322,16 +388,23 @@ def _save_both(injection: Injection, out: Path, key_out: Path) -> None:
         key_file.replace(key_out)
 
 
-def _row(layer: Layer) -> tuple[str, ...]:
+def _row(network: OnnxNetwork, layer: Layer) -> tuple[str, ...]:
+    from nnw_onnx.kit import carriers
+
     remarks = [
+        (carriers.doubt(network, layer) or "").removeprefix("is "),
+        "" if layer.live else "dead: reaches no output",
+        "" if layer.learns else "does not learn",
         f"{layer.group} groups" if layer.group > 1 else "",
         f"used {len(layer.consumers)} times" if layer.shared else "",
         "" if layer.storage == "initializer" else layer.storage,
-        "" if layer.replaceable else f"read only ({layer.quantization})",
+        f"arrives by {', '.join(layer.arithmetic)}" if layer.arithmetic else "",
+        f"with {', '.join(map(_shortened, layer.parts))}" if layer.parts else "",
+        "" if layer.replaceable else f"read only: {layer.obstacle}",
         "" if layer.axes is not None or layer.role != "kernel" else "stored layout",
     ]
     return (
-        layer.name,
+        _shortened(layer.name),
         layer.operator,
         layer.role,
         " x ".join(map(str, layer.shape)) or "scalar",
@@ -341,9 +414,31 @@ def _row(layer: Layer) -> tuple[str, ...]:
     )
 
 
+def _shortened(name: str) -> str:
+    """A name that fits a table; begin and end tell it from its like."""
+    if len(name) <= MOST_LETTERS:
+        return name
+    half = (MOST_LETTERS - 3) // 2
+    return f"{name[:half]}...{name[-half:]}"
+
+
+def _reach(found: Coverage) -> str:
+    """A coverage in one line."""
+    line = f"{found.share:.1%} of {found.total:,} float weights"
+    parts = [f"{reason} {count:,}" for reason, count in found.left.items()]
+    return f"{line}; left: {', '.join(parts)}" if parts else line
+
+
+def _tell_reach(chosen: Sequence[str], found: Coverage) -> None:
+    """Say what layers reach, loudly where nobody chose them and much is left."""
+    tell = output.note if chosen or found.share >= LITTLE_LEFT else output.warning
+    tell(f"{', '.join(chosen) or 'all'} reaches {_reach(found)}")
+
+
 def _described(network: OnnxNetwork) -> dict[str, Json]:
     from dataclasses import asdict
 
+    reach = network.coverage()
     return {
         "model": str(network.path),
         "sha256": network.sha256,
@@ -358,5 +453,7 @@ def _described(network: OnnxNetwork) -> dict[str, Json]:
             for x in network.layers
         ],
         "warnings": list(network.warnings),
+        "coverage": {"reached": reach.reached, "total": reach.total, "left": dict(reach.left)},
+        "copies": [list(names) for names in network.copies],
         "no_weights_reason": network.no_weights_reason,
     }

@@ -1,14 +1,15 @@
-"""Commands of someone who holds a key: decode and detect."""
+"""Commands of someone who holds a key: decode, detect, verify-commitment."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nnw_onnx.cli import output
+from nnw_onnx.cli import completion, output
 from nnw_onnx.cli.commands_network import LEVEL, payload_values, warn
 from nnw_onnx.cli.options import KeyFile, Model, OutputFormat
 from nnw_onnx.cli.output import Format
@@ -20,7 +21,26 @@ if TYPE_CHECKING:
     from nnw_onnx.vocabulary import Claim, Decoding, Detection, Json, Payload, Place
 
 MOST_PLACES = 10
+_NEAR_CHANCE = 0.75
+"""A larger part of the error that chance makes is told as that error."""
 
+MemoryLimit = Annotated[
+    int | None,
+    typer.Option(
+        min=256 << 20,
+        metavar="BYTES",
+        help="Memory that such a network may take. [default: by its size]",
+    ),
+]
+LayerToRead = Annotated[
+    str | None,
+    typer.Option(
+        "--layer",
+        metavar="NAME",
+        help="Layer to read, whatever the key calls it. [default: looked for and told]",
+        autocompletion=completion.layers,
+    ),
+]
 Timeout = Annotated[
     float,
     typer.Option(min=1, metavar="SECONDS", help="Time a network may take that must be run."),
@@ -30,25 +50,25 @@ Timeout = Annotated[
 def decode(
     model: Model,
     key: KeyFile,
-    output_format: OutputFormat = Format.JSON,
+    layer: LayerToRead = None,
+    output_format: OutputFormat = Format.TEXT,
     timeout: Timeout = 600.0,
+    memory_limit: MemoryLimit = None,
 ) -> None:
     """Read the payload of a watermarked network.
 
-    Where a code or an alphabet stands between payload and symbols, its bits are told after them.
-
-    Each symbol has a confidence: for a watermark in weights in standard deviations under a random
-    key, for one in the answers to triggers the margin of the answer, in standard deviations of all
-    scores. Where the key file carries the injected payload, the Symbol Error Rate and the p-value
-    against it are told too. The exit status is 0 whatever was decoded.
+    The payload goes to stdout, what it is worth to stderr; --format json has both, and each symbol
+    with its confidence: in standard deviations under a random key, or of the scores of answers to
+    triggers. A key reads something from every network, so the exit status is 0 whatever was
+    decoded: 'nnw detect' says whether the watermark is there.
 
     Example: nnw decode marked.onnx --key key.npz
     """
     import nnw_onnx as nnw
 
-    network, claim = _opened(model), nnw.load_key(key)
-    verdict = nnw.verify(network, claim, timeout=timeout)
-    if verdict.reason is not None:
+    network, claim = _both(model, key, "decode")
+    verdict = nnw.verify(network, claim, layer=layer, timeout=timeout, memory_limit=memory_limit)
+    if verdict.reason is not None and verdict.decoding is None:
         raise CarrierNotFoundError(verdict.reason)
     read = verdict.decoding
     if read is None:
@@ -56,7 +76,8 @@ def decode(
             f"{claim.key.method.name}: expected a method that reads symbols, got one that only "
             "says whether the watermark is there; use 'nnw detect'"
         )
-    warn(read.notes)
+    if output_format is not Format.JSON:
+        warn(read.notes)
     if verdict.payload is None:
         warn(("expected a word of the code, got none: these are the symbols as they were read",))
     if output_format is Format.JSON:
@@ -64,6 +85,8 @@ def decode(
         return
     payload = _as_bits(verdict.payload or read.payload)
     output.text(payload.text or payload.hex or _digits(payload))
+    for line in _worth(verdict, read):
+        output.note(line)
 
 
 def detect(
@@ -72,12 +95,26 @@ def detect(
     false_positive_rate: Annotated[
         float, typer.Option(help="Largest probability of a wrong yes.")
     ] = LEVEL,
+    layer: LayerToRead = None,
+    run: Annotated[
+        bool, typer.Option(help="Try whether answers depend on the weights that say yes.")
+    ] = True,
+    inputs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.npz",
+            help="Samples to run it on, by the names of its inputs. [default: some are drawn]",
+        ),
+    ] = None,
     output_format: OutputFormat = Format.TEXT,
     timeout: Timeout = 600.0,
+    memory_limit: MemoryLimit = None,
 ) -> None:
     """Tell whether a network carries a watermark.
 
-    The exit status is 0 for yes and 1 for no.
+    The weights that were read are named, and whether they are used: those that no output depends on
+    carry nothing, so a small network is run, in a process of its own, with other weights in their
+    place. The exit status is 0 for yes and 1 for no.
 
     Example: nnw detect suspect.onnx --key key.npz
     """
@@ -88,8 +125,17 @@ def detect(
             f"--false-positive-rate: expected a number between 0 and 1, got "
             f"{false_positive_rate:g}; give for example 1e-6"
         )
-    network, claim = _opened(model), nnw.load_key(key)
-    detection = nnw.detect(network, claim, false_positive_rate=false_positive_rate, timeout=timeout)
+    network, claim = _both(model, key, "detect")
+    detection = nnw.detect(
+        network,
+        claim,
+        false_positive_rate=false_positive_rate,
+        layer=layer,
+        run=run,
+        inputs=inputs,
+        timeout=timeout,
+        memory_limit=memory_limit,
+    )
     if output_format is Format.JSON:
         output.as_json({**asdict(detection), "p_value": detection.p_value})
     else:
@@ -98,12 +144,84 @@ def detect(
         raise typer.Exit(1)
 
 
-def _opened(model: Model) -> OnnxNetwork:
+def verify_commitment(
+    key: Annotated[Path, typer.Argument(metavar="KEY.npz", help="Key file of the claim.")],
+    original: Annotated[
+        Path, typer.Argument(metavar="ORIGINAL", help="ONNX file as it was before the mark.")
+    ],
+    commitment: Annotated[
+        str | None,
+        typer.Option(metavar="HASH", help="The hash that was published. [default: the key's own]"),
+    ] = None,
+) -> None:
+    """Tell whether a commitment binds a key and a network.
+
+    The network is the unmarked original. A yes shows that key and payload were chosen before the
+    hash was published, and not after looking at a suspect. The hash in a key file shows nothing
+    alone: compare it with the published one. The exit status is 0 for yes and 1 for no.
+
+    Example: nnw verify-commitment key.npz original.onnx
+    """
     import nnw_onnx as nnw
 
+    found = nnw.verify_commitment(nnw.load_key(key), nnw.open(original), published=commitment)
+    if found:
+        output.text(
+            "yes: the commitment binds this key, its payload, its carrier and this network",
+            f"commitment {found.hash}",
+        )
+        return
+    output.text(f"no: {found.reason}", f"commitment {found.hash}")
+    raise typer.Exit(1)
+
+
+def _both(model: Path, key: Path, command: str) -> tuple[OnnxNetwork, Claim]:
+    """Network and claim; refused in one line where they are given the other way round."""
+    import nnw_onnx as nnw
+
+    if model.suffix == ".npz" and key.suffix == ".onnx":
+        raise ConfigurationError(
+            f"MODEL: expected the network, got the key file; write it as: nnw {command} {key} "
+            f"--key {model}"
+        )
     network = nnw.open(model)
     warn(network.warnings)
-    return network
+    return network, nnw.load_key(key)
+
+
+def _worth(verdict: Verdict, read: Decoding) -> list[str]:
+    """What a reading is worth, and what a high error means."""
+    where = ", ".join(dict.fromkeys(found.layer for found in verdict.found))
+    lines = [f"read from {where}"] if where else []
+    size, errors = len(read.payload), verdict.errors
+    if errors is None:
+        told = f"the key file tells no payload, so nothing shows whether these {size} symbols"
+        return [*lines, f"{told} were put in"]
+    if errors == 0:
+        return [*lines, f"all {size} symbols are those of the key file"]
+    lines.append(
+        f"{errors} of {size} symbols ({errors / size:.0%}) differ from those of the key file, "
+        f"{_meaning(verdict, errors / size, 1 - 1 / read.payload.alphabet)}"
+    )
+    if verdict.bit_errors is not None:
+        lines.append(f"after the code {verdict.bit_errors} of {verdict.bits} bits are wrong")
+    return lines
+
+
+def _meaning(verdict: Verdict, error: float, chance: float) -> str:
+    """What a Symbol Error Rate means beside the one that chance makes."""
+    found = verdict.detection
+    inverted = None if found is None else found.log10_inverted
+    if found is not None and found.detected:
+        return f"chance makes {chance:.0%}: the watermark is there, and damaged"
+    if inverted is not None and inverted <= math.log10(LEVEL):
+        return "almost every one of them inverted: the sign of the carrier's weights was changed"
+    if error > _NEAR_CHANCE * chance:
+        return f"about as chance makes them ({chance:.0%}): what was read means nothing"
+    return (
+        f"fewer than chance makes ({chance:.0%}), and still too many to say that the watermark is "
+        "there"
+    )
 
 
 def _decoded(verdict: Verdict, read: Decoding) -> dict[str, Json]:
@@ -120,6 +238,8 @@ def _decoded(verdict: Verdict, read: Decoding) -> dict[str, Json]:
         "log10_p": None if found is None else found.log10_p,
         "ties": read.ties,
         "confidence": [round(value, 3) for value in read.confidence],
+        "found": [asdict(found) for found in verdict.found],
+        "notes": [*read.notes, *([] if verdict.reason is None else [verdict.reason])],
     }
 
 
@@ -140,12 +260,15 @@ def _digits(payload: Payload) -> str:
 
 def _in_words(detection: Detection, claim: Claim) -> list[str]:
     """The answer, how sure it is, and what a person may want to know of it."""
+    from nnw_onnx.vocabulary.evidence import power
+
     level, what = detection.level or LEVEL, _what(claim)
     answer = "yes" if detection else "no"
     lines = [
         f"{answer}: {_score(detection, what)}",
         "a network made without this key matches as well with probability "
-        f"{_power(detection.log10_p or 0.0)}; yes means {level:g} or less",
+        f"{power(detection.log10_p or 0.0)}; yes means {level:g} or less",
+        *_where(detection),
         *detection.notes,
     ]
     if not detection.null.reaches(level):
@@ -160,6 +283,26 @@ def _in_words(detection: Detection, claim: Claim) -> list[str]:
         )
     places = sorted(detection.places, key=lambda place: -place.statistic)
     return lines + [_place(place) for place in places[:MOST_PLACES]]
+
+
+def _where(detection: Detection) -> list[str]:
+    """The layers that were read, and what is known of their use."""
+    few = detection.found[:_MOST_FOUND]
+    lines = [
+        f"read from layer {f.layer}{f' ({f.part})' if f.part else ''}; {_USES[f.use]}"
+        + (f" ({f.note})" if f.note else "")
+        for f in few
+    ]
+    more = len(detection.found) - len(few)
+    return lines + ([f"and from {more} more"] if more else [])
+
+
+_MOST_FOUND = 4
+_USES = {
+    "live": "an output is computed with it",
+    "answers depend": "answers depend on it",
+    "answers do not depend": "no answer depends on it",
+}
 
 
 def _score(detection: Detection, what: tuple[str, str]) -> str:
@@ -181,13 +324,7 @@ def _what(claim: Claim) -> tuple[str, str]:
 
 
 def _place(place: Place) -> str:
-    sure = "" if place.log10_p is None else f", probability {_power(place.log10_p)}"
+    from nnw_onnx.vocabulary.evidence import power
+
+    sure = "" if place.log10_p is None else f", probability {power(place.log10_p)}"
     return f"{place.layer} [{place.start}:{place.stop}]: {place.statistic:g}{sure}"
-
-
-def _power(log10_p: float) -> str:
-    """A probability from its decimal logarithm, also where it is too small for a float."""
-    exponent = math.floor(log10_p)
-    if exponent >= -3:
-        return f"{10**log10_p:.3g}"
-    return f"{10 ** (log10_p - exponent):.1f}e{exponent}"

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
+import os
 import shlex
+import sys
+import webbrowser
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nnw_onnx.cli import output
-from nnw_onnx.cli.options import Force, OutputFormat, check_outputs, write_text
+from nnw_onnx.cli import completion, output
+from nnw_onnx.cli.options import Force, OutputFormat, check_outputs, parse_changes, write_text
 from nnw_onnx.cli.output import Format
 from nnw_onnx.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from nnw_onnx.reports.model import Report
+    from nnw_onnx.runs.forecast import Forecast
+
 REPORT_PAGE = "report.html"
+
+Open = Annotated[bool, typer.Option("--open", help="Show the report in the browser.")]
 
 
 class InterruptedRunError(Exception):
@@ -35,7 +47,9 @@ def evaluate(
     evaluation: Annotated[
         str | None,
         typer.Argument(
-            metavar="CONFIG|NAME", help="TOML file, or a name of 'nnw list evaluations'."
+            metavar="CONFIG|NAME",
+            help="TOML file, or a name of 'nnw list evaluations'.",
+            autocompletion=completion.evaluations,
         ),
     ] = None,
     data: Annotated[
@@ -44,30 +58,49 @@ def evaluate(
     run_folder: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of records and report.")
     ] = None,
-    engine: Annotated[str | None, typer.Option(help="See 'nnw list engines'.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run.")] = False,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="See 'nnw list engines'.", autocompletion=completion.engines),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Another value for a key, such as session.threads=2; repeatable.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only count and time what would be done.")
+    ] = False,
+    open_report: Open = False,
     output_format: OutputFormat = Format.TEXT,
 ) -> None:
     """Measure what a watermark costs and survives.
 
     Imperceptibility, robustness and computational cost, with a report. Without an argument the
-    embedded evaluation runs: two methods on handwritten digits.
+    embedded evaluation runs: two methods on handwritten digits. A run that was interrupted goes on
+    when the same command is given again.
 
     Example: nnw evaluate mine.toml --run-folder run
     """
     import nnw_onnx as nnw
 
+    changes = parse_changes(settings)
+    if dry_run:
+        _tell(nnw.forecast(evaluation, data=data, engine=engine, settings=changes), output_format)
+        return
     try:
         done = nnw.evaluate(
             evaluation,
             data=data,
             run_folder=run_folder,
             engine=engine,
-            resume=resume,
-            tell=output.warning,
+            settings=changes,
+            progress=output.LOGGER.isEnabledFor(logging.INFO),
         )
     except KeyboardInterrupt:
-        again = _resuming(evaluation, data, run_folder, engine)
+        again = _again(evaluation, data, run_folder, engine, settings or ())
         raise InterruptedRunError(
             f"interrupted; what is done is kept, go on with: {again}"
         ) from None
@@ -78,8 +111,17 @@ def evaluate(
         output.as_json(
             {"run_folder": str(done.folder), "report": str(page), "summary": list(lines)}
         )
-        return
-    output.text(*lines, f"report: {page}")
+    else:
+        output.text(*lines, f"report: {page}")
+    if open_report:
+        show(page)
+
+
+def _tell(forecast: Forecast, output_format: Format) -> None:
+    if output_format is Format.JSON:
+        output.as_json(dataclasses.asdict(forecast) | {"seconds": forecast.seconds})
+    else:
+        output.text(*forecast.lines())
 
 
 def report(
@@ -92,6 +134,7 @@ def report(
         Path | None, typer.Option("-o", "--out", metavar="FILE", help="A file instead of stdout.")
     ] = None,
     force: Force = False,
+    open_report: Open = False,
 ) -> None:
     """Draw the report of a run again.
 
@@ -111,7 +154,23 @@ def report(
     drawn = nnw.report(run)
     if report_format is None:
         output.text(f"report: {run / REPORT_PAGE}")
-        return
+    else:
+        _write_report(drawn, report_format, out)
+    if open_report:
+        show(run / REPORT_PAGE)
+
+
+def show(page: Path) -> None:
+    """Show a page in the browser; where there is no screen, say where it is."""
+    # Without one, a browser of the terminal would take the terminal over.
+    screen = sys.platform in ("darwin", "win32") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    )
+    if not (screen and webbrowser.open(page.resolve().as_uri())):
+        output.note(f"no browser can be started here; open {page} yourself")
+
+
+def _write_report(drawn: Report, report_format: ReportFormat, out: Path | None) -> None:
     from nnw_onnx.reports import render
 
     content = render(drawn, report_format.value)
@@ -121,12 +180,18 @@ def report(
         write_text(out, content)
 
 
-def _resuming(
-    evaluation: str | None, data: Path | None, run_folder: Path | None, engine: str | None
+def _again(
+    evaluation: str | None,
+    data: Path | None,
+    run_folder: Path | None,
+    engine: str | None,
+    settings: Sequence[str],
 ) -> str:
-    """The command that goes on with an interrupted run."""
+    """The command that goes on with an interrupted run: the same one."""
     given = {"--data": data, "--run-folder": run_folder, "--engine": engine}
     words = ["nnw", "evaluate", *([evaluation] if evaluation else [])]
     for name, value in given.items():
         words += [name, str(value)] if value is not None else []
-    return shlex.join([*words, "--resume"])
+    for setting in settings:
+        words += ["--set", setting]
+    return shlex.join(words)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Annotated
@@ -11,18 +10,18 @@ import typer
 
 from nnw_onnx.cli import output
 from nnw_onnx.cli.commands_catalogue import list_plugins, new_evaluation
+from nnw_onnx.cli.commands_doctor import doctor
 from nnw_onnx.cli.commands_network import inject, layers, modify
-from nnw_onnx.cli.commands_owner import decode, detect
+from nnw_onnx.cli.commands_owner import decode, detect, verify_commitment
 from nnw_onnx.cli.commands_run import InterruptedRunError, evaluate, report
+from nnw_onnx.cli.verbosity import with_verbosity
 from nnw_onnx.errors import NnwError, expected
 from nnw_onnx.version import __version__
 
 ERROR, INTERRUPTED = 2, 130
-TRACEBACK = "NNW_TRACEBACK"
 
 app = typer.Typer(
     name="nnw",
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -32,14 +31,16 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "inject": inject,
     "decode": decode,
     "detect": detect,
+    "verify-commitment": verify_commitment,
     "modify": modify,
     "evaluate": evaluate,
     "report": report,
     "list": list_plugins,
     "new-evaluation": new_evaluation,
+    "doctor": doctor,
 }
 for name, command in COMMANDS.items():
-    app.command(name)(command)
+    app.command(name)(with_verbosity(command))
 
 
 @app.callback(invoke_without_command=True)
@@ -67,6 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the command line without the program's name; by default that of the process.
     """
+    with output.listening():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *where: output.warning(str(message))
@@ -74,30 +80,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InterruptedRunError as interruption:
         output.note(str(interruption))
         return INTERRUPTED
-    except Exception as error:
-        # The edge of the program: whatever happens, a failure must not look like the answer "no".
-        if os.environ.get(TRACEBACK):
-            raise
-        output.error(_told(error))
+    except Exception as error:  # noqa: BLE001 - whatever happens must not look like the answer no
+        output.LOGGER.debug("%s", type(error).__name__, exc_info=True)
+        for line in _told(error):
+            output.error(line)
         return ERROR
     if status == INTERRUPTED:
         output.note("interrupted")
     return status if isinstance(status, int) else 0
 
 
-def _told(error: Exception) -> str:
-    """What a person needs to know of an error, in one line."""
+def _told(error: Exception) -> tuple[str, ...]:
+    """What a person needs to know of an error, one line for each fault."""
     if isinstance(error, NnwError):
-        return str(error)
+        return tuple(map(str, error.args))
     if isinstance(error, typer.TyperException):
-        return _usage(error)
+        return (_usage(error),)
     if isinstance(error, OSError):
-        return _refused(error)
+        return (_refused(error),)
     if isinstance(error, MemoryError):
-        return "expected enough memory, got none left; use a smaller model or payload"
+        return ("expected enough memory, got none left; use a smaller model or payload",)
     return (
         f"internal error: expected this to work, got {type(error).__name__}: {error}; it is a bug "
-        f"of nnw: please report it with what {TRACEBACK}=1 shows"
+        "of nnw: please report it with what -v shows",
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnw_onnx import plugins
-from nnw_onnx.cli.output import printable
+from nnw_onnx.text import harmless
 from nnw_onnx.vocabulary import Dataset, Method
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ name = "uchida"
 {uchida}
 
 # Modifications 0 to 3 at five Intensities each, inside and outside the standard's ranges.
+# An Intensity may have its unit: "50%", "4 bits".
 # layers: "all" kernels, the "carrier" of the watermark, or a list of names with wildcards.
 # Layers that can be modified: {layers}
 [[modifications]]
@@ -87,8 +88,22 @@ intensities = [1, 5, 10, 25, 50]
 name = "quantizing"       # B bits, the standard: 32 to 2
 intensities = [16, 8, 4, 3, 2]
 
+# What an attacker does one after the other; of the steps one is swept.
+# [[modifications]]
+# label = "Pruned, then quantized"
+# steps = [{{name = "l1-pruning", intensity = "50%"}}, {{name = "quantizing", intensities = [4]}}]
+#
+# What several recipients do together: the mean of so many copies, each with its own payload.
+# [[modifications]]
+# name = "averaging"
+# copies = 2
+#
+# Keys that have nothing to do with a network, and must not be found in it.
+# [control]
+# wrong_keys = 1000
+
 # Modifications 4 to 6, and watermarks put in by training, need a trainer: PyTorch.
-# 'pip install nnw-onnx[torch]', then take the marks of the comments away.
+# In a clone of nnw-onnx: pip install '.[torch]'. Then take the marks of the comments away.
 #
 # [training]                # what a training here and in [methods.training] has in common
 # initial_epochs = 24       # of the networks' own training; fine-tuning relates to it
@@ -190,7 +205,7 @@ def _dataset_options(
         elif option.name == "size" and size is not None:
             lines.append(f"size = {list(size)}  # height, width of the network's input")
         elif option.name != "preprocessing":
-            lines.append(f"# {option.name}: {printable(option.help)}")
+            lines.append(f"# {option.name}: {harmless(option.help)}")
     return "\n".join(lines)
 
 
@@ -206,7 +221,7 @@ def _defaults(method: str) -> str:
 
 def _input_lines(network: OnnxNetwork) -> list[str]:
     return [
-        printable(f"# {kind} {tensor.name}: {tensor.dtype} ({', '.join(map(_size, tensor.shape))})")
+        harmless(f"# {kind} {tensor.name}: {tensor.dtype} ({', '.join(map(_size, tensor.shape))})")
         for kind, tensors in (("input", network.inputs), ("output", network.outputs))
         for tensor in tensors
     ]
@@ -226,16 +241,17 @@ def _size(size: int | str | None) -> str:
 
 
 def _shortened(names: Sequence[str]) -> str:
-    shown = ", ".join(printable(name) for name in names[:MOST_LAYERS]) or "none"
+    shown = ", ".join(harmless(name) for name in names[:MOST_LAYERS]) or "none"
     return shown + (f" and {len(names) - MOST_LAYERS} more" if len(names) > MOST_LAYERS else "")
 
 
 def _relative(path: Path, folder: Path) -> str:
     """The path as seen from the folder; absolute where they share no drive."""
+    real = path.parent.resolve() / path.name  # a link among links to blobs stays one
     try:
-        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+        return Path(os.path.relpath(real, folder.resolve())).as_posix()
     except ValueError:
-        return path.resolve().as_posix()
+        return real.as_posix()
 
 
 def _quoted(text: str) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nnw_onnx.cli import completion
 from nnw_onnx.cli.output import Format
 from nnw_onnx.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from nnw_onnx.vocabulary import Payload
+    from nnw_onnx.graph import OnnxNetwork
+    from nnw_onnx.vocabulary import Json, Payload
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX file of the network.")]
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="ONNX file to write.")]
@@ -23,11 +26,21 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files."
 OutputFormat = Annotated[Format, typer.Option("--format", help="How the answer is written.")]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--option", metavar="NAME=VALUE", help="Option of the plug-in; repeatable."),
+    typer.Option(
+        "--option",
+        metavar="NAME=VALUE",
+        help="Option of the plug-in; repeatable.",
+        autocompletion=completion.options,
+    ),
 ]
 Code = Annotated[
     str | None,
-    typer.Option("--code", metavar="NAME", help="Error-correcting code; see 'nnw list codes'."),
+    typer.Option(
+        "--code",
+        metavar="NAME",
+        help="Error-correcting code; see 'nnw list codes'.",
+        autocompletion=completion.codes,
+    ),
 ]
 CodeSettings = Annotated[
     list[str] | None,
@@ -38,6 +51,7 @@ Training = Annotated[
     typer.Option(
         metavar="EVALUATION",
         help="Train: with [dataset], [training] and [methods.training] of this evaluation.",
+        autocompletion=completion.evaluations,
     ),
 ]
 Data = Annotated[
@@ -77,6 +91,37 @@ def parse_settings(settings: Sequence[str] | None, option: str = "--option") -> 
             )
         parsed[name] = value.strip()
     return parsed
+
+
+def parse_changes(settings: Sequence[str] | None) -> dict[str, Json]:
+    """Keys of a configuration from KEY=VALUE, the values as TOML has them; what is none is a text.
+
+    Raises:
+        ConfigurationError: no "=", no key, or a key given twice.
+    """
+    parsed: dict[str, Json] = {}
+    for setting in settings or ():
+        key, equals, value = setting.partition("=")
+        key = key.strip()
+        if not key or not equals:
+            raise ConfigurationError(
+                f"--set: expected KEY=VALUE, got {setting!r}; write for example session.threads=2"
+            )
+        if key in parsed:
+            raise ConfigurationError(
+                f"--set: expected every key once, got {key!r} twice; leave one out"
+            )
+        parsed[key] = _toml_value(value.strip())
+    return parsed
+
+
+def _toml_value(text: str) -> Json:
+    try:
+        found: dict[str, Json] = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    # A line end would begin another key, which nobody means here.
+    return found["value"] if list(found) == ["value"] else text
 
 
 def parse_payload(
@@ -148,7 +193,7 @@ def check_outputs(inputs: Sequence[Path], written: dict[str, Path], *, force: bo
                 f"{option}: expected a file in an existing folder, got {str(path)!r}; make the "
                 "folder first"
             )
-        if path.resolve() in taken:
+        if path.resolve() in taken or any(_same(path, other) for other in taken):
             raise ConfigurationError(
                 f"{option}: expected a file of its own, got {str(path)!r} twice; give another name"
             )
@@ -160,6 +205,30 @@ def check_outputs(inputs: Sequence[Path], written: dict[str, Path], *, force: bo
                 f"{option}: expected a new file, got existing {str(path)!r}; {cure}"
             )
         taken.add(path.resolve())
+
+
+def check_data(
+    networks: Sequence[OnnxNetwork], out: Path, written: dict[str, Path], *, force: bool
+) -> None:
+    """Refuse what `check_outputs` cannot know before the networks are open: files of weights.
+
+    Args:
+        networks: all that are read, the one first whose weights go to `out`.
+        out: ONNX file to write.
+        written: option name -> each other file to write.
+        force: see `check_outputs`.
+
+    Raises:
+        ConfigurationError: see `check_outputs`.
+    """
+    read = [path for network in networks for path in network.sources]
+    beside = {f"--out (weights in {path.name})": path for path in networks[0].files_at(out)[1:]}
+    check_outputs(read, {**written, "--out": out, **beside}, force=force)
+
+
+def _same(path: Path, other: Path) -> bool:
+    """Whether two names are of one file, which a file system may not tell apart by their case."""
+    return path.exists() and other.exists() and path.samefile(other)
 
 
 def write_text(path: Path, content: str) -> None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
 import numpy as np
 
 from nnw_onnx.datasets._folders import SPLIT_FOLDERS
-from nnw_onnx.datasets._samples import labelled
+from nnw_onnx.datasets._samples import MAX_CLASSES, labelled
 from nnw_onnx.errors import DatasetError
-from nnw_onnx.kit.images import images_of, is_image
+from nnw_onnx.kit.images import AS_STORED, Form, images_of, is_image
 from nnw_onnx.kit.preprocessing import Preprocessing
 from nnw_onnx.kit.samples import ImageSamples, evenly
 from nnw_onnx.kit.sources import Source
+from nnw_onnx.vocabulary import Json
+
+Chosen = Sequence[str] | Mapping[str, int]
+"""Names of class folders in the order of a network's classes, or name -> number of its class."""
+
+Order = Literal["text", "number"]
 
 
 def has_split_folders(names: list[str]) -> bool:
@@ -24,36 +33,46 @@ def load_class_folders(
     split: str,
     *,
     only_split: str | None = None,
-    size: tuple[int, int] | None = None,
+    form: Form = AS_STORED,
     limit: int | None = None,
     preprocessing: Preprocessing,
+    chosen: Chosen = (),
+    order: Order = "text",
 ) -> ImageSamples:
-    """Samples of one split, ordered by class name and file name.
+    """Samples of one split, ordered by class and file name.
 
     Args:
         source: the files.
         split: "train" or "test".
         only_split: the split that all class folders belong to, where no folder names it.
-        size: see `decoded_images`.
+        form: how images are read.
         limit: number of evenly spaced entries, which keeps classes in proportion.
         preprocessing: of the images.
+        chosen: the only folders that are used; empty for all of them.
+        order: of the folders where none are chosen.
+
+    Raises:
+        DatasetError: there are no images of the split, or of a folder that was chosen.
     """
     images = [n for n in source.names if is_image(n)]
     found = _in_split(source, images, split) if only_split is None else images
     found = [n for n in found if _folder(n, 2)]
     if not found or only_split not in (None, split):
         raise DatasetError(
-            f"{source.title}: expected images as {split}/<class>/<image>, got none among "
+            f"{source.place}: expected images as {split}/<class>/<image>, got none among "
             f"{len(images)} images; correct the path, or set the option only_split for class "
             "folders without one"
         )
-    found.sort(key=lambda n: (_folder(n, 2), n))
-    classes = sorted({_folder(n, 2) for n in images})
-    index = {name: i for i, name in enumerate(classes)}
+    folders = {_folder(n, 2) for n in images}
+    index = _chosen(source, folders, chosen) if chosen else _ordered(folders, order)
+    found = sorted((n for n in found if _folder(n, 2) in index), key=lambda n: _place(n, index))
     names = [found[i] for i in evenly(len(found), limit)]
     labels = np.array([index[_folder(n, 2)] for n in names], np.int64)
-    images_read = images_of(source, names, size)
-    return labelled(images_read, labels, classes, source.title, preprocessing)
+    images_read = images_of(source, names, form) if names else np.empty((0, 1, 1, 3), np.uint8)
+    facts: dict[str, Json] = {"part": True} if isinstance(chosen, Mapping) else {}
+    if not chosen and (notice := _notice(list(index))):
+        facts["notices"] = [notice]
+    return labelled(images_read, labels, _names(index), source.title, preprocessing, facts)
 
 
 def _in_split(source: Source, images: list[str], split: str) -> list[str]:
@@ -62,12 +81,60 @@ def _in_split(source: Source, images: list[str], split: str) -> list[str]:
         tops = {tuple(n.split("/")[:-3]) for n in found}
         if len(tops) > 1:
             raise DatasetError(
-                f"{source.title}: expected one folder named {folder!r}, got {len(tops)}; give "
+                f"{source.place}: expected one folder named {folder!r}, got {len(tops)}; give "
                 "the folder above one of them as path"
             )
         if found:
             return found
     return []
+
+
+def _chosen(source: Source, folders: set[str], chosen: Chosen) -> dict[str, int]:
+    """Number of the class of each folder that was chosen."""
+    index = dict(chosen) if isinstance(chosen, Mapping) else {n: i for i, n in enumerate(chosen)}
+    missing = [name for name in index if name not in folders]
+    if missing or len(index) < len(chosen):
+        raise DatasetError(
+            f"{source.place}: expected each of the option classes to be a class folder, once, got "
+            f"{repr(missing[0]) if missing else 'one twice'}; there are "
+            f"{', '.join(sorted(folders))[:200]}"
+        )
+    numbers = list(index.values())
+    if len(set(numbers)) < len(numbers) or not all(0 <= n < MAX_CLASSES for n in numbers):
+        raise DatasetError(
+            f"{source.place}: expected a number from 0 to {MAX_CLASSES - 1} for each of the option "
+            "classes, no two of them equal; correct it"
+        )
+    return index
+
+
+def _ordered(folders: set[str], order: Order) -> dict[str, int]:
+    def number(name: str) -> tuple[bool, int, str]:
+        return not name.isdecimal(), int(name) if name.isdecimal() else 0, name
+
+    names = sorted(folders, key=number) if order == "number" else sorted(folders)
+    return {name: i for i, name in enumerate(names)}
+
+
+def _names(index: Mapping[str, int]) -> list[str]:
+    """Name of each class; those without a folder are called by their number."""
+    by_number = {number: name for name, number in index.items()}
+    return [by_number.get(i, str(i)) for i in range(max(by_number) + 1)]
+
+
+def _notice(names: Sequence[str]) -> str | None:
+    """What to know of folders that are numbers, but not in the order of numbers."""
+    if not all(name.isdecimal() for name in names) or names == sorted(names, key=int):
+        return None
+    return (
+        f"class folders are whole numbers in the order of texts ({', '.join(names[:4])}, ...), as "
+        "torchvision and Keras read them; set class_order = 'number' where the network's classes "
+        "are in the order of numbers"
+    )
+
+
+def _place(name: str, index: Mapping[str, int]) -> tuple[int, str]:
+    return index[_folder(name, 2)], name
 
 
 def _folder(name: str, position: int) -> str:

@@ -54,7 +54,7 @@ class NpzArrays:
         self._path = path
         if not path.is_file():
             raise DatasetError(
-                f"{path.name or path}: expected an .npz file, got nothing of this name; correct "
+                f"{path.absolute()}: expected an .npz file, got nothing of this name; correct "
                 "the option path"
             )
         with self._opened() as archive:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import mmap
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnw_onnx.errors import DatasetError
+from nnw_onnx.kit import cache
 from nnw_onnx.kit.preprocessing import Preprocessing
-from nnw_onnx.kit.samples import ImageSamples, Rows
+from nnw_onnx.kit.samples import ImageSamples, Rows, fingerprint
+from nnw_onnx.vocabulary import Array, Json
 
 MAX_CLASSES = 100_000
 """Most classes that a data set may have."""
@@ -19,6 +22,11 @@ LIMIT_HELP = "use only this many entries, evenly spaced over the split"
 PREPROCESSING_HELP = (
     "how an entry becomes an input: a table of scale, mean, std, layout, resize, channels"
 )
+LINKS_HELP = "follow links that lead out of the folder; only for folders that you trust"
+WHITE_HELP = (
+    "value of white in gray images of more than 8 bits; without it 65535 for 16 bits, 1 for floats"
+)
+ORIENTATION_HELP = "exif: turn photographs as they say; stored: as most trainings read them"
 
 
 def labelled(
@@ -27,8 +35,17 @@ def labelled(
     classes: Sequence[str],
     source: str,
     preprocessing: Preprocessing,
+    facts: Mapping[str, Json] | None = None,
 ) -> ImageSamples:
     """Checked inputs with one class each.
+
+    Args:
+        inputs: (n, ...).
+        labels: (n,).
+        classes: their names.
+        source: for messages.
+        preprocessing: of the inputs.
+        facts: more of them, beside the names of the classes.
 
     Raises:
         DatasetError: no entry, another number of labels than inputs, a label that is no class,
@@ -47,13 +64,20 @@ def labelled(
         )
     if isinstance(inputs, np.ndarray):
         check_values(inputs, source)
-        inputs = np.ascontiguousarray(inputs)
+        inputs = mapped(np.ascontiguousarray(inputs))
     return ImageSamples(
         inputs,
         np.ascontiguousarray(labels, np.int64),
         preprocessing,
-        {"classes": list(classes)},
+        {"classes": list(classes), **(facts or {})},
     )
+
+
+def mapped(array: Array) -> Array:
+    """The same array; where it is large, one copy of it serves all processes."""
+    if array.nbytes < cache.LEAST_BYTES or isinstance(array.base, mmap.mmap | np.memmap):
+        return array
+    return cache.shared(array, fingerprint(array))
 
 
 def check_classes(source: str, count: int) -> None:

@@ -11,7 +11,7 @@ from annotated_types import Ge
 
 from nnw_onnx.datasets._cifar_batches import binary_batch, python_batch
 from nnw_onnx.datasets._class_folders import has_split_folders, load_class_folders
-from nnw_onnx.datasets._samples import LIMIT_HELP, PREPROCESSING_HELP, labelled
+from nnw_onnx.datasets._samples import LIMIT_HELP, LINKS_HELP, PREPROCESSING_HELP, labelled
 from nnw_onnx.datasets._splits import check_split
 from nnw_onnx.errors import DatasetError
 from nnw_onnx.kit.preprocessing import Preprocessing
@@ -48,6 +48,7 @@ class Cifar10(Dataset):
     summary: ClassVar[str] = "CIFAR-10: binary or Python version, class folders, or a tar of them"
 
     path: Path = option(help="folder or archive of CIFAR-10")
+    follow_links: bool = option(False, help=LINKS_HELP)
     limit: Annotated[int, Ge(1)] | None = option(None, help=LIMIT_HELP)
     preprocessing: Preprocessing = option(Preprocessing(), help=PREPROCESSING_HELP)
 
@@ -58,14 +59,14 @@ class Cifar10(Dataset):
             DatasetError: no form is found, files are missing, broken or hostile, or another split.
         """
         check_split(self.name, split)
-        for source in _sources(self.path):
+        for source in _sources(self.path, self.follow_links):
             for suffix in (".bin", ""):
                 if names := _batch_names(source, split, suffix):
                     return self._from_batches(source, names, suffix)
             if has_split_folders(source.names):
                 return self._from_folders(source, split)
         raise DatasetError(
-            f"{self.path.name or self.path}: expected CIFAR-10 (cifar-10-batches-bin, "
+            f"{self.path.absolute()}: expected CIFAR-10 (cifar-10-batches-bin, "
             "cifar-10-batches-py, train/<class>/<image>, or an archive of one), got none of them; "
             "correct the option path"
         )
@@ -92,8 +93,8 @@ class Cifar10(Dataset):
         return found
 
 
-def _sources(path: Path) -> list[Source]:
-    found = [open_source(path)]
+def _sources(path: Path, follow_links: bool) -> list[Source]:
+    found = [open_source(path, follow_links=follow_links)]
     if path.is_dir():
         archives = (p for p in path.iterdir() if p.is_file() and is_archive(p))
         found += [open_source(p) for p in sorted(archives)]

@@ -68,8 +68,8 @@ class Mnist(Dataset):
             if candidate.is_file():
                 return candidate
         raise DatasetError(
-            f"{self.path.name}: expected a file {name} or {name}.gz, got none; give the folder of "
-            "MNIST's four files as path"
+            f"{self.path.absolute()}: expected a file {name} or {name}.gz, got none; give the "
+            "folder of MNIST's four files as path"
         )
 
 

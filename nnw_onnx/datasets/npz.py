@@ -19,6 +19,7 @@ from nnw_onnx.datasets._samples import (
     check_classes,
     check_values,
     labelled,
+    mapped,
 )
 from nnw_onnx.datasets._splits import check_split
 from nnw_onnx.errors import DatasetError
@@ -88,11 +89,12 @@ class Npz(Dataset):
             names = [str(c) for c in classes]
             return labelled(inputs, targets, names, self.path.name, self.preprocessing)
         check_values(inputs, self.path.name)
-        inputs = np.ascontiguousarray(inputs)
+        inputs = mapped(np.ascontiguousarray(inputs))
         if targets.ndim == 4 and inputs.ndim == 4:
-            wanted = np.ascontiguousarray(self._images(targets))
+            wanted = mapped(np.ascontiguousarray(self._images(targets)))
             return ImagePairs(inputs, wanted, self.preprocessing)
-        return ImageSamples(inputs, np.ascontiguousarray(targets), self.preprocessing, facts)
+        targets = mapped(np.ascontiguousarray(targets))
+        return ImageSamples(inputs, targets, self.preprocessing, facts)
 
     def _names(self, arrays: NpzArrays, split: str) -> tuple[list[str], str]:
         """Names of the arrays that are fed, and of the targets."""

@@ -9,15 +9,21 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
 from nnw_onnx.datasets._folders import in_split, inside, pair_key
-from nnw_onnx.datasets._samples import LIMIT_HELP, PREPROCESSING_HELP
+from nnw_onnx.datasets._samples import (
+    LIMIT_HELP,
+    LINKS_HELP,
+    PREPROCESSING_HELP,
+    WHITE_HELP,
+    mapped,
+)
 from nnw_onnx.datasets._splits import check_split
 from nnw_onnx.errors import DatasetError
 from nnw_onnx.kit import keystream
-from nnw_onnx.kit.images import decoded_images, is_image
+from nnw_onnx.kit.images import Form, decoded_images, is_image
 from nnw_onnx.kit.preprocessing import MAX_SIDE, Preprocessing
 from nnw_onnx.kit.samples import ImagePairs, evenly
 from nnw_onnx.kit.sources import Source, open_source
@@ -54,6 +60,8 @@ class RestorationFolder(Dataset):
     size: tuple[Side, Side] | None = option(
         None, help="(height, width) that clean images are brought to; needed where sizes differ"
     )
+    white: Annotated[float, Gt(0)] | None = option(None, help=WHITE_HELP)
+    follow_links: bool = option(False, help=LINKS_HELP)
     limit: Annotated[int, Ge(1)] | None = option(None, help=LIMIT_HELP)
     preprocessing: Preprocessing = option(Preprocessing(), help=PREPROCESSING_HELP)
     target_preprocessing: Preprocessing | None = option(
@@ -68,20 +76,20 @@ class RestorationFolder(Dataset):
                 split.
         """
         check_split(self.name, split)
-        source = open_source(self.path)
+        source = open_source(self.path, follow_links=self.follow_links)
         images = [n for n in source.names if is_image(n)]
-        found = in_split(source.title, images, split, self.only_split)
+        found = in_split(str(source.place), images, split, self.only_split)
         clean = [n for n in found if not self.clean or inside(n, self.clean)]
         if self.degraded:
             clean = [n for n in clean if not inside(n, self.degraded)]
         names = [clean[i] for i in evenly(len(clean), self.limit)]
-        wanted = decoded_images(source, names, self.size)
+        wanted = decoded_images(source, names, Form(self.size, self.white))
         low = self._paired(source, found, names) if self.degraded else self._degraded(wanted, names)
         if not self.degraded:
             wanted = wanted[:, : low.shape[1] * self.downscale, : low.shape[2] * self.downscale]
         return ImagePairs(
-            low,
-            np.ascontiguousarray(wanted),
+            mapped(low),
+            mapped(np.ascontiguousarray(wanted)),
             self.preprocessing,
             target_preprocessing=self.target_preprocessing,
         )
@@ -98,7 +106,7 @@ class RestorationFolder(Dataset):
                 "clean and degraded"
             )
         size = self.size and (self.size[0] // self.downscale, self.size[1] // self.downscale)
-        return decoded_images(source, names, size)
+        return decoded_images(source, names, Form(size, self.white))
 
     def _degraded(self, clean: NDArray[np.uint8], names: Sequence[str]) -> NDArray[np.uint8]:
         if min(clean.shape[1:3]) < self.downscale:

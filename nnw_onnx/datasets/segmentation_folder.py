@@ -8,19 +8,22 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
 from nnw_onnx.datasets._folders import in_split, inside, pair_key
 from nnw_onnx.datasets._samples import (
     LIMIT_HELP,
+    LINKS_HELP,
     MAX_CLASSES,
     PREPROCESSING_HELP,
+    WHITE_HELP,
     check_classes,
+    mapped,
 )
 from nnw_onnx.datasets._splits import check_split
 from nnw_onnx.errors import DatasetError
-from nnw_onnx.kit.images import decoded_images, decoded_masks, is_image
+from nnw_onnx.kit.images import Form, decoded_images, decoded_masks, is_image
 from nnw_onnx.kit.preprocessing import MAX_SIDE, Preprocessing
 from nnw_onnx.kit.samples import ImageSamples, evenly
 from nnw_onnx.kit.sources import open_source
@@ -63,6 +66,8 @@ class SegmentationFolder(Dataset):
         None,
         help="(height, width) that images and masks are brought to; needed where sizes differ",
     )
+    white: Annotated[float, Gt(0)] | None = option(None, help=WHITE_HELP)
+    follow_links: bool = option(False, help=LINKS_HELP)
     limit: Annotated[int, Ge(1)] | None = option(None, help=LIMIT_HELP)
     preprocessing: Preprocessing = option(Preprocessing(), help=PREPROCESSING_HELP)
 
@@ -74,17 +79,18 @@ class SegmentationFolder(Dataset):
                 another size or other values, or another split.
         """
         check_split(self.name, split)
-        source = open_source(self.path)
-        pairs = self._pairs(source.title, source.names, split)
+        source = open_source(self.path, follow_links=self.follow_links)
+        pairs = self._pairs(str(source.place), source.names, split)
         pairs = [pairs[i] for i in evenly(len(pairs), self.limit)]
-        images = decoded_images(source, [image for image, _ in pairs], self.size)
-        masks = decoded_masks(source, [mask for _, mask in pairs], self.size)
+        form = Form(self.size, self.white)
+        images = decoded_images(source, [image for image, _ in pairs], form)
+        masks = decoded_masks(source, [mask for _, mask in pairs], form)
         if masks.shape != images.shape[:3]:
             raise DatasetError(
                 f"{source.title}: expected masks of the size of the images, got "
                 f"{masks.shape[1:]} and {images.shape[1:3]}; set the option size"
             )
-        targets = self._targets(masks)
+        targets = mapped(self._targets(masks))
         facts = {"classes": self._classes(source.title, targets)}
         return ImageSamples(images, targets, self.preprocessing, facts)
 

@@ -13,7 +13,7 @@ import numpy as np
 from annotated_types import Ge, Le, Len
 
 from nnw_onnx.datasets._folders import SPLIT_FOLDERS
-from nnw_onnx.datasets._samples import LIMIT_HELP, check_classes
+from nnw_onnx.datasets._samples import LIMIT_HELP, LINKS_HELP, check_classes
 from nnw_onnx.datasets._splits import SPLITS, check_split
 from nnw_onnx.errors import DatasetError
 from nnw_onnx.kit.samples import evenly
@@ -67,6 +67,7 @@ class TextTokens(Dataset):
         ("input_ids", "attention_mask", "token_type_ids"),
         help="names of the inputs for ids, mask and types",
     )
+    follow_links: bool = option(False, help=LINKS_HELP)
     limit: Annotated[int, Ge(1)] | None = option(None, help=LIMIT_HELP)
 
     def load(self, split: str) -> Samples:
@@ -82,7 +83,7 @@ class TextTokens(Dataset):
         rows = every[split]
         if not rows:
             raise DatasetError(
-                f"{source.title}: expected texts of the split {split!r} ({split}.tsv, {split}.csv "
+                f"{source.place}: expected texts of the split {split!r} ({split}.tsv, {split}.csv "
                 f"or {split}/<class>/<file>), got none; correct the options path and only_split"
             )
         classes = self._classes(source.title, [label for r in every.values() for _, label in r])
@@ -105,7 +106,9 @@ class TextTokens(Dataset):
         )
 
     def _source(self) -> Source:
-        return FileSource(self.path) if self._is_table() else open_source(self.path)
+        if self._is_table():
+            return FileSource(self.path)
+        return open_source(self.path, follow_links=self.follow_links)
 
     def _is_table(self) -> bool:
         return self.path.name.endswith(_TABLES) and self.path.is_file()

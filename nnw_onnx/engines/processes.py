@@ -26,6 +26,11 @@ class Processes(Engine):
 
     workers: Annotated[int, Ge(0)] = option(0, help="number of worker processes; 0 = one a core")
 
+    @property
+    def at_once(self) -> int:
+        """Number of worker processes."""
+        return self.workers or os.cpu_count() or 1
+
     def map(
         self,
         call: Callable[[Item], Result],
@@ -35,6 +40,5 @@ class Processes(Engine):
         memory_limit: int | None,
     ) -> Iterator[Outcome[Result]]:
         """Outcomes in the order of the items."""
-        workers = self.workers or os.cpu_count() or 1
-        with IsolatedPool(workers=workers, timeout=timeout, memory_bytes=memory_limit) as pool:
+        with IsolatedPool(workers=self.at_once, timeout=timeout, memory_bytes=memory_limit) as pool:
             yield from pool.map(call, items)

@@ -3,13 +3,14 @@
 from nnw_onnx.graph.editing import to_plain_form
 from nnw_onnx.graph.files import Limits
 from nnw_onnx.graph.folding import fold_batch_norms
-from nnw_onnx.graph.network import CanonicalWeights, OnnxNetwork, open_network
+from nnw_onnx.graph.network import CanonicalWeights, OnnxNetwork, Rule, open_network
 from nnw_onnx.graph.runnable import Runnable
 
 __all__ = [
     "CanonicalWeights",
     "Limits",
     "OnnxNetwork",
+    "Rule",
     "Runnable",
     "fold_batch_norms",
     "open_network",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -71,6 +72,11 @@ def producer(file: ModelFile) -> str:
     return f"{file.proto.producer_name} {file.proto.producer_version}".strip()
 
 
+def card(file: ModelFile) -> dict[str, str]:
+    """The metadata of the model, key -> text."""
+    return {entry.key: entry.value for entry in file.proto.metadata_props}
+
+
 def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
     for node in graph.node:
         yield node
@@ -119,8 +125,25 @@ def _graph_warnings(file: ModelFile) -> Iterator[str]:
             f"{len(training)} BatchNormalization nodes in training mode: outputs depend on the "
             "batch; export the network in evaluation mode"
         )
-    if file.proto.graph.sparse_initializer:
-        yield "sparse initializers: their weights are not listed"
+    sparse = sparse_numbers(file)
+    if sparse:
+        yield f"{sparse} weights in sparse tensors: they are not listed"
+
+
+def sparse_numbers(file: ModelFile) -> int:
+    """Numbers in sparse initializers and in the sparse values of Constants."""
+    graphs = [
+        file.proto.graph,
+        *(a.g for n in all_nodes(file) for a in n.attribute if a.HasField("g")),
+    ]
+    stored = [s.values.dims for graph in graphs for s in graph.sparse_initializer]
+    stored += [
+        a.sparse_tensor.values.dims
+        for node in all_nodes(file)
+        for a in node.attribute
+        if a.name == "sparse_value"
+    ]
+    return sum(math.prod(dims) for dims in stored)
 
 
 def _in_training(node: NodeProto) -> bool:
@@ -151,14 +174,21 @@ def _checker_warning(file: ModelFile) -> Iterator[str]:
 def no_weights_reason(file: ModelFile, layers: Sequence[Layer]) -> str | None:
     """One sentence that says why no kernel can be replaced, or None where one can."""
     kernels = [layer for layer in layers if layer.role == "kernel"]
-    if any(layer.replaceable for layer in kernels):
+    if any(layer.replaceable and layer.live for layer in kernels):
         return None
     if kernels:
-        kinds = ", ".join(sorted({str(k.quantization) for k in kernels}))
-        return (
-            f"all {len(kernels)} kernels are stored as integers ({kinds}), which can be read but "
-            "not replaced; use the model before quantization"
-        )
+        return _why_none_of(kernels)
+    elsewhere = _weights_elsewhere(file)
+    if elsewhere is not None:
+        return elsewhere
+    if layers:
+        roles = ", ".join(sorted({layer.role for layer in layers}))
+        return f"this model has no kernel (Conv, Gemm, MatMul ...), only {roles} tensors"
+    return "this model has no weights"
+
+
+def _weights_elsewhere(file: ModelFile) -> str | None:
+    """Where the weights are, if not in tensors of the graph."""
     machine_learning = sorted(
         {n.op_type for n in all_nodes(file) if n.domain in _NOT_MODELS and _has_floats(n)}
     )
@@ -167,10 +197,37 @@ def no_weights_reason(file: ModelFile, layers: Sequence[Layer]) -> str | None:
             f"the weights of this model are attributes of ai.onnx.ml nodes "
             f"({', '.join(machine_learning)}), not tensors that a watermark could change"
         )
-    if layers:
-        roles = ", ".join(sorted({layer.role for layer in layers}))
-        return f"this model has no kernel (Conv, Gemm, MatMul ...), only {roles} tensors"
-    return "this model has no weights"
+    calls = _calls_with_tensors(file)
+    if calls:
+        return (
+            f"the weights of this model are attributes where its own functions are called "
+            f"({', '.join(calls)}), not tensors of the graph; inline the functions first"
+        )
+    if sparse_numbers(file):
+        return "the weights of this model are sparse tensors, which are not read; store them dense"
+    return None
+
+
+def _why_none_of(kernels: Sequence[Layer]) -> str:
+    if all(not kernel.live for kernel in kernels):
+        return (
+            f"none of the {len(kernels)} kernels of this model can reach an output: it answers "
+            "whatever they are"
+        )
+    reasons = "; ".join(sorted({str(k.obstacle) for k in kernels if k.live}))
+    return f"none of the {len(kernels)} kernels of this model takes new weights: {reasons}"
+
+
+def _calls_with_tensors(file: ModelFile) -> list[str]:
+    """Types of the nodes that give tensors to functions of the model as attributes."""
+    own = {(f.domain, f.name) for f in file.proto.functions}
+    return sorted(
+        {
+            node.op_type
+            for node in all_nodes(file)
+            if (node.domain, node.op_type) in own and any(a.HasField("t") for a in node.attribute)
+        }
+    )
 
 
 def _has_floats(node: NodeProto) -> bool:

@@ -1,4 +1,4 @@
-"""Validation of external data: nothing outside the model's folder is ever read."""
+"""Validation of external data: nothing outside the model's folder or repository is read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from nnw_onnx.errors import ModelFileError
+from nnw_onnx.graph import sniffing
 from nnw_onnx.graph.tensors import External, shown
+from nnw_onnx.kit.hubs import own_blob
 
 NOT_WAITING = 0 if sys.platform == "win32" else os.O_NONBLOCK
 """Flag that opens a FIFO without waiting for who writes into it."""
@@ -27,7 +29,8 @@ def validate(
     """The place of an externally stored tensor of `nbytes` bytes.
 
     Raises `ModelFileError` unless the location is relative, stays inside the folder after all
-    links are followed, is a regular file with one name, and holds exactly the bytes of the shape.
+    links are followed (or is a blob of the same repository in a Hugging Face cache), is a regular
+    file with one name, and holds exactly the bytes of the shape.
     """
     name = f"tensor {shown(proto.name)}"
     entries = _entries(proto, name)
@@ -78,7 +81,7 @@ def _number(text: str, what: str, name: str) -> int:
 
 
 def safe_location(location: str) -> bool:
-    """Whether a location is a relative path without `..`, on every platform."""
+    """Whether a location is a relative path without `..` or hidden parts, on every platform."""
     posix, windows = PurePosixPath(location), PureWindowsPath(location)
     return bool(
         location
@@ -87,6 +90,8 @@ def safe_location(location: str) -> bool:
         and not windows.drive
         and not windows.root
         and ".." not in windows.parts
+        # Of a model in a home folder, `.ssh/id_rsa` would be weights, and be saved as such.
+        and not any(part.startswith(".") for part in windows.parts)
     )
 
 
@@ -98,12 +103,13 @@ def _inside(location: str, folder: Path, name: str) -> Path:
         )
     try:
         resolved = (folder / location).resolve()
+        inside = resolved.is_relative_to(folder.resolve()) or own_blob(folder / location)
     except (OSError, RuntimeError) as error:
         raise ModelFileError(
             f"{name}: expected an external data file, got {shown(location)}, which cannot be "
             "followed; copy the data file beside the model"
         ) from error
-    if not resolved.is_relative_to(folder.resolve()):
+    if not inside:
         raise ModelFileError(
             f"{name}: expected external data inside the model's folder, got {shown(location)}, a "
             "link to a place outside it; copy the data file itself beside the model"
@@ -126,6 +132,7 @@ def _open(
     with os.fdopen(descriptor, "rb") as stream:
         found = os.fstat(stream.fileno())
         _expect_regular(found, location, name, hard_links=hard_links)
+        _expect_no_key(stream.read(64), location, name)
         empty = np.empty(0, np.uint8)
         data = np.memmap(stream, np.uint8, "r") if found.st_size else empty
     return data, (found.st_dev, found.st_ino)
@@ -141,4 +148,13 @@ def _expect_regular(found: os.stat_result, location: str, name: str, *, hard_lin
         raise ModelFileError(
             f"{name}: expected external data with one name, got {shown(location)} with "
             f"{found.st_nlink} hard links; copy the data file itself beside the model"
+        )
+
+
+def _expect_no_key(start: bytes, location: str, name: str) -> None:
+    """Refuse a key file: saved as weights, the secret would leave with the model."""
+    if sniffing.is_key_file(start):
+        raise ModelFileError(
+            f"{name}: expected external data, got {shown(location)}, which is a secret key; move "
+            "the key out of the model's folder, and do not use this model"
         )

@@ -98,6 +98,12 @@ class ModelFile:
         return {m.address: m for m in self.root.walk()}
 
     @cached_property
+    def sources(self) -> tuple[Path, ...]:
+        """The file itself, then the files of its external data."""
+        outside = (t.external.path for t in self.tensors.values() if t.external is not None)
+        return (self.path, *dict.fromkeys(outside))
+
+    @cached_property
     def sha256(self) -> str:
         """SHA-256 (hex) of the file followed by the bytes of every external tensor."""
         digest = hashlib.sha256(self.buffer)

@@ -3,39 +3,55 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from onnx import NodeProto
-
-from nnw_onnx.errors import ModelFileError
-from nnw_onnx.graph import quantized, roles, views
+from nnw_onnx.graph import quantized, roles, walking
+from nnw_onnx.graph.carrying import Carried, carried
+from nnw_onnx.graph.expressions import Constants, Expression
 from nnw_onnx.graph.files import ModelFile
+from nnw_onnx.graph.learning import Learning
+from nnw_onnx.graph.liveness import live_of
+from nnw_onnx.graph.order import order_of
 from nnw_onnx.graph.quantized import Dequantization
 from nnw_onnx.graph.roles import Role
 from nnw_onnx.graph.scopes import Scope, Scopes, Use, build_scopes, constants
 from nnw_onnx.graph.tensors import INTEGERS, PLAIN, StoredTensor
 from nnw_onnx.graph.views import View
+from nnw_onnx.graph.walking import Arrival, Walker
 from nnw_onnx.vocabulary import Layer
 
-MOST_STEPS = 10_000
-"""Values that one tensor is followed through; then its axes count as unknown."""
-MOST_STEPS_IN_ALL = 500_000
 _RANK = {k: n for n, k in enumerate(("kernel", "recurrent", "embedding", "norm", "bias", "other"))}
 
 
 _BIASED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 """Operators whose bias may follow them as an Add."""
+_BETWEEN = "Cast", "DequantizeLinear", "Sub", "Mul"
+"""What makes numbers of integers, the first the most telling."""
 
 
 @dataclass(frozen=True)
 class Sink:
-    """An operator that computes with a tensor: where, as what, and through which view."""
+    """An operator that computes with a tensor: where, as what, and how it gets there.
 
-    use: Use
+    Attributes:
+        arrival: the consumer and the ways to it.
+        role: what it makes of the tensor.
+        dequantization: how integers become weights.
+        weights: how what arrives is computed, where arithmetic lies between.
+        live: whether what it computes can reach an output.
+    """
+
+    arrival: Arrival
     role: Role
-    view: View
     dequantization: Dequantization | None
+    weights: Carried | None
+    live: bool
+
+    @property
+    def use(self) -> Use:
+        """The consumer as it stands in the file."""
+        return self.arrival.use
 
 
 @dataclass(frozen=True)
@@ -48,35 +64,235 @@ class ListedLayer:
         dequantization: how integers in it become weights.
         result: name of the value that its operator computes with its bias, in the main graph;
             None for one inside a subgraph or function, whose values nobody outside can name.
+        weights: how what arrives at the operator is computed, where arithmetic lies between.
+        view: how what is computed lies in the layout of which `Layer.axes` tell.
+        fixed: what it is that no training changes ("mask", "statistics", "constant"), or None.
     """
 
     layer: Layer
     tensor: StoredTensor
     dequantization: Dequantization | None
     result: str | None = None
+    weights: Carried | None = None
+    view: View | None = None
+    fixed: str | None = None
 
 
-def list_layers(file: ModelFile) -> tuple[ListedLayer, ...]:
-    """Every layer of the file, in its order; names are unique.
+@dataclass(frozen=True, eq=False)
+class Listing(Mapping[str, ListedLayer]):
+    """Name -> layer, in the order in which the network computes.
+
+    Attributes:
+        entries: the layers.
+        others: why a stored tensor is no layer -> how many floating-point numbers.
+    """
+
+    entries: Mapping[str, ListedLayer]
+    others: Mapping[str, int]
+
+    def __getitem__(self, name: str) -> ListedLayer:
+        return self.entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+
+def list_layers(file: ModelFile) -> Listing:
+    """Every layer of the file, in the order of computation; names are unique.
 
     A name that occurs in several graphs is preceded by the label of its subgraph or function.
     """
     scopes = build_scopes(file)
-    found = list(constants(scopes))
-    repeated = Counter(name for _, name, _ in found)
-    listed = []
-    twins: Counter[str] = Counter()
-    taken: set[str] = set()
-    budget = iter(range(MOST_STEPS_IN_ALL))
-    for scope, name, tensor in found:
-        sinks = _sinks_of(tensor, scope, name, scopes, budget)
-        if not sinks:
-            continue
-        unique = f"{scope.label}/{name}" if repeated[name] > 1 and scope.label else name
-        unique = _not_taken(unique, taken, twins)
-        taken.add(unique)
-        listed.append(_listed(unique, tensor, scope, sinks, scopes.positions))
-    return tuple(listed)
+    return _Lister(scopes).listing(file)
+
+
+class _Lister:
+    def __init__(self, scopes: Scopes) -> None:
+        self._scopes, self._constants = scopes, Constants(scopes)
+        self._positions = order_of(scopes)
+        self._live = live_of(scopes, self._constants)
+        self._learning = Learning(scopes, self._constants)
+        self._budget = iter(range(walking.MOST_STEPS_IN_ALL))
+        self._carried: dict[int, Carried | None] = {}
+
+    def listing(self, file: ModelFile) -> Listing:
+        found = list(constants(self._scopes))
+        repeated = Counter(name for _, name, _ in found)
+        listed: list[ListedLayer] = []
+        twins: Counter[str] = Counter()
+        taken: set[str] = set()
+        others: Counter[str] = Counter()
+        for scope, name, tensor in found:
+            sinks = self._sinks(tensor, scope, name)
+            if not sinks:
+                others.update(_unlisted(tensor, scope, name))
+                continue
+            unique = f"{scope.label}/{name}" if repeated[name] > 1 and scope.label else name
+            unique = _not_taken(unique, taken, twins)
+            taken.add(unique)
+            listed.append(self._listed(unique, tensor, scope, sinks))
+        listed.sort(key=lambda entry: entry.layer.position)
+        named = {id(tensor) for _, _, tensor in found}
+        for tensor in file.tensors.values():
+            if id(tensor) not in named and tensor.floating and tensor.size > 1:
+                others[_where(tensor)] += tensor.size
+        return Listing({entry.layer.name: entry for entry in listed}, others)
+
+    def _sinks(self, tensor: StoredTensor, scope: Scope, name: str) -> list[Sink]:
+        """Operators that use the tensor as weights; empty for one that holds no weights."""
+        if not (tensor.floating or tensor.data_type in INTEGERS) or not tensor.size:
+            return []
+        walker = Walker(
+            self._scopes, self._constants, self._budget, scaled=tensor.data_type not in PLAIN
+        )
+        live = self._live.value(scope, name)
+        found = [
+            (arrival, sink)
+            for arrival in walker.follow(scope, name, tensor)
+            if (sink := self._sink(tensor, arrival, live=live)) is not None
+        ]
+        behind = [
+            s for a, s in found if a.beyond and s.role.kind == "kernel" and _is_main(s, tensor)
+        ]
+        before = [s for a, s in found if not a.beyond and (not a.instead or not behind)]
+        return before + behind
+
+    def _sink(self, tensor: StoredTensor, arrival: Arrival, *, live: bool) -> Sink | None:
+        use, view, base = arrival.bound, arrival.view, arrival.base
+        sizes = tensor.dims if base is None else base.shape
+        role = roles.role_of(use, view.rank, sizes)
+        if role is None:
+            return None
+        how = view.dequantization
+        if how is None and base is None and tensor.data_type not in PLAIN:
+            how = quantized.from_consumer(use, view.axes)
+        weights = None if base is None else self._weights(base)
+        if weights is None and base is not None:
+            return None
+        if weights is None and how is None and not tensor.floating:
+            return None
+        if weights is not None and weights.main.tensor is not tensor:
+            assert weights.main.tensor is not None
+            if not (tensor.floating and weights.main.tensor.floating and tensor.size > 1):
+                return None  # single factors, and scales and zero points of integer weights
+        return Sink(arrival, role, how, weights, live and self._live.uses(arrival.use))
+
+    def _weights(self, base: Expression) -> Carried | None:
+        if id(base) not in self._carried:
+            self._carried[id(base)] = carried(base)
+        return self._carried[id(base)]
+
+    def _listed(
+        self, name: str, tensor: StoredTensor, scope: Scope, sinks: list[Sink]
+    ) -> ListedLayer:
+        own = [sink for sink in sinks if _is_main(sink, tensor)]
+        main = min(own or sinks, key=lambda s: (not s.live, _RANK[s.role.kind], _detour(s, tensor)))
+        if not own:
+            return self._part(name, tensor, scope, sinks)
+        how = main.dequantization
+        if how is None and main.weights is None:
+            how = next((s.dequantization for s in own if s.dequantization), None)
+        view = main.arrival.view
+        axes = canonical_axes(main.role, view)
+        shape = view.stored if axes is None else tuple(view.stored[a] for a in axes)
+        if how is not None:
+            axes, shape = _quantized_layout(tensor, how, axes, shape)
+        weights = main.weights
+        fixed = self._learning.fixed(tensor, [(s.arrival, s.role) for s in own])
+        layer = Layer(
+            name=name,
+            operator=main.use.node.op_type,
+            role=main.role.kind,
+            shape=shape,
+            axes=axes,
+            stored_shape=tensor.dims,
+            dtype=tensor.dtype,
+            node=main.use.node.name,
+            group=main.role.group,
+            consumers=tuple(roles.describe(s.use.node, s.use.index) for s in own),
+            storage=_storage(tensor, scope, quantized=how is not None or not tensor.floating),
+            quantization=_quantization(tensor, how, weights),
+            position=self._positions[id(main.use.node)],
+            live=any(s.live for s in own),
+            learns=fixed is None,
+            parts=() if weights is None else tuple(p.name for p in weights.parts),
+            arithmetic=() if weights is None else weights.operators,
+            obstacle=_obstacle(how, weights),
+        )
+        base_view = main.arrival.base_view if weights is not None else None
+        return ListedLayer(layer, tensor, how, _result(main.use), weights, base_view, fixed)
+
+    def _part(
+        self, name: str, tensor: StoredTensor, scope: Scope, sinks: Sequence[Sink]
+    ) -> ListedLayer:
+        """A tensor that only takes part in the weights named after another one."""
+        first = min(sinks, key=lambda s: not s.live)
+        use = scope.uses[tensor_name(scope, tensor)][0]
+        joined = [s.weights for s in sinks if s.weights is not None]
+        fixed = self._learning.fixed_part(tensor, joined)
+        layer = Layer(
+            name=name,
+            operator=use.node.op_type,
+            role="other",
+            shape=tensor.dims,
+            axes=tuple(range(len(tensor.dims))),
+            stored_shape=tensor.dims,
+            dtype=tensor.dtype,
+            node=use.node.name,
+            consumers=tuple(roles.describe(s.use.node, s.use.index) for s in sinks),
+            storage=_storage(tensor, scope, quantized=False),
+            position=self._positions[id(first.use.node)],
+            live=any(s.live for s in sinks),
+            learns=fixed is None,
+        )
+        return ListedLayer(layer, tensor, None, _result(use), fixed=fixed)
+
+
+def _unlisted(tensor: StoredTensor, scope: Scope, name: str) -> Mapping[str, int]:
+    """Why a tensor of weights is no layer -> how many; nothing for settings and sizes."""
+    if not tensor.floating or tensor.size < 2 or scope.uses.get(name):
+        return {}
+    return {"an output itself" if name in scope.outputs else "unused": tensor.size}
+
+
+def _where(tensor: StoredTensor) -> str:
+    """Where a tensor is that has no name in a graph."""
+    return "sparse" if any(part.startswith("sparse") for part, _ in tensor.address) else "attribute"
+
+
+def _is_main(sink: Sink, tensor: StoredTensor) -> bool:
+    return sink.weights is None or sink.weights.main.tensor is tensor
+
+
+def _detour(sink: Sink, tensor: StoredTensor) -> tuple[bool, bool]:
+    """Nearer is what arrives whole, then what arrives without arithmetic."""
+    if sink.weights is None:
+        return False, False
+    return sink.weights.root.size != tensor.size, True
+
+
+def _obstacle(how: Dequantization | None, weights: Carried | None) -> str | None:
+    if weights is not None:
+        return weights.obstacle
+    return None if how is None else how.obstacle
+
+
+def _quantization(
+    tensor: StoredTensor, how: Dequantization | None, weights: Carried | None
+) -> str | None:
+    if how is not None:
+        return how.kind
+    if weights is not None and not tensor.floating:
+        return next((name for name in _BETWEEN if name in weights.operators), tensor.dtype)
+    return tensor.dtype if tensor.packed else None
+
+
+def tensor_name(scope: Scope, tensor: StoredTensor) -> str:
+    """The name of a tensor in its scope."""
+    return next(name for name, found in scope.tensors.items() if found is tensor)
 
 
 def _not_taken(name: str, taken: set[str], twins: Counter[str]) -> str:
@@ -86,134 +302,6 @@ def _not_taken(name: str, taken: set[str], twins: Counter[str]) -> str:
         twins[name] += 1
         unique = f"{name}'" if twins[name] == 1 else f"{name}'{twins[name]}"
     return unique
-
-
-def _sinks_of(
-    tensor: StoredTensor, scope: Scope, name: str, scopes: Scopes, budget: Iterator[int]
-) -> list[Sink]:
-    """Operators that use the tensor as weights; empty for one that holds no weights."""
-    integers = tensor.data_type in INTEGERS
-    if not (tensor.floating or integers) or not tensor.size:
-        return []
-    walker = _Walker(scopes, integers or tensor.data_type not in PLAIN, budget)
-    sinks = []
-    for use, view in walker.follow(scope, name, View.of(tensor.dims)):
-        role = roles.role_of(use, view.rank, tensor.dims)
-        how = view.dequantization
-        if how is None and integers:
-            how = quantized.from_consumer(use, view.axes)
-        if role is not None and (how is not None or tensor.floating):
-            sinks.append(Sink(use, role, view, how))
-    return sinks
-
-
-@dataclass(frozen=True)
-class _Value:
-    """A value that depends on the tensor, and the calls of functions in which it lies."""
-
-    scope: Scope
-    name: str
-    view: View
-    calls: tuple[tuple[NodeProto, Scope], ...] = ()
-
-
-class _Walker:
-    """Follows one tensor through view operators, subgraphs and functions to its consumers."""
-
-    def __init__(self, scopes: Scopes, stored_integers: bool, budget: Iterator[int]) -> None:
-        self.scopes, self.stored_integers, self.budget = scopes, stored_integers, budget
-        self.seen: set[tuple[int, str, tuple[int, ...]]] = set()
-
-    def follow(self, scope: Scope, name: str, view: View) -> Iterator[tuple[Use, View]]:
-        """Each consumer with the view that reaches it; chains of any length need no stack."""
-        under_way = [self._uses(_Value(scope, name, view))]
-        while under_way:
-            found = next(under_way[-1], None)
-            if found is None:
-                under_way.pop()
-            elif isinstance(found, _Value):
-                under_way.append(self._uses(found))
-            else:
-                yield found
-
-    def _uses(self, value: _Value) -> Iterator[_Value | tuple[Use, View]]:
-        key = (id(value.scope), value.name, tuple(id(node) for node, _ in value.calls))
-        if key in self.seen or len(value.calls) > 32:
-            return
-        self.seen.add(key)
-        for use in value.scope.uses.get(value.name, ()):
-            if next(self.budget, None) is None:
-                raise ModelFileError(
-                    f"model: expected at most {MOST_STEPS_IN_ALL} steps from weights to the "
-                    "operators that use them, got more; simplify or split the model, or do not "
-                    "use this file"
-                )
-            yield from self._use(use, value)
-        yield from self._outputs(value)
-
-    def _use(self, use: Use, value: _Value) -> Iterator[_Value | tuple[Use, View]]:
-        view, calls = value.view, value.calls
-        body = self.scopes.functions.get((use.node.domain, use.node.op_type, use.node.overload))
-        if body is not None:
-            if use.index < len(body.inputs):
-                yield _Value(body, body.inputs[use.index], view, (*calls, (use.node, use.scope)))
-            return
-        after = views.through(use, view, stored_integers=self.stored_integers)
-        if after is None:
-            yield use, view
-        elif len(self.seen) > MOST_STEPS:
-            yield use, replace(view, axes=None)
-        else:
-            yield from (
-                _Value(use.scope, name, after, calls) for name in filter(None, use.node.output)
-            )
-
-    def _outputs(self, value: _Value) -> Iterator[_Value]:
-        """Continue where a function or a branch hands the value to the outside."""
-        scope, calls = value.scope, value.calls
-        index = scope.results.get(value.name)
-        if scope.kind == "main" or index is None:
-            return
-        callers: list[tuple[NodeProto, Scope]] = []
-        if scope.kind == "function":
-            callers = [calls[-1]] if calls else self.scopes.callers[id(scope)]
-        elif scope.owner is not None and scope.owner.op_type == "If" and scope.parent is not None:
-            callers = [(scope.owner, scope.parent)]
-        rest = calls[:-1] if scope.kind == "function" else calls
-        for node, outside in callers:
-            if index < len(node.output):
-                yield _Value(outside, node.output[index], value.view, rest)
-
-
-def _listed(
-    name: str,
-    tensor: StoredTensor,
-    scope: Scope,
-    sinks: list[Sink],
-    positions: Mapping[int, int],
-) -> ListedLayer:
-    main = min(sinks, key=lambda s: _RANK[s.role.kind])
-    how = main.dequantization or next((s.dequantization for s in sinks if s.dequantization), None)
-    axes = canonical_axes(main.role, main.view)
-    shape = tensor.dims if axes is None else tuple(tensor.dims[a] for a in axes)
-    if how is not None:
-        axes, shape = _quantized_layout(tensor, how, axes, shape)
-    layer = Layer(
-        name=name,
-        operator=main.use.node.op_type,
-        role=main.role.kind,
-        shape=shape,
-        axes=axes,
-        stored_shape=tensor.dims,
-        dtype=tensor.dtype,
-        node=main.use.node.name,
-        group=main.role.group,
-        consumers=tuple(roles.describe(s.use.node, s.use.index) for s in sinks),
-        storage=_storage(tensor, scope, how),
-        quantization=how.kind if how is not None else (tensor.dtype if tensor.packed else None),
-        position=positions[id(main.use.node)],
-    )
-    return ListedLayer(layer, tensor, how, _result(main.use))
 
 
 def _result(use: Use) -> str | None:
@@ -253,6 +341,8 @@ def canonical_axes(role: Role, view: View) -> tuple[int, ...] | None:
         return None
     rest = [k for k in range(len(view.axes)) if k not in role.order]
     named = [s for k in (*role.order, *rest) for s in view.axes[k]]
+    if view.choice is not None:  # experts come first: each of them is a kernel of its own
+        named = [view.choice, *(s for s in named if s != view.choice)]
     unit = [s for s in range(len(view.stored)) if s not in named]
     return (*named, *unit)
 
@@ -260,16 +350,16 @@ def canonical_axes(role: Role, view: View) -> tuple[int, ...] | None:
 def _quantized_layout(
     tensor: StoredTensor, how: Dequantization, axes: tuple[int, ...] | None, shape: tuple[int, ...]
 ) -> tuple[tuple[int, ...] | None, tuple[int, ...]]:
-    """Axes and shape of weights whose stored form packs several into a byte."""
-    if how.shape is not None:
-        return None, how.shape
-    if how.bits:
-        return None, (*tensor.dims[:-1], tensor.dims[-1] * 8 // how.bits)
-    return axes, shape
+    """Axes and shape of weights whose stored form packs several into a byte, once unpacked."""
+    sizes = how.sizes(tensor.dims)
+    if sizes == tensor.dims:
+        return axes, shape
+    known = axes if axes is not None and len(axes) == len(sizes) else range(len(sizes))
+    return tuple(known), tuple(sizes[k] for k in known)
 
 
-def _storage(tensor: StoredTensor, scope: Scope, how: Dequantization | None) -> str:
-    if how is not None:
+def _storage(tensor: StoredTensor, scope: Scope, *, quantized: bool) -> str:
+    if quantized:
         return "quantized"
     if scope.kind != "main":
         return scope.kind

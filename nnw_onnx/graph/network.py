@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self
+from typing import Self, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nnw_onnx.errors import CarrierNotFoundError, ModelFileError
-from nnw_onnx.graph import description, quantized, runnable, saving
+from nnw_onnx.graph import arriving, covering, description, endings, landing, runnable, saving
 from nnw_onnx.graph.files import Limits, ModelFile, open_file
-from nnw_onnx.graph.layers import ListedLayer, list_layers
+from nnw_onnx.graph.layers import ListedLayer, Listing, list_layers
 from nnw_onnx.graph.runnable import Runnable
-from nnw_onnx.graph.tensors import finite, is_real, numpy_dtype, shown
+from nnw_onnx.graph.tensors import shown, stored_bytes
 from nnw_onnx.graph.wire import Address
-from nnw_onnx.vocabulary import Array, Layer, TensorInfo, Weights
+from nnw_onnx.vocabulary import Array, Coverage, Layer, TensorInfo, Weights
+
+Rule: TypeAlias = "Callable[[OnnxNetwork, str, Array], Array]"
+"""See `OnnxNetwork.rounded_by`."""
 
 
 class CanonicalWeights(Mapping[str, Array]):
@@ -32,16 +34,7 @@ class CanonicalWeights(Mapping[str, Array]):
         self._layers, self._replaced = layers, replaced
 
     def __getitem__(self, name: str) -> Array:
-        listed = self._layers[name]
-        layer, tensor = listed.layer, listed.tensor
-        if listed.dequantization is not None:
-            stored: Array = quantized.dequantize(tensor, listed.dequantization)
-        else:
-            found = self._replaced.get(tensor.address)
-            stored = tensor.array() if found is None else found
-        array = stored if layer.axes is None else stored.transpose(layer.axes)
-        array.setflags(write=False)
-        return array
+        return arriving.arrived(self._layers[name], self._replaced)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._layers)
@@ -50,22 +43,34 @@ class CanonicalWeights(Mapping[str, Array]):
         return len(self._layers)
 
 
+class StoredTensors(CanonicalWeights):
+    """Layer name -> read-only array as the file stores it, read when it is asked for."""
+
+    def __getitem__(self, name: str) -> Array:
+        return arriving.stored_now(self._layers[name], self._replaced)
+
+
 class OnnxNetwork:
     """A network in an ONNX file; a value: `with_weights` makes another one.
 
     Kernels are (out, in, *kernel): ConvTranspose (out / group, in, *kernel), a grouped Conv
-    (out, in / group, *kernel), a batched MatMul (out, in, *batch), recurrent layers
-    (gates * hidden, in, directions). Embeddings, biases and norms keep their stored layout.
+    (out, in / group, *kernel), a batched MatMul (out, in, *batch), experts (expert, out, in),
+    recurrent layers (gates * hidden, in, directions). Embeddings, biases and norms keep their
+    stored layout.
     """
 
     def __init__(
         self,
         file: ModelFile,
-        listed: Mapping[str, ListedLayer],
+        listed: Listing,
         replaced: Mapping[Address, Array] | None = None,
+        rounding: Mapping[str, float] | None = None,
+        rule: Rule | None = None,
     ) -> None:
         self._file, self._listed = file, listed
         self._replaced: Mapping[Address, Array] = MappingProxyType(dict(replaced or {}))
+        self._rounding: Mapping[str, float] = MappingProxyType(dict(rounding or {}))
+        self._rule = rule
 
     def __repr__(self) -> str:
         return f"OnnxNetwork({str(self.path)!r}, {len(self._listed)} layers)"
@@ -90,28 +95,34 @@ class OnnxNetwork:
         That of the file, `sha256`, while every weight is as in the file; else one over it, and over
         the name and the stored values of each layer that has others.
         """
-        changed = {
-            name: values
-            for name, entry in self._listed.items()
-            if (values := self._replaced.get(entry.tensor.address)) is not None
-            and not np.array_equal(_bytes(values), np.frombuffer(entry.tensor.raw(), np.uint8))
-        }
+        names = {entry.tensor.address: name for name, entry in self._listed.items()}
+        changed = {}
+        for address, values in self._replaced.items():
+            tensor = self._file.tensors[address]
+            kept = stored_bytes(values, tensor.data_type)
+            if not np.array_equal(kept, np.frombuffer(tensor.raw(), np.uint8)):
+                # What scales a layer may be a single number, which is no layer itself.
+                changed[names.get(address, str(address))] = kept
         if not changed:
             return self.sha256
         state = hashlib.sha256(self.sha256.encode())
-        for name, values in sorted(changed.items()):
-            state.update(f"{len(name)} {name} {values.nbytes} ".encode())
-            state.update(_bytes(values).data)
+        for name, kept in sorted(changed.items()):
+            state.update(f"{len(name)} {name} {kept.nbytes} ".encode())
+            state.update(kept.data)
         return state.hexdigest()
 
     @cached_property
     def layers(self) -> Sequence[Layer]:
-        """Every layer, in the order of the file."""
+        """Every layer, in the order in which the network computes."""
         return tuple(entry.layer for entry in self._listed.values())
 
     @property
     def weights(self) -> Weights:
-        """Weights by layer name in canonical layout, read-only; quantized ones as float32."""
+        """Weights by layer name as they arrive at their operator, canonical layout, read-only.
+
+        Arithmetic between stored tensors and the operator is evaluated, and integers are numbers.
+        Reading raises `ModelFileError` where that needs more memory than a file may ask for.
+        """
         return CanonicalWeights(self._listed, self._replaced)
 
     @cached_property
@@ -141,6 +152,11 @@ class OnnxNetwork:
         return description.outputs(self._file)
 
     @cached_property
+    def last_operators(self) -> tuple[str, ...]:
+        """For each output the type of the operator that computes it, or ""; views do not count."""
+        return endings.last_operators(self._file)
+
+    @cached_property
     def opset(self) -> Mapping[str, int]:
         """Operator set version by domain ("" is the standard one)."""
         return description.opset(self._file)
@@ -149,6 +165,11 @@ class OnnxNetwork:
     def producer(self) -> str:
         """Name and version of the program that wrote the file, possibly empty."""
         return description.producer(self._file)
+
+    @cached_property
+    def card(self) -> Mapping[str, str]:
+        """What the file says of itself: key -> text, as whoever wrote it claims."""
+        return description.card(self._file)
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
@@ -168,6 +189,33 @@ class OnnxNetwork:
         """Number of weights in kernels, the Weights of the standard."""
         return sum(layer.size for layer in self.layers if layer.role == "kernel")
 
+    def coverage(self, names: Iterable[str] | None = None) -> Coverage:
+        """Which part of the floating-point weights of the file these layers reach.
+
+        Args:
+            names: names of layers; None for all that "all" means, see `Layer.in_all`.
+
+        Raises:
+            CarrierNotFoundError: there is no layer of that name.
+        """
+        if names is None:
+            names = [layer.name for layer in self.layers if layer.in_all]
+        unknown = next((name for name in names if name not in self._listed), None)
+        if unknown is not None:
+            raise CarrierNotFoundError(
+                f"coverage: expected names of layers, got {shown(unknown)}; list them with "
+                "`nnw layers`"
+            )
+        return covering.coverage(self._listed, names)
+
+    @cached_property
+    def copies(self) -> tuple[tuple[str, ...], ...]:
+        """Names of layers that hold equal weights in tensors of their own, group by group.
+
+        Reads the weights of layers of equal shape.
+        """
+        return covering.copies(self.layers, self.weights)
+
     @cached_property
     def no_weights_reason(self) -> str | None:
         """One sentence that says why no kernel can be replaced, or None where one can."""
@@ -176,27 +224,111 @@ class OnnxNetwork:
     def with_weights(self, replaced: Weights) -> Self:
         """The same network with some weights replaced; nothing else is copied.
 
-        Values are in canonical layout, of any real type, and are stored in the layer's own type.
+        Values are in canonical layout, of any real type, and are those that shall arrive at the
+        operator: tensors are solved for with which they do, as nearly as arithmetic, grid and type
+        allow. Masked weights stay masked; of weight normalisation direction and gain are set, of a
+        spectral norm its first vector too; from a sum the rest is taken; of weights behind Sign,
+        Tanh or Clip the nearest latent ones are stored, and those that need no change stay.
         Raises `ModelFileError` for an unknown name, a wrong shape, a value that is not finite
         (also after the cast), or a layer that is not replaceable.
         """
-        overlay = dict(self._replaced)
+        overlay, rounding = dict(self._replaced), dict(self._rounding)
         for name, values in replaced.items():
-            listed = self._listed.get(name)
-            if listed is None:
-                raise ModelFileError(
-                    f"weights: expected the name of a layer of {self.path.name!r}, got "
-                    f"{shown(name)}; list the layers with `nnw layers`"
-                )
-            overlay[listed.tensor.address] = _stored_values(listed, values)
-        return type(self)(self._file, self._listed, overlay)
+            listed = self._entry(name)
+            before, on_grid = overlay, arriving.on_grid(listed)
+            asked = self._ruled(name, values) if on_grid else values
+            overlay = {**before, **arriving.solved(listed, asked, before)}
+            if on_grid:
+                rounding[name] = landing.rounding(listed, values, before, overlay)
+        return type(self)(self._file, self._listed, overlay, rounding, self._rule)
+
+    def _ruled(self, name: str, values: Array) -> Array:
+        return values if self._rule is None else self._rule(self.rounded_by(None), name, values)
+
+    def rounded_by(self, rule: Rule | None) -> Self:
+        """The same network with another rule for new weights of quantized layers.
+
+        Args:
+            rule: from the network before, the layer and the weights that are asked for to those
+                of which the nearest on the grid are taken; None for these weights themselves.
+        """
+        return type(self)(self._file, self._listed, self._replaced, self._rounding, rule)
+
+    @property
+    def stored(self) -> Weights:
+        """Layer name -> its tensor as it is stored now, in the file's own layout and type.
+
+        Parts of a layer are layers too, so that this is all that a training of the graph changes.
+        """
+        return StoredTensors(self._listed, self._replaced)
+
+    def with_stored(self, tensors: Weights) -> Self:
+        """The same network with other tensors in the place of some: nothing is solved for.
+
+        Args:
+            tensors: layer name -> values in stored layout; they are cast to the stored type.
+
+        Raises:
+            ModelFileError: an unknown name, integers, a wrong shape, or values that are not finite.
+        """
+        overlay = dict(self._replaced)
+        for name, values in tensors.items():
+            listed = self._entry(name)
+            overlay[listed.tensor.address] = arriving.fitted(listed, values)
+        return type(self)(self._file, self._listed, overlay, self._rounding, self._rule)
+
+    def reading(self, name: str) -> arriving.Reading | None:
+        """How the weights of a layer are read from the graph where they arrive through arithmetic.
+
+        None where none lies between; raises `ModelFileError` for an unknown name.
+        """
+        return arriving.reading(self._entry(name))
+
+    def _entry(self, name: str) -> ListedLayer:
+        listed = self._listed.get(name)
+        if listed is None:
+            raise ModelFileError(
+                f"weights: expected the name of a layer of {self.path.name!r}, got "
+                f"{shown(name)}; list the layers with `nnw layers`"
+            )
+        return listed
+
+    @property
+    def rounding(self) -> Mapping[str, float]:
+        """What the grid took of the new weights of each quantized layer that has some.
+
+        RMS difference of the weights that arrive and those that were asked for, over the RMS change
+        that was asked for (>= 0, 0 where no change was): 0.1 is a tenth of the change lost, and 1
+        as much as if nothing had been changed.
+        """
+        return self._rounding
+
+    def grid(self, name: str) -> str | None:
+        """The grid of a layer in words, or None for a layer of floating-point weights."""
+        listed = self._listed[name]
+        return landing.words(listed) if arriving.on_grid(listed) else None
+
+    def neighbours(self, name: str) -> tuple[Array, Array]:
+        """The next smaller and next larger values on the grid of a layer; at an end the same."""
+        return landing.neighbours(self._listed[name], self._replaced)
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """The files that the network is read from: the .onnx file, then those of external data."""
+        return self._file.sources
+
+    def files_at(self, path: str | Path) -> tuple[Path, ...]:
+        """The files that `save` may write there: `path`, and `path`.data for external data."""
+        target = Path(path)
+        return (target, saving.data_path(target)) if len(self.sources) > 1 else (target,)
 
     def save(self, path: str | Path) -> None:
         """Write the network, external data included; atomic, nothing half-written is left.
 
-        Where nothing changed the files are byte-identical; otherwise they differ in the replaced
-        tensors only (and in the name of a data file that would overwrite another one). Raises
-        `ModelFileError` where the place cannot be written.
+        External data go to `path`.data, whatever the file was called that they were read from, or
+        stay where they are if they lie beside `path` and none of them was replaced. All else is
+        byte-identical but for the replaced tensors. Raises `ModelFileError` where the place cannot
+        be written, or where `path`.data is not that of the network that is overwritten.
         """
         saving.save(self._file, self._replaced, Path(path))
 
@@ -257,41 +389,4 @@ def open_network(
         ModelFileError: one line, for a file that is missing, broken, hostile or not ONNX.
     """
     file = dataclasses.replace(open_file(Path(path), limits or Limits()), keep=keep)
-    return OnnxNetwork(file, {entry.layer.name: entry for entry in list_layers(file)})
-
-
-def _bytes(values: Array) -> NDArray[np.uint8]:
-    """The bytes of values in stored layout, which `_stored_values` made contiguous."""
-    return values.reshape(-1).view(np.uint8)
-
-
-def _stored_values(listed: ListedLayer, values: Array) -> Array:
-    """New values in stored layout and type; raises `ModelFileError` where they do not fit."""
-    layer = listed.layer
-    name = f"layer {shown(layer.name)}"
-    array = np.asarray(values)
-    if not layer.replaceable:
-        raise ModelFileError(
-            f"{name}: expected a layer of floating-point weights, got weights quantized by "
-            f"{layer.quantization}; replace weights before quantizing"
-        )
-    if array.shape != layer.shape or not is_real(array.dtype):
-        raise ModelFileError(
-            f"{name}: expected real weights of shape {layer.shape}, got {array.dtype} of shape "
-            f"{array.shape}; keep the shape (out, in, *kernel)"
-        )
-    if not finite(array):
-        raise ModelFileError(
-            f"{name}: expected finite weights, got NaN or infinity; correct the values"
-        )
-    if layer.axes is not None:
-        array = array.transpose(np.argsort(layer.axes))
-    with np.errstate(over="ignore", invalid="ignore"):
-        stored = np.array(array, dtype=numpy_dtype(listed.tensor.data_type), order="C")
-    if not finite(stored):
-        raise ModelFileError(
-            f"{name}: expected weights that fit its type {layer.dtype}, got larger ones; "
-            "reduce the change"
-        )
-    stored.setflags(write=False)
-    return stored
+    return OnnxNetwork(file, list_layers(file))

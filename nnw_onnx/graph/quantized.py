@@ -1,69 +1,96 @@
-"""Integer weights as numbers: (q - zero point) * scale in each of the forms that exist."""
+"""How integers in a file are weights: where each operator keeps scales and zero points."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import TensorProto
 
-from nnw_onnx.errors import ModelFileError
-from nnw_onnx.graph.scopes import Scope, Use, number
-from nnw_onnx.graph.tensors import StoredTensor, shown
-from nnw_onnx.vocabulary import Array
+from nnw_onnx.graph.scopes import Scope, Use, attributes, number
+from nnw_onnx.graph.tensors import PLAIN, StoredTensor, numpy_dtype
 
 Axes = tuple[tuple[int, ...], ...]
+_SINGLE = np.dtype(np.float32)
 _MOST_FOLLOWED = 64
 _DEEPEST_FACTOR = 6
 
 
 @dataclass(frozen=True)
 class Dequantization:
-    """How a stored integer tensor becomes weights.
+    """How a stored tensor of integers, or of small floating-point numbers, becomes weights.
 
     Attributes:
         kind: operator that does it, such as "DequantizeLinear" or "MatMulNBits".
         scale: its scales, or None where they are not constants.
         zero: its zero points, or None for zero (or the middle of the range for packed bits).
-        axis: axis of the stored tensor along which scales lie; None for one scale.
-        block: weights that share a scale along `axis`; 0 for a scale per index.
-        order: for blocked scales, the stored axis of each axis of `scale`.
-        shape: (out, in) of weights packed into bytes, else None.
+        along: for each axis of the scales the axis of the stored tensor; empty for one scale.
+        axis: the stored axis along which weights share scales in blocks or groups, if any.
+        block: weights of such a block.
+        groups: the block of each weight along `axis`, where they do not simply follow each other.
+        shape: (out, in) of weights in rows of bytes, else None.
         bits: bits per weight where they are packed into bytes.
+        result: type in which the weights are computed.
     """
 
     kind: str
     scale: StoredTensor | None
     zero: StoredTensor | None
+    along: tuple[int, ...] = ()
     axis: int | None = None
     block: int = 0
-    order: tuple[int, ...] | None = None
+    groups: StoredTensor | None = None
     shape: tuple[int, int] | None = None
     bits: int = 0
+    result: np.dtype[Any] = _SINGLE
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why its weights can be neither read nor replaced, or None where they can."""
+        if self.scale is None:
+            return "its scales are computed while the network runs"
+        if self.scale.size > 1 and not self.along:
+            return "its scales lie along an axis that is not known"
+        return None
+
+    def sizes(self, dims: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the weights of a tensor with these stored sizes, unpacked."""
+        if self.shape is not None:
+            return self.shape
+        return (*dims[:-1], dims[-1] * 8 // self.bits) if self.bits else dims
 
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Numbers of the inputs of an operator that hold scale and zero point; output axis."""
+    """Inputs that hold scale and zero point, and the axes along which there may be several."""
 
     scale: int | None
     zero: int
-    axis: int
+    axes: tuple[int, ...]
 
 
 _OPERATORS: Mapping[tuple[str, int], _Inputs] = {
-    ("QLinearConv", 3): _Inputs(4, 5, 0),
-    ("QLinearMatMul", 0): _Inputs(1, 2, -2),
-    ("QLinearMatMul", 3): _Inputs(4, 5, -1),
-    ("QGemm", 3): _Inputs(4, 5, -1),
-    ("ConvInteger", 1): _Inputs(None, 3, 0),
-    ("MatMulInteger", 1): _Inputs(None, 3, -1),
-    ("DynamicQuantizeMatMul", 1): _Inputs(2, 3, -1),
-    ("MatMulIntegerToFloat", 1): _Inputs(3, 5, -1),
-    ("QAttention", 1): _Inputs(3, 7, -1),
+    ("QLinearConv", 3): _Inputs(4, 5, (0,)),
+    ("QLinearMatMul", 0): _Inputs(1, 2, (-2,)),
+    ("QLinearMatMul", 3): _Inputs(4, 5, (-1,)),
+    ("QGemm", 0): _Inputs(1, 2, ()),
+    ("QGemm", 3): _Inputs(4, 5, (-1,)),
+    ("ConvInteger", 1): _Inputs(None, 3, (0,)),
+    ("MatMulInteger", 0): _Inputs(None, 2, (-2,)),
+    ("MatMulInteger", 1): _Inputs(None, 3, (-1,)),
+    ("DynamicQuantizeMatMul", 1): _Inputs(2, 3, (-1,)),
+    ("MatMulIntegerToFloat", 1): _Inputs(3, 5, (-1,)),
+    ("QAttention", 1): _Inputs(4, 7, (-1,)),
+    ("DynamicQuantizeLSTM", 1): _Inputs(8, 9, (0, 2)),
+    ("DynamicQuantizeLSTM", 2): _Inputs(10, 11, (0, 2)),
+    **{("QEmbedLayerNormalization", k): _Inputs(k + 6, k + 11, ()) for k in range(2, 7)},
 }
+
+
+_EXPERTS = {2: 11, 5: 12, 8: 13}
+"""Inputs of QMoE that are weights -> their zero points; their scales follow them."""
 
 
 def _input(use: Use, index: int | None) -> StoredTensor | None:
@@ -75,54 +102,88 @@ def _input(use: Use, index: int | None) -> StoredTensor | None:
 def from_dequantize_linear(use: Use, axes: Axes | None) -> Dequantization:
     """What a DequantizeLinear does with a value whose axes come from `axes`."""
     scale, zero = _input(use, 1), _input(use, 2)
-    block = number(use.node, "block_size", 0)
-    rank = len(axes) if axes is not None else 0
-    axis = None
-    if scale is not None and scale.size > 1 and axes and all(len(a) == 1 for a in axes):
-        axis = axes[number(use.node, "axis", 1) % rank][0]
-    order = tuple(a[0] for a in axes) if block and axis is not None and axes else None
-    return Dequantization("DequantizeLinear", scale, zero, axis, block, order)
+    block, axis = number(use.node, "block_size", 0), number(use.node, "axis", 1)
+    along: tuple[int, ...] = ()
+    if scale is not None and scale.size > 1 and axes is not None:
+        along = _stored_axes(axes, tuple(range(len(axes))) if block else (axis,))
+    shared = along[axis % len(along)] if block and along else None
+    result = number(use.node, "output_dtype", 0) or (scale.data_type if scale is not None else 0)
+    return Dequantization(
+        "DequantizeLinear", scale, zero, along, shared, block,
+        result=numpy_dtype(result) if result in PLAIN else _SINGLE,
+    )  # fmt: skip
 
 
 def from_consumer(use: Use, axes: Axes | None) -> Dequantization | None:
     """What an operator that computes with integers does with its weights, or None."""
+    special = _SPECIAL.get((use.node.op_type, use.index))
+    if special is not None:
+        return special(use)
+    known = _OPERATORS.get((use.node.op_type, use.index))
+    return None if known is None else _from_inputs(use, known, axes)
+
+
+def _from_inputs(use: Use, known: _Inputs, axes: Axes | None) -> Dequantization:
+    """Scale and zero point at these inputs, one for all weights or one for each index of axes."""
     operator = use.node.op_type
-    if operator == "MatMulNBits" and use.index == 1:
-        return _packed_bits(use)
-    if operator == "GatherBlockQuantized" and use.index == 0:
-        return _gather_blocks(use)
-    if operator == "Gather" and use.index == 0:
-        return _after_gather(use)
-    known = _OPERATORS.get((operator, use.index))
-    if known is None:
-        return None
     scale = _input(use, known.scale) if known.scale is not None else _scale_after(use)
-    axis = known.axis
-    if operator == "QGemm" and number(use.node, "transB", 0):
-        axis = 0
-    stored = axes[axis][0] if axes and len(axes[axis]) == 1 else None
-    per_channel = scale is not None and scale.size > 1
-    return Dequantization(operator, scale, _input(use, known.zero), stored if per_channel else None)
+    several = known.axes
+    if operator == "QGemm" and use.index == 3 and number(use.node, "transB", 0):
+        several = (0,)
+    # A scale of fewer axes varies along the first of them only.
+    several = several[: len(scale.dims)] if scale is not None and len(several) > 1 else several
+    along = _stored_axes(axes, several) if scale is not None and scale.size > 1 else ()
+    return Dequantization(operator, scale, _input(use, known.zero), along)
 
 
-def _packed_bits(use: Use) -> Dequantization:
-    shape = (number(use.node, "N", 0), number(use.node, "K", 0))
+def _stored_axes(axes: Axes | None, wanted: tuple[int, ...]) -> tuple[int, ...]:
+    """The stored axes of some axes of a value; empty where one of them is none or several."""
+    if axes is None or any(not -len(axes) <= k < len(axes) for k in wanted):
+        return ()
+    found = [axes[k] for k in wanted]
+    return tuple(a[0] for a in found) if all(len(a) == 1 for a in found) else ()
+
+
+def _rows_of_bits(use: Use) -> Dequantization:
+    rows, columns = number(use.node, "N", 0), number(use.node, "K", 0)
+    zero, groups = _input(use, 3), _input(use, 4)
+    if groups is not None and zero is not None and not zero.floating:
+        # With g_idx onnxruntime (1.31) does not look at zero points that are packed into bytes.
+        zero = None
     return Dequantization(
-        "MatMulNBits", _input(use, 2), _input(use, 3), block=number(use.node, "block_size", 32),
-        shape=shape, bits=number(use.node, "bits", 4),
+        "MatMulNBits", _input(use, 2), zero, (0, 1), 1, number(use.node, "block_size", 32), groups,
+        (rows, columns), number(use.node, "bits", 4),
     )  # fmt: skip
 
 
 def _gather_blocks(use: Use) -> Dequantization:
-    tensor = _input(use, 0)
+    tensor, scale = _input(use, 0), _input(use, 2)
     rank = len(tensor.dims) if tensor is not None else 1
-    packed = tensor is not None and tensor.data_type == TensorProto.UINT8
+    block = number(use.node, "block_size", 128)
     return Dequantization(
-        "GatherBlockQuantized", _input(use, 2), _input(use, 3),
-        axis=number(use.node, "quantize_axis", 1) % rank,
-        block=number(use.node, "block_size", 128), order=tuple(range(rank)),
-        bits=number(use.node, "bits", 4) if packed else 0,
+        "GatherBlockQuantized", scale, _input(use, 3), tuple(range(rank)),
+        number(use.node, "quantize_axis", 1) % rank if block else None, block,
+        bits=number(use.node, "bits", 4) if _is_bytes(tensor) else 0,
+        result=numpy_dtype(scale.data_type) if scale is not None and scale.floating else _SINGLE,
     )  # fmt: skip
+
+
+def _experts(use: Use) -> Dequantization | None:
+    """The weights (expert, out, in) of one of the layers, with a scale a row or a block of it."""
+    if attributes(use.node).get("quant_type", "int") != "int":
+        return None
+    scale, block = _input(use, use.index + 1), number(use.node, "block_size", 0)
+    own = f"fc{use.index // 3 + 1}_expert_weight_bits"
+    bits = number(use.node, own, number(use.node, "expert_weight_bits", 4))
+    rank = len(scale.dims) if scale is not None else 0
+    return Dequantization(
+        "QMoE", scale, _input(use, _EXPERTS[use.index]), tuple(range(rank)),
+        2 if rank == 3 else None, block, bits=bits,
+    )  # fmt: skip
+
+
+def _is_bytes(tensor: StoredTensor | None) -> bool:
+    return tensor is not None and tensor.data_type == TensorProto.UINT8
 
 
 def _after_gather(use: Use) -> Dequantization | None:
@@ -131,8 +192,16 @@ def _after_gather(use: Use) -> Dequantization | None:
         if later.node.op_type == "DequantizeLinear" and later.index == 0:
             scale = _input(later, 1)
             if scale is not None and scale.size == 1:
-                return Dequantization("DequantizeLinear", scale, _input(later, 2))
+                return from_dequantize_linear(later, None)
     return None
+
+
+_SPECIAL: Mapping[tuple[str, int], Callable[[Use], Dequantization | None]] = {
+    ("MatMulNBits", 1): _rows_of_bits,
+    ("GatherBlockQuantized", 0): _gather_blocks,
+    ("Gather", 0): _after_gather,
+    **{("QMoE", index): _experts for index in _EXPERTS},
+}
 
 
 def _scale_after(use: Use) -> StoredTensor | None:
@@ -162,81 +231,3 @@ def _constant_factor(name: str, scope: Scope, depth: int = 0) -> StoredTensor | 
         return None
     found = (_constant_factor(i, scope, depth + 1) for i in producer.input[:2])
     return next((f for f in found if f is not None and f.floating), None)
-
-
-def dequantize(tensor: StoredTensor, how: Dequantization) -> NDArray[np.float32]:
-    """Weights in the stored layout, float32; (out, in) for MatMulNBits.
-
-    Raises `ModelFileError` where the scales are not constants of the model or do not fit.
-    """
-    if how.scale is None:
-        raise ModelFileError(
-            f"layer {shown(tensor.name)}: expected constant scales for {how.kind}, got computed "
-            "ones; these weights cannot be read"
-        )
-    try:
-        if how.shape is not None:
-            return _read_packed(tensor, how, how.shape)
-        return _read_linear(tensor, how)
-    except (ValueError, IndexError, ZeroDivisionError) as error:
-        raise ModelFileError(
-            f"layer {shown(tensor.name)}: expected scales and zero points that fit the shape "
-            f"{list(tensor.dims)} for {how.kind}, got others; quantize the model again"
-        ) from error
-
-
-def _read_linear(tensor: StoredTensor, how: Dequantization) -> NDArray[np.float32]:
-    assert how.scale is not None
-    values = _unpacked(tensor.array(), how.bits) if how.bits else tensor.array()
-    integers = values.astype(np.float32)
-    scale = _spread(how.scale.array().astype(np.float32), integers.shape, how)
-    if how.zero is None:
-        middle = np.float32(1 << (how.bits - 1)) if how.bits else np.float32(0)
-        return np.asarray((integers - middle) * scale, np.float32)
-    zeros = _unpacked(how.zero.array(), how.bits) if how.bits else how.zero.array()
-    return np.asarray(
-        (integers - _spread(zeros.astype(np.float32), integers.shape, how)) * scale, np.float32
-    )
-
-
-def _spread(
-    values: NDArray[np.float32], shape: tuple[int, ...], how: Dequantization
-) -> NDArray[np.float32]:
-    """Scales or zero points brought to a shape that broadcasts with the weights."""
-    if values.size == 1:
-        return values.reshape(())
-    if how.axis is None:
-        raise ValueError("more than one scale but no axis")
-    if how.block and how.order is not None:
-        stored = np.transpose(values, np.argsort(how.order))
-        repeated = np.repeat(stored, how.block, axis=how.axis)
-        return np.take(repeated, range(shape[how.axis]), axis=how.axis)
-    aligned = [1] * len(shape)
-    aligned[how.axis] = -1
-    return values.reshape(aligned)
-
-
-def _unpacked(packed: Array, bits: int) -> NDArray[np.uint8]:
-    """Bytes (..., n) to the (..., n * 8 / bits) numbers inside, lowest bits first."""
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)
-    parts = packed[..., None] >> shifts & np.uint8((1 << bits) - 1)
-    return np.asarray(parts, np.uint8).reshape(*packed.shape[:-1], -1)
-
-
-def _read_packed(
-    tensor: StoredTensor, how: Dequantization, shape: tuple[int, int]
-) -> NDArray[np.float32]:
-    assert how.scale is not None
-    out, inner = shape
-    blocks = -(-inner // how.block)
-    packed = tensor.array().reshape(out, blocks, -1)
-    numbers = _unpacked(packed, how.bits)[..., : how.block].astype(np.float32)
-    scale = how.scale.array().astype(np.float32).reshape(out, blocks, 1)
-    zero = np.full((out, blocks), 1 << (how.bits - 1), np.float32)
-    if how.zero is not None and how.zero.floating:
-        zero = how.zero.array().astype(np.float32).reshape(out, blocks)
-    elif how.zero is not None:
-        rows = how.zero.array().reshape(out, -1)
-        zero = _unpacked(rows, how.bits)[:, :blocks].astype(np.float32)
-    weights = ((numbers - zero[..., None]) * scale).reshape(out, -1)[:, :inner]
-    return np.ascontiguousarray(weights, np.float32)

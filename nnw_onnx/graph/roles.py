@@ -31,6 +31,8 @@ class Role:
 OTHER = Role("other")
 _BIAS, _NORM, _EMBEDDING = Role("bias"), Role("norm"), Role("embedding")
 _UNKNOWN = Role("kernel", None)
+_EXPERTS = Role("kernel", (0, 1, 2))
+"""Kernels (expert, out, in) of a mixture of experts."""
 
 _Rule = Callable[[Use, int | None], Role]
 """From the use and the rank of the value (None where it cannot be followed)."""
@@ -89,7 +91,8 @@ def _einsum(use: Use, rank: int | None) -> Role:
 
 
 def _gather(use: Use, rank: int | None) -> Role:
-    axis = number(use.node, "axis", 0)
+    blocks = use.node.op_type == "GatherBlockQuantized"
+    axis = number(use.node, "gather_axis" if blocks else "axis", 0)
     return _EMBEDDING if rank == 2 and axis == 0 else OTHER
 
 
@@ -134,6 +137,19 @@ _RULES: Mapping[str, Mapping[int, _Rule]] = {
     "MatMulNBits": {1: _always(_UNKNOWN), 5: _always(_BIAS)},
     "Attention": {1: _attention, 2: _attention},
     "QAttention": {1: _attention, 2: _attention},
+    "GemmFastGelu": {1: _MATMUL, 2: _always(_BIAS)},
+    "PackedAttention": {1: _attention, 2: _attention},
+    "DecoderAttention": {2: _MATMUL, 3: _MATMUL, 4: _always(_BIAS)},
+    "CausalConvWithState": {1: _convolution, 2: _always(_BIAS)},
+    "ConvTransposeWithDynamicPads": {1: _transposed_convolution, 3: _always(_BIAS)},
+    "MoE": {
+        **dict.fromkeys((2, 4, 6), _always(_EXPERTS)),
+        **dict.fromkeys((3, 5, 7), _always(_BIAS)),
+    },
+    "QMoE": {
+        **dict.fromkeys((2, 5, 8), _always(_EXPERTS)),
+        **dict.fromkeys((4, 7, 10), _always(_BIAS)),
+    },
     "Einsum": {0: _einsum, 1: _einsum},
     "Gather": {0: _gather},
     "GatherBlockQuantized": {0: _gather},
@@ -151,11 +167,22 @@ _RULES: Mapping[str, Mapping[int, _Rule]] = {
     },
     "SkipLayerNormalization": {2: _always(_NORM), 3: _always(_NORM), 4: _always(_BIAS)},
     "SkipSimplifiedLayerNormalization": {2: _always(_NORM), 3: _always(_BIAS)},
+    "SkipGroupNorm": {1: _always(_NORM), 2: _always(_NORM), 4: _always(_BIAS)},
     "BiasGelu": {1: _always(_BIAS)},
+    "BiasAdd": {1: _always(_BIAS)},
+    "BiasSplitGelu": {1: _always(_BIAS)},
     "FastGelu": {1: _always(_BIAS)},
     "LSTM": {1: _recurrent, 2: _recurrent, 3: _always(_BIAS), 7: _always(Role("recurrent"))},
     "GRU": {1: _recurrent, 2: _recurrent, 3: _always(_BIAS)},
     "RNN": {1: _recurrent, 2: _recurrent, 3: _always(_BIAS)},
+    "DynamicQuantizeLSTM": {
+        **{k: _always(Role("recurrent", (2, 1))) for k in (1, 2)},
+        3: _always(_BIAS), 7: _always(Role("recurrent")),
+    },
+    "QEmbedLayerNormalization": {
+        **{k: _always(_EMBEDDING) for k in (2, 3, 4)},
+        **{k: _always(_NORM) for k in (5, 6)},
+    },
 }  # fmt: skip
 
 _SETTINGS: Mapping[str, frozenset[int] | None] = {
@@ -170,8 +197,10 @@ _SETTINGS: Mapping[str, frozenset[int] | None] = {
     "DynamicQuantizeLinear": None, "QLinearConv": frozenset({1, 4, 6}),
     "QLinearMatMul": frozenset({1, 4, 6}), "QGemm": frozenset({1, 4, 7}),
     "DynamicQuantizeMatMul": frozenset({2}), "MatMulIntegerToFloat": frozenset({2, 3}),
-    "MatMulNBits": frozenset({2, 3}), "GatherBlockQuantized": frozenset({2, 3}),
-    "QAttention": frozenset({3, 4}), "QLinearAdd": frozenset({1, 4, 6}),
+    "QMoE": frozenset({3, 6, 9, *range(11, 21)}),
+    "MatMulNBits": frozenset({2, 3, 4}), "GatherBlockQuantized": frozenset({2, 3}),
+    "QAttention": frozenset({3, 4, 6, 7}), "DynamicQuantizeLSTM": frozenset({8, 9, 10, 11}),
+    "QEmbedLayerNormalization": frozenset(range(8, 18)), "QLinearAdd": frozenset({1, 4, 6}),
     "QLinearMul": frozenset({1, 4, 6}), "QLinearSigmoid": frozenset({1, 3}),
     "QLinearLeakyRelu": frozenset({1, 3}), "QLinearGlobalAveragePool": frozenset({1, 3}),
     "QLinearAveragePool": frozenset({1, 3}), "QLinearConcat": None, "QLinearSoftmax": None,

@@ -14,7 +14,13 @@ from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
 
 from nnw_onnx.errors import ModelFileError
 from nnw_onnx.graph.files import ModelFile, resolve
-from nnw_onnx.graph.tensors import DATA_FIELD_NAMES, STRIP_ABOVE, StoredTensor, numpy_dtype
+from nnw_onnx.graph.tensors import (
+    DATA_FIELD_NAMES,
+    STRIP_ABOVE,
+    StoredTensor,
+    numpy_dtype,
+    stored_bytes,
+)
 from nnw_onnx.graph.wire import Address
 from nnw_onnx.vocabulary import Array
 
@@ -53,7 +59,10 @@ def make_runnable(
     proto.CopyFrom(file.proto)
     initializers: dict[str, Array] = {}
     folder = None
+    idle = _unused(proto.graph)
     for tensor in file.tensors.values():
+        if len(tensor.address) == 2 and tensor.name in idle:
+            continue
         message = resolve(proto, tensor.address)
         values = replaced.get(tensor.address)
         if _detachable(tensor):
@@ -61,11 +70,13 @@ def make_runnable(
             initializers[tensor.name] = np.require(array, requirements=["C", "A"])
             _mark_external(message, tensor)
         elif values is not None:
-            _embed(message, tensor, values.tobytes())
+            _embed(message, tensor, stored_bytes(values, tensor.data_type).tobytes())
         elif _must_stay_outside(tensor):
             folder = file.folder
         elif tensor.external is not None or tensor.stripped:
             _embed(message, tensor, bytes(tensor.raw()))
+    for index in reversed([i for i, t in enumerate(proto.graph.initializer) if t.name in idle]):
+        del proto.graph.initializer[index]
     _append_outputs(proto.graph, inner.values())
     return Runnable(_serialized(proto), initializers, folder, inner)
 
@@ -78,6 +89,30 @@ def whole(file: ModelFile) -> ModelProto:
         if tensor.external is not None or tensor.stripped:
             _embed(resolve(proto, tensor.address), tensor, bytes(tensor.raw()))
     return proto
+
+
+def _unused(graph: GraphProto) -> frozenset[str]:
+    """Names of initializers of the main graph that nothing reads, not even a subgraph.
+
+    The runtime drops them before it looks for the values that it is given, and then fails. Those
+    that are inputs with a default value stay: without it they would have to be fed.
+    """
+    kept = _read(graph) | {value.name for value in (*graph.output, *graph.input)}
+    return frozenset(t.name for t in graph.initializer if t.name not in kept)
+
+
+def _read(graph: GraphProto) -> set[str]:
+    """Names that the nodes of a graph read; of its subgraphs those that are not their own."""
+    found: set[str] = set()
+    for node in graph.node:
+        found.update(node.input)
+        for attribute in node.attribute:
+            for inside in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                own = {t.name for t in (*inside.initializer, *inside.input)}
+                own.update(name for n in inside.node for name in n.output)
+                outputs = {value.name for value in inside.output}
+                found |= (_read(inside) | outputs) - own
+    return found
 
 
 def _append_outputs(graph: GraphProto, names: Iterable[str]) -> None:

@@ -1,54 +1,60 @@
-"""Saving: the original bytes with the replaced tensors patched in, written atomically."""
+"""Saving: the original bytes with the replaced tensors patched in, written atomically.
+
+Values outside the .onnx file go to one data file beside it, whose name is ours and never the
+sender's, and which holds what the tensors need and nothing else of the files they were read from.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nnw_onnx.errors import ModelFileError
 from nnw_onnx.graph import wire
-from nnw_onnx.graph.files import ModelFile
-from nnw_onnx.graph.tensors import StoredTensor
+from nnw_onnx.graph.files import Limits, ModelFile, open_file
+from nnw_onnx.graph.tensors import External, StoredTensor, stored_bytes
 from nnw_onnx.graph.wire import Address, Edit
 from nnw_onnx.vocabulary import Array
 
 _ALIGNMENT = 4096
-_BLOCK = 1 << 22
+_BLOCK = 1 << 24
 _MOST_NAMES = 10_000
+
+Changed = Mapping[Address, wire.Buffer]
+"""The new bytes of the tensors whose values differ from those of the file."""
 
 
 @dataclass
-class DataFile:
-    """A data file of the model and what becomes of it.
+class Piece:
+    """Bytes that go to the data file in one piece, and the tensors that lie in them.
 
     Attributes:
-        source: the file it is copied from.
-        contents: its bytes as they were when the model was opened.
-        identity: device and inode it had then.
-        location: its name as the model gives it.
-        patches: first byte -> new bytes; beyond the end they are appended.
-        offsets: tensors whose values are appended, because others share the old ones.
-        new_location: another name, where the old one is taken by other contents.
+        start: where the first of them was in its file; they keep their place within a page.
+        values: the bytes.
+        tensors: address -> first byte within the piece.
+        offset: first byte in the new file.
     """
 
-    source: Path
-    contents: NDArray[np.uint8]
-    identity: tuple[int, int]
-    location: str
-    patches: dict[int, wire.Buffer] = field(default_factory=dict)
-    offsets: dict[Address, int] = field(default_factory=dict)
-    new_location: str | None = None
+    start: int
+    values: wire.Buffer
+    tensors: dict[Address, int]
+    offset: int = 0
+
+
+def data_path(path: Path) -> Path:
+    """The data file of a model that is saved at `path`, where it needs one."""
+    return path.with_name(f"{path.name}.data")
 
 
 def save(file: ModelFile, replaced: Mapping[Address, Array], path: Path) -> None:
-    """Write the model and its data files; raises `ModelFileError` where that fails.
+    """Write the model and its data file; raises `ModelFileError` where that fails.
 
     Everything is written under temporary names first; a data file that belongs to another model
     is never replaced, and the .onnx file takes its place last.
@@ -65,149 +71,166 @@ def save(file: ModelFile, replaced: Mapping[Address, Array], path: Path) -> None
 def _save(file: ModelFile, replaced: Mapping[Address, Array], path: Path) -> None:
     if path.exists() and not path.is_file():
         raise OSError(0, "a folder, pipe or device")
-    changed = {
-        address: values.data
-        for address, array in replaced.items()
-        if not np.array_equal(
-            values := array.reshape(-1).view(np.uint8),
-            np.frombuffer(file.tensors[address].raw(), np.uint8),
-        )
-    }
-    data_files = _data_files(file, changed)
-    if any(_is(path, data.identity) for data in data_files.values()):
+    outside = {a: t.external for a, t in file.tensors.items() if t.external is not None}
+    if any(_is(path, place) for place in outside.values()):
         raise OSError(0, "a data file that the model is read from")
+    changed = _changed(file, replaced)
+    pieces = _placed(_pieces(_moving(outside, changed, path), changed))
+    if pieces:
+        _expect_free(file, outside.values(), path)
+    edits = _edits(file, changed, pieces, data_path(path).name)
+    model = wire.rewrite(file.buffer, file.root, edits)
+    _expect_room(path.parent, sum(len(p.values) for p in pieces) + sum(map(len, model)))
     with ExitStack() as unfinished:
-        taken: set[str] = set()
-        renames = [_stage(data, path, taken, unfinished) for data in data_files.values()]
-        pieces = wire.rewrite(file.buffer, file.root, _edits(file, changed, data_files))
+        data = _temporary(path, 1, unfinished) if pieces else None
         temporary = _temporary(path, 0, unfinished)
-        _write(temporary, pieces)
-        for old, new in [pair for pair in renames if pair is not None]:
-            _rename(old, new, unfinished)
+        if data is not None:
+            _write(data, ((piece.offset, piece.values) for piece in pieces))
+        _write(temporary, _one_after_another(model))
+        if data is not None:
+            _rename(data, data_path(path), unfinished)
         temporary.replace(path)
         unfinished.pop_all()
 
 
-def _data_files(file: ModelFile, changed: Mapping[Address, wire.Buffer]) -> dict[Path, DataFile]:
-    """The data files in use, with the patches that the changed tensors need."""
-    found: dict[Path, DataFile] = {}
-    ranges: dict[Path, list[StoredTensor]] = {}
-    for tensor in file.tensors.values():
-        if tensor.external is not None:
-            place = tensor.external
-            data = DataFile(place.path, place.data, place.identity, place.location)
-            found.setdefault(place.path, data)
-            ranges.setdefault(place.path, []).append(tensor)
-    for source, data in found.items():
-        shared = _overlapping(ranges[source])
-        end = data.contents.size
-        for tensor in ranges[source]:
-            values = changed.get(tensor.address)
-            if values is None or tensor.external is None:
-                continue
-            offset = tensor.external.offset
-            if tensor.address in shared:
-                offset = -(-end // _ALIGNMENT) * _ALIGNMENT
-                end = offset + len(values)
-                data.offsets[tensor.address] = offset
-            data.patches[offset] = values
+def _changed(file: ModelFile, replaced: Mapping[Address, Array]) -> dict[Address, wire.Buffer]:
+    found = {}
+    for address, array in replaced.items():
+        tensor = file.tensors[address]
+        values = stored_bytes(array, tensor.data_type)
+        if not np.array_equal(values, np.frombuffer(tensor.raw(), np.uint8)):
+            found[address] = values.data
     return found
 
 
-def _overlapping(tensors: Iterable[StoredTensor]) -> set[Address]:
+def _moving(
+    outside: Mapping[Address, External], changed: Changed, path: Path
+) -> dict[Address, External]:
+    """The tensors that cannot stay in the file where they are, seen from the new place."""
+    touched = {place.path for address, place in outside.items() if address in changed}
+    stay = {
+        place.path
+        for place in outside.values()
+        if place.path not in touched and _is(path.parent / place.location, place)
+    }
+    return {address: place for address, place in outside.items() if place.path not in stay}
+
+
+def _pieces(moving: Mapping[Address, External], changed: Changed) -> list[Piece]:
+    """What the data file holds, in the order of the old files; bytes that are shared stay so."""
+    shared = _overlapping(moving)
+    found: list[Piece] = []
+    apart: list[Piece] = []
+    source, end = Path(), 0
+    for address, place in _in_order(moving):
+        values, stop = changed.get(address), place.offset + place.length
+        if values is not None:
+            # Who shares the old bytes still reads those.
+            kept, start = (apart, 0) if address in shared else (found, place.offset)
+            kept.append(Piece(start, values, {address: 0}))
+        elif place.path == source and place.offset < end:
+            found[-1].tensors[address] = place.offset - found[-1].start
+            end = max(stop, end)
+            found[-1].values = place.data.data[found[-1].start : end]
+        else:
+            found.append(Piece(place.offset, place.data.data[place.offset : stop], {address: 0}))
+            source, end = place.path, stop
+    return found + apart
+
+
+def _overlapping(places: Mapping[Address, External]) -> set[Address]:
     """Tensors whose bytes are also those of another tensor."""
     shared: set[Address] = set()
-    end, last = -1, None
-    for tensor in sorted(tensors, key=_offset):
-        assert tensor.external is not None
-        if last is not None and tensor.external.offset < end:
-            shared |= {tensor.address, last.address}
-        stop = tensor.external.offset + tensor.external.length
-        if stop > end:
-            end, last = stop, tensor
+    last: tuple[Path, int, Address] | None = None
+    for address, place in _in_order(places):
+        stop = place.offset + place.length
+        if last is not None and last[0] == place.path and place.offset < last[1]:
+            shared |= {address, last[2]}
+        if last is None or last[0] != place.path or stop > last[1]:
+            last = place.path, stop, address
     return shared
 
 
-def _offset(tensor: StoredTensor) -> int:
-    return tensor.external.offset if tensor.external is not None else 0
+def _in_order(places: Mapping[Address, External]) -> list[tuple[Address, External]]:
+    return sorted(places.items(), key=lambda item: (str(item[1].path), item[1].offset, item[0]))
+
+
+def _placed(pieces: list[Piece]) -> list[Piece]:
+    """The pieces with their offsets: as far into a page as before, for whoever maps the file."""
+    end = 0
+    for piece in pieces:
+        # Nothing is written for an empty one, so the file may end before an aligned place.
+        piece.offset = end + (piece.start - end) % _ALIGNMENT if len(piece.values) else end
+        end = piece.offset + len(piece.values)
+    return pieces
 
 
 def _edits(
-    file: ModelFile, changed: Mapping[Address, wire.Buffer], data_files: Mapping[Path, DataFile]
+    file: ModelFile, changed: Changed, pieces: Sequence[Piece], name: str
 ) -> dict[Address, list[Edit]]:
+    offsets = {a: piece.offset + inside for piece in pieces for a, inside in piece.tensors.items()}
     edits: dict[Address, list[Edit]] = {}
     for address, tensor in file.tensors.items():
         message = file.messages[address]
-        if tensor.external is not None:
-            data = data_files[tensor.external.path]
-            if data.new_location is not None or address in data.offsets:
-                entries = {e.key: e.value for e in tensor.proto.external_data}
-                entries["location"] = data.new_location or entries["location"]
-                entries["offset"] = str(data.offsets.get(address, tensor.external.offset))
-                edits[address] = wire.replace_external(message, entries)
+        if address in offsets:
+            place = tensor.external
+            if place is None or (place.location, place.offset) != (name, offsets[address]):
+                edits[address] = wire.replace_external(
+                    message, _entries(name, offsets[address], tensor)
+                )
         elif address in changed:
             edits[address] = wire.replace_values(file.buffer, message, changed[address])
     return edits
 
 
-def _stage(
-    data: DataFile, path: Path, taken: set[str], unfinished: ExitStack
-) -> tuple[Path, Path] | None:
-    """Write a data file under a temporary name; the rename to do, or None where it is there."""
-    target = path.parent / data.location
-    if not data.patches and _is(target, data.identity):
-        return None
-    temporary = _temporary(path, 1, unfinished)
-    if _is(data.source, data.identity):
-        shutil.copyfile(data.source, temporary)
-    else:
-        data.contents.tofile(temporary)
-    if data.patches:
-        with temporary.open("r+b") as stream:
-            for offset, values in sorted(data.patches.items()):
-                stream.seek(offset)
-                stream.write(values)
-    for name in _names(data.location, path):
-        if name in taken:
-            continue
-        target = path.parent / name
-        own = name == f"{path.name}.data" and path.exists()
-        if own or not os.path.lexists(target):
-            break
-        if target.is_file() and _same_bytes(temporary, target):
-            break
-    taken.add(name)
-    data.new_location = name if name != data.location else None
-    return temporary, target
+def _entries(name: str, offset: int, tensor: StoredTensor) -> dict[str, str]:
+    # A checksum, which ONNX allows here, would be that of the file as it was.
+    return {"location": name, "offset": str(offset), "length": str(tensor.nbytes)}
 
 
-def _is(path: Path, identity: tuple[int, int]) -> bool:
+def _expect_free(file: ModelFile, outside: Iterable[External], path: Path) -> None:
+    """Refuse to write over a data file that is not that of the model which is replaced."""
+    target = data_path(path)
+    if not os.path.lexists(target):
+        return
+    got = "one that is not a regular file"
+    if target.is_file() and not target.is_symlink():
+        in_place = path.exists() and path.samefile(file.path)
+        if any(_is(target, place) for place in outside):
+            got = "" if in_place else "one that the model is read from"
+        else:
+            got = "" if _is_data_of(path, target.name) else "a file that is not its own"
+    if got:
+        raise ModelFileError(
+            f"save: expected no file {str(target)!r}, where the weights of {path.name} go, got "
+            f"{got}; remove it or choose another name"
+        )
+
+
+def _is_data_of(path: Path, name: str) -> bool:
+    """Whether the model at `path` has values in the data file of this name beside it."""
+    try:
+        there = open_file(path, Limits(hard_links=True))
+    except ModelFileError:
+        return False
+    return any(
+        t.external is not None and t.external.location == name for t in there.tensors.values()
+    )
+
+
+def _is(path: Path, place: External) -> bool:
     """Whether the file is still the one that was opened."""
     try:
         found = path.stat()
     except OSError:
         return False
-    return (found.st_dev, found.st_ino) == identity
+    return (found.st_dev, found.st_ino) == place.identity
 
 
-def _same_bytes(one: Path, other: Path) -> bool:
-    if one.stat().st_size != other.stat().st_size:
-        return False
-    with one.open("rb") as left, other.open("rb") as right:
-        while block := left.read(_BLOCK):
-            if block != right.read(_BLOCK):
-                return False
-    return True
-
-
-def _names(location: str, path: Path) -> Iterator[str]:
-    """Names for a data file beside `path`: the old one if it is safe there, then our own."""
-    folder = path.parent.resolve()
-    target = (path.parent / location).resolve()
-    if target.is_relative_to(folder) and target != path.resolve():
-        yield location
-    yield f"{path.name}.data"
-    yield from (f"{path.name}.{k}.data" for k in range(1, _MOST_NAMES))
+def _expect_room(folder: Path, size: int) -> None:
+    # Of a file with holes, a few kilobytes on the disk may stand for terabytes.
+    if size > shutil.disk_usage(folder).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _temporary(path: Path, kind: int, unfinished: ExitStack) -> Path:
@@ -223,17 +246,27 @@ def _temporary(path: Path, kind: int, unfinished: ExitStack) -> Path:
     raise OSError(0, "a folder full of unfinished files")
 
 
-def _write(path: Path, pieces: Iterable[wire.Buffer | bytes]) -> None:
-    with path.open("wb") as stream:
-        for piece in pieces:
-            stream.write(piece)
+def _one_after_another(
+    pieces: Iterable[wire.Buffer | bytes],
+) -> Iterator[tuple[int, wire.Buffer | bytes]]:
+    offset = 0
+    for piece in pieces:
+        yield offset, piece
+        offset += len(piece)
+
+
+def _write(path: Path, pieces: Iterable[tuple[int, wire.Buffer | bytes]]) -> None:
+    with path.open("r+b") as stream:
+        for offset, values in pieces:
+            stream.seek(offset)
+            for start in range(0, len(values), _BLOCK):
+                stream.write(values[start : start + _BLOCK])
         stream.flush()
         os.fsync(stream.fileno())
 
 
 def _rename(old: Path, new: Path, unfinished: ExitStack) -> None:
     existed = new.exists()
-    new.parent.mkdir(parents=True, exist_ok=True)
     old.replace(new)
     if not existed:
         unfinished.callback(new.unlink, missing_ok=True)

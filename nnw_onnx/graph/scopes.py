@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -14,6 +14,10 @@ from nnw_onnx.graph.tensors import MOST_AXES, StoredTensor, shown
 from nnw_onnx.graph.wire import Address
 
 FunctionName = tuple[str, str, str]
+Call = tuple[NodeProto, "Scope"]
+"""A node that calls a function, and where it stands."""
+Calls = tuple[Call, ...]
+"""The calls of functions inside which a value lies, the outermost first."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,9 @@ class Scope:
         producers: name -> node.
         tensors: name -> initializer or value of a Constant node.
         twins: names that two Constants define; what they stand for is up to the runtime.
+        defaults: attributes of a function that a call may leave out.
+        nodes: its nodes in the order of the file.
+        inside: identity of a node -> the subgraphs that it holds, by attribute.
     """
 
     kind: str
@@ -54,6 +61,9 @@ class Scope:
     producers: dict[str, NodeProto] = field(default_factory=dict)
     tensors: dict[str, StoredTensor] = field(default_factory=dict)
     twins: set[str] = field(default_factory=set)
+    defaults: dict[str, AttributeProto] = field(default_factory=dict)
+    nodes: list[NodeProto] = field(default_factory=list)
+    inside: dict[int, dict[str, Scope]] = field(default_factory=dict)
 
     @cached_property
     def results(self) -> Mapping[str, int]:
@@ -79,14 +89,16 @@ class Scopes:
 
     all: tuple[Scope, ...]
     functions: dict[FunctionName, Scope]
-    calls: dict[FunctionName, list[tuple[NodeProto, Scope]]]
-    positions: Mapping[int, int]
-    """Identity of a node -> its place among those of its graph."""
+    calls: dict[FunctionName, list[Call]]
 
     @cached_property
-    def callers(self) -> dict[int, list[tuple[NodeProto, Scope]]]:
+    def callers(self) -> dict[int, list[Call]]:
         """Identity of the scope of a function -> who calls it."""
         return {id(s): self.calls.get(key, []) for key, s in self.functions.items()}
+
+    def body(self, node: NodeProto) -> Scope | None:
+        """The function that a node calls, if it is one of the model."""
+        return self.functions.get((node.domain, node.op_type, node.overload))
 
 
 def attributes(node: NodeProto) -> dict[str, int | str | Sequence[int]]:
@@ -102,6 +114,38 @@ def attributes(node: NodeProto) -> dict[str, int | str | Sequence[int]]:
         elif attribute.type == AttributeProto.INTS:
             found[attribute.name] = attribute.ints
     return found
+
+
+def real(node: NodeProto, name: str, default: float) -> float:
+    """The floating-point attribute of that name, or the default where there is none."""
+    given = [a.f for a in node.attribute if a.name == name and a.type == AttributeProto.FLOAT]
+    return float(given[0]) if given else default
+
+
+def bound(node: NodeProto, scope: Scope, calls: Calls) -> NodeProto:
+    """A node of a scope with the attributes that the innermost call of its function gives it."""
+    if not any(a.ref_attr_name for a in node.attribute):
+        return node
+    given = dict(_function(scope).defaults)
+    if calls:
+        caller, outside = calls[-1]
+        given |= {a.name: a for a in bound(caller, outside, calls[:-1]).attribute}
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    del copy.attribute[:]
+    for attribute in node.attribute:
+        found = given.get(attribute.ref_attr_name) if attribute.ref_attr_name else attribute
+        if found is not None:
+            copy.attribute.add().CopyFrom(found)
+            copy.attribute[-1].name = attribute.name
+    return copy
+
+
+def _function(scope: Scope) -> Scope:
+    """The body of the function in which a scope lies, or the main graph."""
+    while scope.parent is not None:
+        scope = scope.parent
+    return scope
 
 
 def number(node: NodeProto, name: str, default: int) -> int:
@@ -125,7 +169,7 @@ def build_scopes(file: ModelFile) -> Scopes:
     for index, function in enumerate(file.proto.functions):
         builder.function(function, (("functions", index),))
     builder.connect()
-    return Scopes(tuple(builder.scopes), builder.functions, builder.calls, builder.positions)
+    return Scopes(tuple(builder.scopes), builder.functions, builder.calls)
 
 
 class _Builder:
@@ -133,9 +177,7 @@ class _Builder:
         self.file = file
         self.scopes: list[Scope] = []
         self.functions: dict[FunctionName, Scope] = {}
-        self.calls: dict[FunctionName, list[tuple[NodeProto, Scope]]] = {}
-        self.nodes: list[tuple[NodeProto, Scope]] = []
-        self.positions: dict[int, int] = {}
+        self.calls: dict[FunctionName, list[Call]] = {}
 
     def graph(self, graph: GraphProto, address: Address, scope: Scope) -> None:
         """Enter a graph and everything inside it."""
@@ -144,7 +186,9 @@ class _Builder:
         scope.names.update(scope.inputs)
         self.scopes.append(scope)
         for index, tensor in enumerate(graph.initializer):
-            self._define(scope, tensor.name, scope.tensors, "initializer")
+            if not tensor.name or tensor.name in scope.tensors:
+                raise _twice(tensor.name, "initializer")
+            scope.names.add(tensor.name)
             stored = self.file.tensors[(*address, ("initializer", index))]
             scope.tensors[tensor.name] = stored
         scope.names.update(s.values.name for s in graph.sparse_initializer)
@@ -155,30 +199,38 @@ class _Builder:
         scope = Scope("function", f"{function.domain}.{function.name}")
         scope.inputs, scope.outputs = tuple(function.input), tuple(function.output)
         scope.names.update(scope.inputs)
+        scope.defaults = {a.name: a for a in function.attribute_proto}
         self.scopes.append(scope)
         self.functions[function.domain, function.name, function.overload] = scope
         self._nodes(function.node, address, scope)
 
-    def _define(self, scope: Scope, name: str, taken: Container[str], what: str) -> None:
-        if not name or name in taken:
-            got = f"two of the name {shown(name)}" if name else "one without a name"
+    def _result(self, scope: Scope, node: NodeProto, name: str) -> None:
+        """Enter what a node computes, whose name nothing else may have that it can see.
+
+        onnxruntime refuses such files but for a Constant beside an initializer, where it depends
+        on sizes which of them it computes with.
+        """
+        if name in scope.producers:
+            raise _twice(name, "result")
+        if name in scope.names or _visible(name, scope.parent):
             raise ModelFileError(
-                f"model: expected one {what} of each name in a graph, got {got}; "
-                "export the model again"
+                f"model: expected one value of each name, got a result of {node.op_type} with the "
+                f"name {shown(name)} of another value; export the model again"
             )
         scope.names.add(name)
+        scope.producers[name] = node
 
     def _nodes(self, nodes: Iterable[NodeProto], address: Address, scope: Scope) -> None:
         for index, node in enumerate(nodes):
+            # Inside it its own results are not visible yet, so that they may be named alike there.
+            self._inside(node, (*address, ("node", index)), scope)
             for output in filter(None, node.output):
                 if _both_constants(node, scope.producers.get(output)):
                     scope.twins.add(output)
+                    scope.tensors.pop(output, None)
                     continue
-                self._define(scope, output, scope.producers, "result")
-                scope.producers[output] = node
-            self.nodes.append((node, scope))
-            self.positions[id(node)] = index
-            self._inside(node, (*address, ("node", index)), scope)
+                self._result(scope, node, output)
+            scope.nodes.append(node)
 
     def _inside(self, node: NodeProto, address: Address, scope: Scope) -> None:
         for index, attribute in enumerate(node.attribute):
@@ -191,25 +243,38 @@ class _Builder:
                 stored = self.file.tensors.get((*place, ("t", 0))) or self.file.tensors.get(place)
                 if stored is not None:
                     scope.tensors[node.output[0]] = stored
-        for name in scope.twins.intersection(node.output):
-            scope.tensors.pop(name, None)
 
     def _subgraph(
         self, graph: GraphProto, address: Address, scope: Scope, node: NodeProto, name: str
     ) -> None:
         label = node.name or (node.output[0] if node.output else node.op_type)
-        self.graph(graph, address, Scope("subgraph", f"{label}.{name}", scope, node))
+        inside = Scope("subgraph", f"{label}.{name}", scope, node)
+        scope.inside.setdefault(id(node), {})[name] = inside
+        self.graph(graph, address, inside)
 
     def connect(self) -> None:
         """Enter each use into the scope that defines the name."""
-        for node, scope in self.nodes:
-            key = (node.domain, node.op_type, node.overload)
-            if key in self.functions:
-                self.calls.setdefault(key, []).append((node, scope))
-            for index, name in enumerate(node.input):
-                definer = scope.defining(name) if name else None
-                if definer is not None:
-                    definer.uses.setdefault(name, []).append(Use(node, index, scope))
+        for scope in self.scopes:
+            for node in scope.nodes:
+                key = (node.domain, node.op_type, node.overload)
+                if key in self.functions:
+                    self.calls.setdefault(key, []).append((node, scope))
+                for index, name in enumerate(node.input):
+                    definer = scope.defining(name) if name else None
+                    if definer is not None:
+                        definer.uses.setdefault(name, []).append(Use(node, index, scope))
+
+
+def _twice(name: str, what: str) -> ModelFileError:
+    got = f"two of the name {shown(name)}" if name else "one without a name"
+    return ModelFileError(
+        f"model: expected one {what} of each name in a graph, got {got}; export the model again"
+    )
+
+
+def _visible(name: str, scope: Scope | None) -> bool:
+    """Whether a scope or one around it has defined the name so far."""
+    return scope is not None and scope.defining(name) is not None
 
 
 def _both_constants(node: NodeProto, earlier: NodeProto | None) -> bool:

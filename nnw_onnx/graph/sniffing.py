@@ -25,6 +25,11 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
 _PICKLES = tuple(bytes([0x80, n]) for n in range(2, 6))
 
 
+def is_key_file(start: bytes) -> bool:
+    """Whether a file that begins so is a secret key of nnw-onnx, whose first member is its text."""
+    return start.startswith(b"PK\x03\x04") and start[30:].startswith(b"text.npy")
+
+
 def refuse_known_formats(path: Path, head: bytes) -> None:
     """Raise `ModelFileError` where the first bytes are those of another well-known format."""
     for offset, signature, what, cure in _SIGNATURES:

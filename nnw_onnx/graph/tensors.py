@@ -170,6 +170,24 @@ def unpack(data: bytes, data_type: int, dims: tuple[int, ...]) -> Array:
     return array
 
 
+def stored_bytes(array: Array, data_type: int) -> NDArray[np.uint8]:
+    """The bytes that a file keeps of values in stored layout, little-endian.
+
+    Elements smaller than a byte are packed, the first of them in the lowest bits, and a last byte
+    that they do not fill ends in zeros (as `TensorProto.raw_data` has it).
+    """
+    flat = np.ascontiguousarray(array).reshape(-1)
+    bits = _PACKED_BITS.get(data_type)
+    if bits is None:
+        return flat.astype(flat.dtype.newbyteorder("<"), copy=False).view(np.uint8)
+    each = 8 // bits
+    numbers = np.zeros(-(-flat.size // each) * each, np.uint8)
+    # What is no multiple of a byte lies in the low bits of one; its sign may fill the others.
+    numbers[: flat.size] = flat.view(np.uint8) & np.uint8((1 << bits) - 1)
+    shifted = numbers.reshape(-1, each) << np.arange(0, 8, bits, dtype=np.uint8)
+    return np.asarray(np.bitwise_or.reduce(shifted, axis=1), np.uint8)
+
+
 @functools.cache
 def numpy_dtype(data_type: int) -> np.dtype[Any]:
     """The numpy type of an ONNX data type; raises `ModelFileError` for an unknown one."""

@@ -11,18 +11,19 @@ from onnx import TensorProto
 
 from nnw_onnx.graph.quantized import Dequantization, from_dequantize_linear
 from nnw_onnx.graph.scopes import Use, number, numbers
-from nnw_onnx.graph.tensors import MOST_AXES
+from nnw_onnx.graph.tensors import FLOATING, MOST_AXES, PLAIN, numpy_dtype
 
 Axes = tuple[tuple[int, ...], ...]
 """For each axis of a value the axes of the stored tensor that it is made of, outermost first."""
 
-_SAME_SHAPE = frozenset(
+_COMPUTING = frozenset(
     {
-        "Identity", "Cast", "CastLike", "Neg", "Abs", "Sign", "Round", "Floor", "Ceil", "Clip",
-        "Tanh", "Sigmoid", "Relu", "QuantizeLinear", "Dropout", "Quant", "BipolarQuant", "Trunc",
-        "FloatQuant", "IntQuant",
+        "Neg", "Abs", "Sign", "Round", "Floor", "Ceil", "Clip", "Tanh", "Sigmoid", "Relu",
+        "QuantizeLinear", "Quant", "BipolarQuant", "Trunc", "FloatQuant", "IntQuant",
     }
 )  # fmt: skip
+"""They keep each number in its place but not its value."""
+_SAME_SHAPE = frozenset({"Identity", "Cast", "CastLike", "Dropout"}) | _COMPUTING
 _CUTTING = frozenset({"Slice", "Split", "Tile", "Pad"})
 _COUNTING = frozenset({TensorProto.INT32, TensorProto.INT64})
 _SCALING = frozenset({"Mul", "Div", "Add", "Sub"})
@@ -39,18 +40,22 @@ class View:
         stored: shape of the stored tensor.
         axes: origin of each axis of the value, or None where it cannot be followed.
         whole: whether the value holds every element once, so that it can be regrouped.
+        data_type: number of the ONNX type in which the numbers are.
         dequantization: how integers became numbers on the way, if they did.
+        choice: the stored axis of which one index is taken at a time, such as that of experts.
     """
 
     stored: tuple[int, ...]
     axes: Axes | None
     whole: bool = True
+    data_type: int = TensorProto.FLOAT
     dequantization: Dequantization | None = None
+    choice: int | None = None
 
     @classmethod
-    def of(cls, stored: tuple[int, ...]) -> View:
+    def of(cls, stored: tuple[int, ...], data_type: int = TensorProto.FLOAT) -> View:
         """The stored tensor itself."""
-        return cls(stored, tuple((k,) for k in range(len(stored))))
+        return cls(stored, tuple((k,) for k in range(len(stored))), True, data_type)
 
     @property
     def rank(self) -> int | None:
@@ -58,11 +63,78 @@ class View:
         return None if self.axes is None else len(self.axes)
 
 
-def through(use: Use, view: View, *, stored_integers: bool) -> View | None:
+def moves(use: Use, view: View, *, scaled: bool) -> bool:
+    """Whether the operator passes numbers on as they are, at other places perhaps.
+
+    So does a DequantizeLinear where the tensor is `scaled`: its numbers need scales to be weights.
+    """
+    operator = use.node.op_type
+    if operator == "Concat":
+        return True
+    if use.index or operator not in _FIRST_ONLY or operator in _COMPUTING:
+        return False
+    if operator in ("Cast", "CastLike"):
+        return _widens(use, view)
+    if operator == "Slice":
+        return not _reverses(use)
+    return operator != "DequantizeLinear" or (scaled and view.dequantization is None)
+
+
+def _widens(use: Use, view: View) -> bool:
+    """Whether a Cast keeps every value: floating-point numbers to wider ones."""
+    to = number(use.node, "to", 0)
+    if use.node.op_type == "CastLike" or to not in PLAIN or view.data_type not in FLOATING:
+        return False
+    wide = numpy_dtype(to).itemsize
+    return wide > numpy_dtype(view.data_type).itemsize or to == view.data_type
+
+
+def _reverses(use: Use) -> bool:
+    steps = _integers(use, 4, "steps") if len(use.node.input) > 4 else None
+    return steps is not None and min(steps, default=1) < 0
+
+
+def aligned(view: View, before: tuple[int, ...], after: tuple[int, ...]) -> View | None:
+    """The view behind arithmetic that keeps each number in its place; None where it does not."""
+    extra = len(after) - len(before)
+    whole = view.whole and view.axes is not None and len(view.axes) == len(before)
+    if not whole or extra < 0 or after[extra:] != before or any(s != 1 for s in after[:extra]):
+        return None
+    assert view.axes is not None
+    return replace(view, axes=((),) * extra + view.axes, dequantization=None)
+
+
+def regrouped(use: Use, view: View, shape: tuple[int, ...]) -> View | None:
+    """Behind an operator that only merges and splits axes, to a shape that is known."""
+    if use.node.op_type not in ("Reshape", "Flatten", "Squeeze", "Unsqueeze") or not view.axes:
+        return None
+    return replace(view, axes=_regrouped(view, list(shape)))
+
+
+def chosen(use: Use, view: View, rank: int) -> View | None:
+    """Behind a Gather that takes whole kernels out of several, of which axis 0 is the number."""
+    axes = view.axes
+    if axes is None or len(axes) < 3 or len(axes[0]) != 1 or view.choice is not None:
+        return None
+    if number(use.node, "axis", 0) % len(axes):
+        return None
+    index = () if rank == 0 else (axes[0], *[()] * (rank - 1))
+    return replace(view, axes=(*index, *axes[1:]), whole=False, choice=axes[0][0])
+
+
+def sliced(view: View) -> View | None:
+    """Inside a Scan, which takes one index of axis 0 at a time."""
+    axes = view.axes
+    if axes is None or not axes or len(axes[0]) != 1:
+        return None
+    return replace(view, axes=axes[1:], whole=False, choice=axes[0][0])
+
+
+def through(use: Use, view: View, *, scaled: bool) -> View | None:
     """The view that a view operator makes, or None where `use` is a consumer."""
     operator = use.node.op_type
     if operator in _FIRST_ONLY and use.index == 0:
-        return _first_input(use, view, stored_integers=stored_integers)
+        return _first_input(use, view, scaled=scaled)
     if operator == "Concat":
         return replace(view, whole=False)
     if operator in _SCALING and _other_is_scalar(use):
@@ -70,14 +142,16 @@ def through(use: Use, view: View, *, stored_integers: bool) -> View | None:
     return None
 
 
-def _first_input(use: Use, view: View, *, stored_integers: bool) -> View:
+def _first_input(use: Use, view: View, *, scaled: bool) -> View:
     operator = use.node.op_type
     if operator == "DequantizeLinear":
-        if not stored_integers or view.dequantization is not None:
+        if not scaled or view.dequantization is not None:
             return view
         return replace(view, dequantization=from_dequantize_linear(use, view.axes))
     if operator in _CUTTING:
         return replace(view, whole=False)
+    if operator == "Cast" and number(use.node, "to", 0) in FLOATING:
+        view = replace(view, data_type=number(use.node, "to", 0))
     if view.axes is None or operator in _SAME_SHAPE:
         return view
     moved = _moved(use, view)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nnw_onnx.inference.isolation import (
         IsolatedPool,
         leave_if_importing_main,
+        memory_for,
         run_isolated,
         unwrap,
     )
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
         Session,
         SessionSettings,
         check_providers,
+        filled,
     )
 
 _MODULES = {
     "IsolatedPool": "isolation",
     "leave_if_importing_main": "isolation",
+    "memory_for": "isolation",
     "quantize_dynamic": "quantization",
     "quantize_static": "quantization",
     "run_isolated": "isolation",
@@ -37,6 +40,7 @@ _MODULES = {
     "Session": "sessions",
     "SessionSettings": "sessions",
     "check_providers": "sessions",
+    "filled": "sessions",
 }
 
 __all__ = [
@@ -45,7 +49,9 @@ __all__ = [
     "Session",
     "SessionSettings",
     "check_providers",
+    "filled",
     "leave_if_importing_main",
+    "memory_for",
     "quantize_dynamic",
     "quantize_static",
     "run_isolated",

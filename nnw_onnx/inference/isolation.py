@@ -29,6 +29,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, TypeVarTuple
 
 from nnw_onnx.errors import ConfigurationError, InferenceError, NnwError
+from nnw_onnx.inference._bare_processes import BareContext
 from nnw_onnx.inference.runtime import THREAD_VARIABLES
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT = 600.0
 MIN_MEMORY = 256 * 2**20
+MEMORY = 4 * 2**30
+"""Bytes that a network from elsewhere may take for what it computes, whatever its size."""
+_COPIES, _INNER = 8, 64
 _NO_MEMORY = "ran out of memory"
 # PickleError, reached without its module, which is banned because no file may be unpickled.
 _UNSENDABLE = next(c for c in Exception.__subclasses__() if c.__name__ == "PickleError")
@@ -96,17 +100,11 @@ class IsolatedPool:
             )
         if memory_bytes is not None:
             _check_memory(memory_bytes)
-        from pebble import ProcessPool
-
         self._workers = workers
         self._timeout = timeout
-        prepare = bytes(ForkingPickler.dumps((initializer, initargs)))
-        self._pool: Any = ProcessPool(
-            max_workers=workers,
-            initializer=_start_worker,
-            initargs=(memory_bytes, quiet, prepare),
-            context=multiprocessing.get_context("spawn"),
-        )
+        self._prepare = bytes(ForkingPickler.dumps((initializer, initargs)))
+        self._initargs = (memory_bytes, quiet, self._prepare)
+        self._pool: Any = None
         self._started = False
 
     def __enter__(self) -> Self:
@@ -122,8 +120,9 @@ class IsolatedPool:
 
     def stop(self) -> None:
         """End all workers at once, whatever they are doing."""
-        self._pool.stop()
-        self._pool.join()
+        if self._pool is not None:
+            self._pool.stop()
+            self._pool.join()
 
     def map(self, function: Callable[[Item], T], items: Iterable[Item]) -> Iterator[Outcome[T]]:
         """Outcomes of `function(item)` in the order of the items.
@@ -156,9 +155,24 @@ class IsolatedPool:
 
     def _schedule(self, function: Callable[[Item], object], item: Item) -> _Future:
         call = bytes(ForkingPickler.dumps((function, item)))
+        if self._pool is None:
+            self._pool = self._made(call)
         with _interrupts_blocked():
             future: _Future = self._pool.schedule(_call, args=(call,), timeout=self._timeout)
         return future
+
+    def _made(self, call: bytes) -> Any:
+        """The pool, whose workers run the main script only where it defines what they are sent."""
+        from pebble import ProcessPool
+
+        needs_main = b"__main__" in call or b"__main__" in self._prepare
+        context = multiprocessing.get_context("spawn") if needs_main else BareContext()
+        return ProcessPool(
+            max_workers=self._workers,
+            initializer=_start_worker,
+            initargs=self._initargs,
+            context=context,
+        )
 
     def _outcome(self, future: _Future) -> Outcome[Any]:
         from pebble import ProcessExpired
@@ -184,6 +198,22 @@ def run_isolated(
     """The outcome of one call `function(*args)` in a process of its own."""
     with IsolatedPool(1, timeout, memory_bytes) as pool:
         return next(pool.map(_spread, [(function, args)]))
+
+
+def memory_for(weights: int, feeds: int) -> int:
+    """Bytes of memory that a worker may take to run a network from elsewhere.
+
+    A few kilobytes of a model can ask for any amount. Weights may be copied and packed by the
+    runtime several times over, and inner values be much larger than what is fed.
+
+    Args:
+        weights: bytes of the model.
+        feeds: bytes of what is fed at once.
+    """
+    import psutil
+
+    base = min(MEMORY, int(psutil.virtual_memory().total) // 2)
+    return min(MIN_MEMORY + base + _COPIES * weights + _INNER * feeds, sys.maxsize)
 
 
 def unwrap(outcome: Outcome[T]) -> T:

@@ -39,6 +39,7 @@ PROBE = (
     b"\x08\x01b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\x11"
 )
 """A serialised model of one Relu from x to y, both float32 (1,): IR version 8, opset 17."""
+_NO_TENSORS = ("seq(", "map(")
 _DTYPES = {"float": "float32", "double": "float64"}
 # Element types of onnx.TensorProto that numpy has no name for: number and bytes of an element.
 _EXTENSION_TYPES = {
@@ -181,19 +182,28 @@ class Session:
             outputs: names of the outputs wanted; None for all.
 
         Returns:
-            Output -> answers (n, ...), in the order of `outputs` or of the graph.
+            Output -> answers (n, ...), in the order of `outputs` or of the graph. Where all are
+            asked for, sequences and maps are not fetched: n times None stands in their place.
 
         Raises:
             InferenceError: feeds that do not fit the inputs, answers of different shapes, or the
                 runtime fails.
         """
         pieces = _pieces.cut_up(self.inputs, feeds, batch_size)
-        names = [o.name for o in self.outputs] if outputs is None else list(outputs)
+        names = self._tensors() if outputs is None else list(outputs)
         together = [n for n in names if n not in self._alone] if pieces.batched else []
         found = self._together(pieces, together)
         rest = [name for name in names if name not in found]
         found |= self._one_by_one(pieces, rest)
+        if outputs is None:
+            return filled(found, [o.name for o in self.outputs], len(pieces))
         return {name: found[name] for name in names}
+
+    def _tensors(self) -> list[str]:
+        """The outputs that are tensors; all of them where none is, so that a run says so."""
+        every = [o.name for o in self.outputs]
+        found = [o.name for o in self.outputs if not o.dtype.startswith(_NO_TENSORS)]
+        return found or every
 
     def _together(self, pieces: Pieces, names: list[str]) -> dict[str, Array]:
         """Answers of the outputs that answer each sample; the others are remembered."""
@@ -229,6 +239,11 @@ class Session:
         (again,) = self.run(other.feeds, [name])
         self._constant.discard(name)
         return again.ndim > 0 and len(again) == other.samples
+
+
+def filled(found: Mapping[str, Array], names: Sequence[str], count: int) -> dict[str, Array]:
+    """Answers by name, in the order of the names; n times None for one that was not fetched."""
+    return {n: found[n] if n in found else np.full(count, None, np.object_) for n in names}
 
 
 def check_providers(providers: tuple[str, ...]) -> None:

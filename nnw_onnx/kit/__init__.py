@@ -3,7 +3,10 @@
 It is all that a plug-in needs beside `nnw_onnx.vocabulary`, `nnw_onnx.plugins.option` and
 `nnw_onnx.errors`:
 
-- `carriers`: the layer that carries a watermark: choosing it, naming it, finding it again.
+- `carriers`, `transforms`: the layer that carries a watermark: choosing it, naming it, taking its
+  weights; constants that can carry none.
+- `candidates`, `matching`: where a carrier is in another file of its network, by name and shape, or
+  by values.
 - `symbols`, `spreading`, `keystream`: Symbols to signs and back, and randomness from a secret.
 - `evidence`, `commitments`, `injections`: the exact test of Symbols, what a key is bound to, the
   end of every injection.

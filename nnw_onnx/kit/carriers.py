@@ -1,8 +1,9 @@
-"""The layer that carries a watermark: choosing it, naming it in a key, finding it again."""
+"""The layer that carries a watermark: choosing it, naming it in a key, taking its weights."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +15,23 @@ from nnw_onnx.errors import (
     InjectionError,
     ModelFileError,
 )
-from nnw_onnx.kit import commitments
+from nnw_onnx.kit import commitments, transforms
 from nnw_onnx.plugins import closest
-from nnw_onnx.vocabulary import Array, Bench, Json, Key, Layer, Method, Network, Weighted, Weights
+from nnw_onnx.vocabulary import (
+    WEIGHT_ROLES,
+    Array,
+    Bench,
+    Json,
+    Key,
+    Layer,
+    Method,
+    Network,
+    Weighted,
+    Weights,
+)
 
 _SPARSE = 0.1
+_RANKS = 3
 _SHOWN = 8
 
 
@@ -33,7 +46,7 @@ class Carrier:
 
 def describe(layer: Layer) -> str:
     """Name and shape in words, such as "conv1.weight (16x3x3x3)"."""
-    return f"{layer.name} ({'x'.join(map(str, layer.shape))})"
+    return f"{layer.name} ({_by(layer.shape)})"
 
 
 def inputs_per_filter(layer: Layer) -> int:
@@ -65,29 +78,84 @@ def refuse_layers(bench: Bench, method: str) -> None:
 
 
 def kernels(network: Weighted) -> list[Layer]:
-    """Kernels that may carry a watermark: replaceable, used once, not empty; in file order."""
-    return [layer for layer in network.layers if not _structural_defect(layer)]
+    """Kernels that take new values exactly as they are, in order of computation.
+
+    Each is used once, reaches an output, and is learnt. Those of `preferred` are for a method that
+    chooses one of them.
+    """
+    return [x for x in _possible(network) if _rank(x) == 0]
+
+
+def preferred(
+    network: Weighted, order: Callable[[list[Layer]], Iterable[Layer]]
+) -> Iterator[Layer]:
+    """Every kernel that a method may choose, the best first; `first_fit` looks at its weights.
+
+    Those of `kernels` come before kernels that several operators share or that reach their operator
+    through arithmetic, and these before kernels on the grid of a quantizer.
+
+    Args:
+        network: where to look.
+        order: the kernels of such a group in the method's order of preference.
+    """
+    found = _possible(network)
+    for rank in range(_RANKS):
+        yield from order([layer for layer in found if _rank(layer) == rank])
+
+
+def why_none(network: Weighted) -> str:
+    """In words what keeps the weights of a network from carrying a watermark, the most first."""
+    reasons = Counter(
+        defect
+        for x in network.layers
+        if x.role in WEIGHT_ROLES and (defect := _reason(network, x)) is not None
+    )
+    counted = [f"{count} that {why}" for why, count in reasons.most_common(3)]
+    return f"none but {', '.join(counted)}" if counted else "none"
 
 
 def named(network: Weighted, name: str) -> Layer:
     """The layer of a name, which must be fit to carry a watermark.
+
+    Recurrent and embedding layers are, too; no method chooses them by itself.
 
     Raises:
         InjectionError: no layer has this name, or it cannot carry a watermark.
     """
     by_name = {layer.name: layer for layer in network.layers}
     if name not in by_name:
+        near = closest(name, [x.name for x in kernels(network)]) or closest(name, by_name)
         raise InjectionError(
-            f"layer: expected the name of a layer of this network, got {name!r}"
-            f"{closest(name, by_name)}; see 'nnw layers'"
+            f"layer: expected the name of a layer of this network, got {name!r}{near}; "
+            f"{suggestions(network)}"
         )
-    defect = _structural_defect(by_name[name])
+    layer = by_name[name]
+    defect = _structural_defect(layer) or doubt(network, layer)
     if defect:
         raise InjectionError(
-            f"layer {name!r}: expected a kernel that can be replaced alone, got one that {defect}; "
-            "choose another layer"
+            f"layer {name!r}: expected weights that can carry a watermark, got a layer that "
+            f"{defect}; {suggestions(network)}"
         )
-    return by_name[name]
+    return layer
+
+
+def suggestions(network: Weighted) -> str:
+    """What could carry a watermark, the largest first, as the end of a message."""
+    fit = [layer for layer in kernels(network) if doubt(network, layer) is None]
+    fit = sorted(fit, key=lambda layer: -layer.size)[:_SHOWN]
+    if not fit:
+        return "no kernel of this network can; see 'nnw layers'"
+    return f"take for example {', '.join(describe(layer) for layer in fit)}"
+
+
+def doubt(network: Weighted, layer: Layer) -> str | None:
+    """Why a kernel cannot carry a watermark although it takes one; None where nothing is odd.
+
+    So are public constants, such as the basis of a Fourier transform: whoever writes the formula
+    back has removed the watermark without a trace. It ends a sentence: "a layer that ...".
+    """
+    constant = _constant(network, layer)
+    return None if constant is None else f"is {constant}"
 
 
 def is_fit(network: Weighted, layer: Layer) -> bool:
@@ -125,7 +193,7 @@ def take(network: Weighted, layer: Layer, *, fills: bool = True) -> Carrier:
 
 
 def first_fit(network: Weighted, preference: Iterable[Layer], refusal: str) -> Carrier:
-    """The first layer of an order of preference whose weights are fit to be marked.
+    """The first layer of an order of preference whose weights are learnt and fit to be marked.
 
     Raises:
         InjectionError: the order is empty (with the words of `refusal`), or the weights of every
@@ -133,14 +201,14 @@ def first_fit(network: Weighted, preference: Iterable[Layer], refusal: str) -> C
     """
     defects = []
     for layer in preference:
-        defect = _numerical_defect(_values(network, layer))
+        defect = _numerical_defect(_values(network, layer)) or _constant(network, layer)
         if defect is None:
             return take(network, layer)
         defects.append(f"{defect} in layer {layer.name!r}")
     if defects:
         raise InjectionError(
-            f"layer: expected one with finite weights that differ, got {defects[0]}; "
-            "use a trained network"
+            f"layer: expected one with finite weights that differ and are learnt, got {defects[0]}"
+            "; use a trained network"
         )
     raise InjectionError(refusal)
 
@@ -162,7 +230,7 @@ def largest(
         InjectionError: no layer, or not this one, is fit or has so many weights.
     """
 
-    def refusal(what: str, got: int) -> str:
+    def refusal(what: str, got: str) -> str:
         words, _, remedy = purpose.partition("; ")
         return (
             f"{method}: {what}: expected at least {least} weights for {words}, got {got}; {remedy}"
@@ -170,13 +238,14 @@ def largest(
 
     name = asked(bench, method)
     if name is None:
-        found = sorted(kernels(network), key=lambda x: x.size, reverse=True)
-        words = refusal("largest kernel", max([0, *(x.size for x in found)]))
+        found = list(preferred(network, _largest_first))
+        best = max((x.size for x in found), default=0)
+        words = refusal("largest kernel", f"{best}" if best else why_none(network))
         carrier = first_fit(network, [x for x in found if x.size >= least], words)
         return carrier, "the largest kernel fit to carry it"
     carrier = take(network, named(network, name))
     if carrier.layer.size < least:
-        raise InjectionError(refusal(f"layer {name!r}", carrier.layer.size))
+        raise InjectionError(refusal(f"layer {name!r}", f"{carrier.layer.size}"))
     return carrier, "as asked"
 
 
@@ -241,11 +310,10 @@ def check_method(key: Key, method: str) -> None:
 
 
 def find(network: Weighted, key: Key, method: str, index: int = 0) -> Carrier:
-    """A carrier of a key: by name and shape, else the only kernel of that shape.
+    """A carrier of a key: the layer of its name and shape, which reaches an output.
 
-    Where there are several, the only one whose name begins with that of the carrier, as the tools
-    that quantize networks name them. Shape and name decide without looking at the
-    weights, so the p-value needs no correction.
+    Where tools have renamed, turned or joined it, whoever calls the Decoder has found it before
+    (`kit.candidates`) and presents it under this name.
 
     Args:
         network: where to look.
@@ -256,11 +324,11 @@ def find(network: Weighted, key: Key, method: str, index: int = 0) -> Carrier:
     Raises:
         ConfigurationError: the key is of another method, has no such carrier, or is of more Symbols
             than weights.
-        CarrierNotFoundError: no such layer, or several of that shape.
+        CarrierNotFoundError: no such layer.
         ModelFileError: weights that are not finite.
     """
     name, shape = _place(key, method, index)
-    layer, notes = _locate(network, name, shape)
+    layer = _located(network, name, shape)
     if key.size > layer.size:
         raise ConfigurationError(
             f"key: expected at most one symbol a weight, got {key.size} for the "
@@ -272,7 +340,7 @@ def find(network: Weighted, key: Key, method: str, index: int = 0) -> Carrier:
             f"layer {layer.name!r}: expected finite weights, got NaN or infinity; use a network "
             "that is not damaged"
         )
-    return Carrier(layer, values, notes)
+    return Carrier(layer, values)
 
 
 def trained(weights: Weights, key: Key, method: str) -> Array:
@@ -292,6 +360,36 @@ def trained(weights: Weights, key: Key, method: str) -> Array:
     return weights[name]
 
 
+def _largest_first(layers: Iterable[Layer]) -> list[Layer]:
+    return sorted(layers, key=lambda layer: layer.size, reverse=True)
+
+
+def _possible(network: Weighted) -> list[Layer]:
+    """Kernels that may be chosen without being asked for, whatever their weights are."""
+    return [x for x in network.layers if x.role == "kernel" and _structural_defect(x) is None]
+
+
+def _reason(network: Weighted, layer: Layer) -> str | None:
+    """Why a layer is not chosen: it cannot carry a watermark, or is not chosen by itself."""
+    if layer.role in ("recurrent", "embedding"):
+        return f"is {layer.role} and has to be named"
+    return _structural_defect(layer) or doubt(network, layer)
+
+
+def _constant(network: Weighted, layer: Layer) -> str | None:
+    if layer.role != "kernel" or not layer.size:
+        return None
+    name = transforms.recognised(network.weights[layer.name])
+    return None if name is None else f"a public constant ({name})"
+
+
+def _rank(layer: Layer) -> int:
+    """How readily a kernel is chosen: 0 is best."""
+    if layer.quantization is not None:
+        return 2
+    return 1 if layer.shared or layer.arithmetic else 0
+
+
 def _place(key: Key, method: str, index: int) -> tuple[str, tuple[int, ...]]:
     check_method(key, method)
     if not index < min(len(key.layers), len(key.shapes)):
@@ -302,23 +400,22 @@ def _place(key: Key, method: str, index: int) -> tuple[str, tuple[int, ...]]:
     return key.layers[index], key.shapes[index]
 
 
-def _locate(network: Weighted, name: str, shape: tuple[int, ...]) -> tuple[Layer, tuple[str, ...]]:
-    same_shape = [x for x in network.layers if x.shape == shape and x.role == "kernel"]
-    for layer in network.layers:
-        if layer.name == name and layer.shape == shape:
-            return layer, ()
-    wanted = f"{name} ({'x'.join(map(str, shape))})"
-    renamed = name not in {layer.name for layer in network.layers}
-    # Quantizers write "NAME_quantized", which tells kernels of one shape apart.
-    derived = [x for x in same_shape if x.name.startswith(f"{name}_")]
-    for found, why in ((derived, " whose name begins so"), (same_shape, "")):
-        if renamed and len(found) == 1:
-            return found[0], (f"carrier {wanted} not found by name; took {found[0].name}, the only "
-                              f"kernel of its shape{why}",)  # fmt: skip
-    got = f"{len(same_shape)} kernels of that shape" if renamed else "another shape"
+def _located(network: Weighted, name: str, shape: tuple[int, ...]) -> Layer:
+    layer = next((x for x in network.layers if x.name == name), None)
+    if layer is not None and layer.shape == shape and layer.live:
+        return layer
+    got = "none of this name"
+    if layer is not None:
+        dead = layer.shape == shape
+        got = "one that no output depends on" if dead else f"one of shape {_by(layer.shape)}"
     raise CarrierNotFoundError(
-        f"carrier: expected layer {wanted}, got {got}; decode a network that has this layer"
+        f"carrier: expected layer {name} ({_by(shape)}), got {got}; decode a network that has "
+        "this layer"
     )
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
 
 
 def _values(network: Weighted, layer: Layer) -> NDArray[np.float64]:
@@ -326,13 +423,24 @@ def _values(network: Weighted, layer: Layer) -> NDArray[np.float64]:
 
 
 def _structural_defect(layer: Layer) -> str | None:
-    if layer.role != "kernel":
-        return f"is a {layer.role}"
-    if not layer.replaceable:
-        return f"is stored as integers ({layer.quantization})"
-    if layer.shared:
-        return f"is shared by {len(layer.consumers)} operators"
-    return "has no weights" if layer.size == 0 else None
+    """Why a layer cannot carry a watermark, as the end of a sentence; None where it can."""
+    defects = {
+        f"is a {layer.role}": layer.role not in WEIGHT_ROLES,
+        "has no weights": not layer.size,
+        "no output depends on": not layer.live,
+        "does not learn: it is a constant, or frozen": not layer.learns,
+        f"takes no new values, because {layer.obstacle}": layer.obstacle is not None,
+        f"is shared by {len(layer.consumers)} operators that read it differently": (
+            not _read_alike(layer)
+        ),
+    }
+    return next((words for words, there in defects.items() if there), None)
+
+
+def _read_alike(layer: Layer) -> bool:
+    """Whether every use is the same operator's same input, so that the layout is one."""
+    uses = {(use.split(":")[0], use.rsplit(":", 1)[-1]) for use in layer.consumers}
+    return len(uses) <= 1
 
 
 def _numerical_defect(values: Array) -> str | None:

@@ -1,7 +1,13 @@
 """Commitments: a hash to publish before a dispute, which binds a key without revealing it.
 
 The key policy asks for SHA-256 over secret, payload, method, carriers and the unmarked model. It
-is made in two steps, because a key exists before its payload: `commit`, then `bound`.
+is made in two steps, because a key exists before its payload: `commit`, then `bound`. The first
+hash, the opening, stays in the key, so that anyone who has the key sees which payload was bound.
+
+What it protects: who has published the hash cannot change key, carrier or payload afterwards; a
+payload read from a network after the fact is none that was claimed. What it does not: a hash that
+was never published protects nothing, because its owner can make another; and it does not say that
+the unmarked network was the owner's, only that it was the one that was marked.
 """
 
 from __future__ import annotations
@@ -9,11 +15,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
-from nnw_onnx.vocabulary import Array, Key, Payload
+from nnw_onnx.errors import CarrierNotFoundError
+from nnw_onnx.vocabulary import Array, Bound, Key, Payload, Weighted
 
 
 def digest(weights: Array) -> str:
@@ -25,20 +32,43 @@ def digest(weights: Array) -> str:
     return state.hexdigest()
 
 
-def commit(secret: bytes, method: str, carriers: Iterable[tuple[str, Sequence[int], str]]) -> str:
+def commit(secret: bytes, method: str, carriers: Iterable[Bound]) -> str:
     """SHA-256 (hex) that binds secret, method and carriers (name, shape, digest), not a payload."""
     text = json.dumps([method, [[name, list(shape), sha] for name, shape, sha in carriers]])
     return hashlib.sha256(b"nnw-onnx commitment 1" + secret + text.encode()).hexdigest()
 
 
 def bound(key: Key, payload: Payload) -> Key:
-    """The same key with a commitment that binds the payload as well.
+    """The same key with a commitment that binds the payload as well, and with its opening.
 
     Call it once, on the key that `make_key` returned. Publish only the bound commitment: a payload
     that nothing binds could be chosen after looking at the suspect network.
     """
-    text = json.dumps([key.commitment, payload.alphabet, list(payload.symbols)])
-    digest_of_both = hashlib.sha256(
-        b"nnw-onnx commitment with payload 1" + text.encode()
-    ).hexdigest()
-    return dataclasses.replace(key, commitment=digest_of_both)
+    opening = key.commitment or commit(key.secret, key.method.name, ())
+    return dataclasses.replace(key, commitment=_with_payload(opening, payload), opening=opening)
+
+
+def binds(key: Key, payload: Payload) -> bool | None:
+    """Whether the commitment of a key binds these Symbols; None where it cannot be opened."""
+    return _with_payload(key.opening, payload) == key.commitment if key.opening else None
+
+
+def carriers_of(key: Key, network: Weighted) -> list[Bound]:
+    """What a commitment binds of the carriers of a key: those layers of the unmarked network.
+
+    Raises:
+        CarrierNotFoundError: the network lacks one.
+    """
+    layers = {layer.name: layer for layer in network.layers}
+    for name, shape in zip(key.layers, key.shapes, strict=True):
+        if name not in layers or layers[name].shape != shape:
+            raise CarrierNotFoundError(
+                f"commitment: expected layer {name} of shape {shape} in the unmarked network, got "
+                "none; give the network that was marked, as it was before"
+            )
+    return [(n, layers[n].shape, digest(network.weights[n])) for n in key.layers]
+
+
+def _with_payload(opening: str, payload: Payload) -> str:
+    text = json.dumps([opening, payload.alphabet, list(payload.symbols)])
+    return hashlib.sha256(b"nnw-onnx commitment with payload 1" + text.encode()).hexdigest()

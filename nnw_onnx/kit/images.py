@@ -9,6 +9,7 @@ import struct
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnw_onnx.errors import DatasetError
+from nnw_onnx.kit import cache
 from nnw_onnx.kit.preprocessing import MAX_SIDE
 from nnw_onnx.kit.sources import Source, check_size, open_source
 
@@ -33,7 +35,33 @@ IN_MEMORY_BYTES = 4 * 2**30
 MAX_DECODED_SIDE = 65_535
 """Longest side of an image that is decoded: resizing one axis at a time makes it costly."""
 
-_MASK_MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B")
+_MASK_MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N")
+_DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
+# Forms whose gray values of more than 8 bits Pillow gives as 0 to 65535.
+_WHOLE_16_BITS = ("PNG", "PPM")
+_WHITE_16 = 65_535.0
+_DEPTH = re.compile(r"\b[A-Z]+;16")
+
+
+@dataclass(frozen=True)
+class Form:
+    """How image files become images of one form.
+
+    Attributes:
+        size: (height, width), each 1 to `MAX_SIDE` pixels, that each image is brought to
+            (bilinear), or None where all have one size.
+        white: value of white in gray images of more than 8 bits; None: 65,535 where they have 16
+            bits and 1 where they are floats, of which larger ones are refused.
+        upright: whether images are turned as their EXIF orientation says.
+    """
+
+    size: tuple[int, int] | None = None
+    white: float | None = None
+    upright: bool = False
+
+
+AS_STORED = Form()
+"""Images of one size, as the files have them."""
 
 
 def is_image(name: str) -> bool:
@@ -52,26 +80,46 @@ def read_images(path: str | Path, size: tuple[int, int] | None = None) -> NDArra
         DatasetError: there are none, or one is broken or too large.
     """
     source = open_source(Path(path))
-    return decoded_images(source, [name for name in source.names if is_image(name)], size)
+    return decoded_images(source, [name for name in source.names if is_image(name)], Form(size))
 
 
 def decoded_images(
-    source: Source, names: Sequence[str], size: tuple[int, int] | None = None
+    source: Source, names: Sequence[str], form: Form = AS_STORED
 ) -> NDArray[np.uint8]:
     """Images (n, height, width, 3) in the order of `names`.
 
     Args:
         source: where the files are.
         names: at least one name, without repetition.
-        size: (height, width), each 1 to `MAX_SIDE` pixels, that each image is brought to
-            (bilinear), or None: all must have one size.
+        form: how they are read.
 
     Raises:
-        DatasetError: a file is no image, is too large, or has another size than the first; or
-            all together would be larger than the limit, which is found before any is decoded
-            where `size` is given.
+        DatasetError: a file is no image, is too large, has another size than the first, or values
+            of an unknown range; or all together would be larger than the limit, which is found
+            before any is decoded where a size is given.
     """
-    return _stacked(source, names, size, decoded, 3)
+    return _kept(source, names, form, 3, np.uint8, lambda: _images(source, names, form))
+
+
+def _images(source: Source, names: Sequence[str], form: Form) -> NDArray[np.uint8]:
+    return _stacked(source, names, form, decoded, 3)
+
+
+def _kept(
+    source: Source,
+    names: Sequence[str],
+    form: Form,
+    axes: int,
+    dtype: type[D],
+    make: Callable[[], NDArray[D]],
+) -> NDArray[D]:
+    """Decoded files, which are decoded once for all commands and processes."""
+    from PIL import __version__ as pillow
+
+    stamp = source.stamp(names)
+    what = f"decoded by Pillow {pillow} as {form}\n{stamp.words}"
+    shape = (len(names), *(form.size or (None, None)), *((3,) if axes == 3 else ()))
+    return cache.kept(what, shape, dtype, make, stamp.newest)
 
 
 class StoredImages:
@@ -82,12 +130,10 @@ class StoredImages:
         dtype: uint8.
     """
 
-    def __init__(
-        self, source: Source, names: Sequence[str], size: tuple[int, int] | None = None
-    ) -> None:
+    def __init__(self, source: Source, names: Sequence[str], form: Form = AS_STORED) -> None:
         """Decode the first; arguments and errors are those of `decoded_images`."""
-        self._source, self._names, self._size = source, list(names), size
-        first = decoded_images(source, self._names[:1], size)
+        self._source, self._names, self._form = source, list(names), form
+        first = _images(source, self._names[:1], form)
         self.shape, self.dtype = (len(self._names), *first.shape[1:]), first.dtype
 
     @property
@@ -98,7 +144,7 @@ class StoredImages:
     def __getitem__(self, indices: NDArray[np.int64], /) -> NDArray[np.uint8]:
         """The images at these places; raises `DatasetError` where one is broken."""
         places, inverse = np.unique(indices, return_inverse=True)
-        found = decoded_images(self._source, [self._names[i] for i in places], self._size)
+        found = _images(self._source, [self._names[i] for i in places], self._form)
         if found.shape[1:] != self.shape[1:]:
             raise DatasetError(
                 f"{self._source.title}: expected images of one size, got {_size(self.shape[1:])} "
@@ -108,39 +154,45 @@ class StoredImages:
 
 
 def images_of(
-    source: Source, names: Sequence[str], size: tuple[int, int] | None = None
+    source: Source, names: Sequence[str], form: Form = AS_STORED
 ) -> NDArray[np.uint8] | StoredImages:
     """Images as `decoded_images`; where they are large and lie in the open, read when asked for."""
     if source.random_access and names:
-        stored = StoredImages(source, names, size)
+        stored = StoredImages(source, names, form)
         if stored.nbytes > IN_MEMORY_BYTES:
             return stored
-    return decoded_images(source, names, size)
+    return decoded_images(source, names, form)
 
 
 def decoded_masks(
-    source: Source, names: Sequence[str], size: tuple[int, int] | None = None
+    source: Source, names: Sequence[str], form: Form = AS_STORED
 ) -> NDArray[np.int32]:
     """Masks (n, height, width) of class indices; grey or palette images, resized to the nearest.
 
-    Args and errors are those of `decoded_images`; a mask in colours is an error too.
+    Args and errors are those of `decoded_images`; a mask in colours is an error too. Of the form
+    only the size counts.
     """
-    return _stacked(source, names, size, decoded_mask, 4)
+    form = Form(form.size)
+
+    def make() -> NDArray[np.int32]:
+        return _stacked(source, names, form, decoded_mask, 4)
+
+    return _kept(source, names, form, 2, np.int32, make)
 
 
 def _stacked(
     source: Source,
     names: Sequence[str],
-    size: tuple[int, int] | None,
-    decode: Callable[[str, bytes, tuple[int, int] | None], NDArray[D]],
+    form: Form,
+    decode: Callable[[str, bytes, Form], NDArray[D]],
     pixel_bytes: int,
 ) -> NDArray[D]:
-    if size is not None:
-        _check_target(source.title, len(names), size, pixel_bytes)
+    if form.size is not None:
+        _check_target(source.title, len(names), form.size, pixel_bytes)
     position = {name: i for i, name in enumerate(names)}
     result: NDArray[D] | None = None
     for name, content in source.read(names):
-        image = decode(f"{source.title}: {name}", content, size)
+        image = decode(f"{source.title}: {name}", content, form)
         if result is None:
             check_size(source.title, (len(names), *image.shape), image.itemsize)
             result = np.empty((len(names), *image.shape), image.dtype)
@@ -155,18 +207,66 @@ def _stacked(
     return result
 
 
-def decoded(title: str, content: bytes, size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    """One image (height, width, 3), red first."""
-    from PIL import Image
+def decoded(title: str, content: bytes, form: Form = AS_STORED) -> NDArray[np.uint8]:
+    """One image (height, width, 3), red first.
+
+    As is usual where networks are trained, transparency is left out, gray is repeated and the
+    first frame counts. Values of more than 8 bits are scaled to 0 to 255 and rounded.
+
+    Raises:
+        DatasetError: it is no image or too large, or its values have no known range.
+    """
+    from PIL import Image, ImageOps
 
     with _opened(title, content) as image:
-        plain = image.convert("RGB")
+        _check_white(title, image, form)
+        turned = ImageOps.exif_transpose(image) if form.upright else image
+        plain = _eight_bits(title, turned, image.format, form.white)
+    size = form.size
     if size is not None and plain.size != (size[1], size[0]):
         plain = plain.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.asarray(plain, np.uint8)
 
 
-def decoded_mask(title: str, content: bytes, size: tuple[int, int] | None) -> NDArray[np.int32]:
+def _check_white(title: str, image: PillowImage, form: Form) -> None:
+    """Refuse a white that would not be applied: Pillow cuts colours of 16 bits to 8 at once."""
+    from PIL.ImageFile import ImageFile
+
+    if form.white is None or image.mode in _DEEP_MODES or not isinstance(image, ImageFile):
+        return
+    if _DEPTH.search(str(image.tile)):
+        raise DatasetError(
+            f"{title}: expected gray images for the option white, got colours of 16 bits "
+            f"(mode {image.mode!r}); save them with 8 bits a colour"
+        )
+
+
+def _eight_bits(
+    title: str, image: PillowImage, kind: str | None, white: float | None
+) -> PillowImage:
+    """The image in RGB; converting deep ones with Pillow would cut them off at 255."""
+    from PIL import Image
+
+    if image.mode not in _DEEP_MODES:
+        return image.convert("RGB")
+    values = np.asarray(image, np.float64)
+    known = _WHITE_16 if image.mode.startswith("I;16") or kind in _WHOLE_16_BITS else None
+    peak = white or (1.0 if image.mode == "F" else known)
+    low, high = float(values.min()), float(values.max())
+    if peak is None or not 0 <= low <= high <= peak:
+        wanted = "a known white" if peak is None else f"values from 0 to {peak:g}"
+        raise DatasetError(
+            f"{title}: expected {wanted} for an image of {_depth(image.mode)}, got values from "
+            f"{low:g} to {high:g}; set the option white to the value that stands for white"
+        )
+    return Image.fromarray(np.rint(values * (255 / peak)).astype(np.uint8)).convert("RGB")
+
+
+def _depth(mode: str) -> str:
+    return {"F": "floats", "I": "whole numbers of 32 bits"}.get(mode, "16 bits")
+
+
+def decoded_mask(title: str, content: bytes, form: Form = AS_STORED) -> NDArray[np.int32]:
     """One mask (height, width): the values of a grey image, the indices of a palette."""
     from PIL import Image
 
@@ -178,7 +278,7 @@ def decoded_mask(title: str, content: bytes, size: tuple[int, int] | None) -> ND
             f"{title}: expected a grey or palette image whose values are classes, got mode "
             f"{mode!r}; save the masks as indices"
         )
-    plain = Image.fromarray(values.astype(np.int32))
+    plain, size = Image.fromarray(values.astype(np.int32)), form.size
     if size is not None and plain.size != (size[1], size[0]):
         plain = plain.resize((size[1], size[0]), Image.Resampling.NEAREST)
     return np.asarray(plain, np.int32)

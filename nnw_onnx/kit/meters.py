@@ -15,6 +15,15 @@ NO_ANSWER = -1
 
 CHANCE_LEVEL = 0.001
 
+_LINEAR = frozenset(
+    {
+        "Gemm", "MatMul", "Add", "Sub", "Conv", "FusedMatMul", "FusedGemm", "FusedConv", "Einsum",
+        "MatMulNBits", "QGemm", "QLinearMatMul", "QLinearConv", "QLinearAdd", "MatMulInteger",
+        "ConvInteger", "BatchNormalization", "LayerNormalization",
+    }
+)  # fmt: skip
+"""Operators whose values have no bounds."""
+
 CLASSIFICATION = (
     Measure("top-1 accuracy", "%", low=0, high=1),
     Measure("precision", "%", low=0, high=1),
@@ -27,13 +36,20 @@ CLASSIFICATION = (
 
 
 def chosen_output(task: str, outputs: Values, index: int) -> Array:
-    """The output of this index; raises `ConfigurationError` where there is none."""
+    """The output of this index; raises `ConfigurationError` where there is none of numbers."""
     if index >= len(outputs):
         raise ConfigurationError(
             f"{task}: expected an output below {len(outputs)}, got {index}; correct the option "
             "output"
         )
-    return list(outputs.values())[index]
+    name = list(outputs)[index]
+    if outputs[name].dtype.kind == "O":
+        raise ConfigurationError(
+            f"{task}: expected a tensor, got the output {name!r}, which is a sequence or map; "
+            "choose another (option output), or export the network without (zipmap=False in "
+            "skl2onnx)"
+        )
+    return outputs[name]
 
 
 def answers_to(task: str, outputs: Values, index: int, targets: Targets) -> Array:
@@ -63,31 +79,100 @@ def classes_of(task: str, samples: Samples) -> int:
     return len(classes)
 
 
-def predicted_classes(task: str, output: Array, classes: int) -> NDArray[np.int64]:
+def predicted_classes(
+    task: str,
+    output: Array,
+    classes: int,
+    *,
+    threshold: float | None = None,
+    part: bool = False,
+) -> NDArray[np.int64]:
     """Class of each sample (n,); -1 where a score is not a number or the class does not exist.
 
     Args:
         task: its name, for messages.
-        output: scores (n, classes) or (n, classes, 1, 1), or class indices (n,) of an integer type.
+        output: scores (n, classes) or (n, classes, 1, 1), class indices (n,) of an integer type, or
+            of two classes one score (n,) or (n, 1).
         classes: number of classes.
+        threshold: of one score: above it the class is 1, else 0; None: 0.5 where all scores lie in
+            0 to 1, else 0.
+        part: whether the network may have more classes than the data.
 
     Raises:
         ConfigurationError: the shape is neither scores nor class indices.
     """
-    scores = output
-    while scores.ndim > 2 and scores.shape[-1] == 1:
-        scores = scores[..., 0]
-    if scores.dtype.kind in "iu" and (scores.ndim == 1 or scores.shape[1:] == (1,)):
-        answers = scores.reshape(-1).astype(np.int64)
+    scores = _cut(output)
+    if scores.dtype.kind in "iub" and scores.ndim == 1:
+        answers = scores.astype(np.int64)
         return np.where((answers >= 0) & (answers < classes), answers, NO_ANSWER)
-    if scores.ndim != 2 or scores.shape[1] != classes:
+    if scores.ndim == 1 and classes == 2 and scores.dtype.kind == "f":
+        wanted = _threshold_of(scores) if threshold is None else threshold
+        return np.where(np.isnan(scores), NO_ANSWER, scores > wanted).astype(np.int64)
+    enough = scores.ndim == 2 and (
+        scores.shape[1] == classes or (part and scores.shape[1] > classes)
+    )
+    if not enough or scores.dtype.kind not in "fiub":
         raise ConfigurationError(
             f"{task}: expected scores (n, {classes}) or integer classes (n,), got {output.dtype} "
             f"{output.shape}; choose another output, or the data set whose classes the network was "
             "made for"
         )
-    known = ~np.isnan(scores).any(axis=1)
-    return np.where(known, scores.argmax(axis=1), NO_ANSWER).astype(np.int64)
+    best = scores.argmax(axis=1)
+    known = ~np.isnan(scores).any(axis=1) & (best < classes)
+    return np.where(known, best, NO_ANSWER).astype(np.int64)
+
+
+def _cut(output: Array) -> Array:
+    """Answers without the axes of one element that an image of features leaves behind."""
+    while output.ndim > 1 and output.shape[-1] == 1:
+        output = output[..., 0]
+    return output
+
+
+def _threshold_of(scores: Array) -> float:
+    known = scores[~np.isnan(scores)]
+    return 0.5 if known.size and known.min() >= 0 and known.max() <= 1 else 0.0
+
+
+def two_scores(scores: Array) -> Array:
+    """Scores (n, 2) of one score (n,) of two classes: the larger one is that of its class."""
+    above = scores - _threshold_of(scores)
+    return np.stack([-above, above], axis=1)
+
+
+def threshold_of(operator: str) -> float | None:
+    """What divides the classes of one score that an operator computes.
+
+    Half of the range of probabilities, 0 for logits, None where the operator does not tell.
+    """
+    if operator.endswith(("Sigmoid", "Softmax")):
+        return 0.5
+    return 0.0 if operator in _LINEAR else None
+
+
+def is_classification(output: Array, classes: int, *, part: bool = False) -> bool:
+    """Whether answers (n, ...) can be those of a classification; see `classification_fault`."""
+    return classification_fault(output, classes, part=part) is None
+
+
+def classification_fault(output: Array, classes: int, *, part: bool = False) -> str | None:
+    """Why answers (n, ...) to different samples are no classification, or None where they are one.
+
+    Args:
+        output: of a network.
+        classes: number of classes of the data.
+        part: whether the network may have more classes than the data.
+    """
+    shape = "(" + ", ".join(map(str, ("n", *output.shape[1:]))) + ")"
+    try:
+        predicted = predicted_classes("", output, classes, part=part)
+    except ConfigurationError:
+        return f"answers {shape} of {output.dtype}, which are no scores of {classes} classes"
+    if not len(predicted) or (predicted == NO_ANSWER).all():
+        return "no answer that is one of the classes"
+    if len(output) > 1 and (output == output[:1]).all():
+        return "the same answer to every sample"
+    return None
 
 
 class ClassMeter:
@@ -99,16 +184,22 @@ class ClassMeter:
     not a number counts as wrong. A class that is never answered has the precision 0.
     """
 
-    def __init__(self, task: str, samples: Samples, output: int = 0) -> None:
+    def __init__(
+        self, task: str, samples: Samples, output: int = 0, threshold: float | None = None
+    ) -> None:
         """Start to count.
 
         Args:
             task: its name, for messages.
-            samples: with the names of their classes.
+            samples: with the names of their classes; their fact "part" tells that the network has
+                more classes than they.
             output: index of the output that holds the answers.
+            threshold: see `predicted_classes`; None is decided by all answers together.
         """
-        self._task, self._output = task, output
+        self._task, self._output, self._threshold = task, output, threshold
         self._classes = classes_of(task, samples)
+        self._part = samples.facts.get("part") is True
+        self._scores: list[Array] = []
         self._predicted: list[NDArray[np.int64]] = []
         self._targets: list[NDArray[np.int64]] = []
 
@@ -120,21 +211,30 @@ class ClassMeter:
             InferenceError: another number of answers than targets.
         """
         answers = answers_to(self._task, outputs, self._output, targets)
-        predicted = predicted_classes(self._task, answers, self._classes)
+        predicted = self._classes_in(answers)
         wanted = np.asarray(targets)
         if wanted.shape != predicted.shape:
             raise ConfigurationError(
                 f"{self._task}: expected one class for each sample, got targets of shape "
                 f"{wanted.shape}; choose another task or data set"
             )
+        if self._threshold is None and _cut(answers).ndim == 1 and answers.dtype.kind == "f":
+            self._scores.append(_cut(answers))  # one batch may lie in 0 to 1 where others do not
         self._predicted.append(predicted)
         self._targets.append(wanted.astype(np.int64))
+
+    def _classes_in(self, answers: Array) -> NDArray[np.int64]:
+        return predicted_classes(
+            self._task, answers, self._classes, threshold=self._threshold, part=self._part
+        )
 
     def result(self) -> Quality:
         """The measures of `CLASSIFICATION`, with 1 for each sample that was answered rightly."""
         if not sum(map(len, self._targets)):
             raise InferenceError(f"{self._task}: expected at least one answer, got none; add data")
         predicted, targets = np.concatenate(self._predicted), np.concatenate(self._targets)
+        if self._scores:
+            predicted = self._classes_in(np.concatenate(self._scores))
         values = _rates(predicted, targets, self._classes)
         largest = np.bincount(targets).max() / len(targets)
         correct = (predicted == targets).astype(np.float64)
@@ -156,7 +256,7 @@ def chance_check(quality: Quality, measure: Measure, level: float = CHANCE_LEVEL
     if chance is None:
         return None
     value = quality.values[measure.name]
-    shown = f"got {_shown(value, measure)}"
+    shown = f"got {in_words(value, measure)}"
     if _is_share(quality):
         assert quality.scores is not None
         p_value = _tail(int(quality.scores.sum()), len(quality.scores), chance)
@@ -168,8 +268,8 @@ def chance_check(quality: Quality, measure: Measure, level: float = CHANCE_LEVEL
     clearly = "more" if measure.better == "higher" else "less"
     return (
         f"{measure.name.upper()} AT CHANCE: expected clearly {clearly} than "
-        f"{_shown(chance, measure)}, {shown}; check the preprocessing (scale, mean, std), layout, "
-        "channel order and the order of the classes"
+        f"{in_words(chance, measure)}, {shown}; check the preprocessing (scale, mean, std), "
+        "layout, channel order and the order of the classes"
     )
 
 
@@ -184,7 +284,8 @@ def _tail(right: int, n: int, chance: float) -> float:
     return float(binom.sf(right - 1, n, chance))
 
 
-def _shown(value: float, measure: Measure) -> str:
+def in_words(value: float, measure: Measure) -> str:
+    """A value of a measure with its unit, such as "98.7 %"."""
     number = 100 * value if measure.unit == "%" else value
     return f"{number:.3g} {measure.unit}".rstrip()
 

@@ -89,8 +89,14 @@ class Preprocessing:
             return self._features(images, input_shape)
         values = images if self.resize is None else resized(images, self.resize)
         values = self._channels(values, input_shape)
-        values = self._normalised(values, images.dtype)
-        return np.ascontiguousarray(self._arranged(values, input_shape))
+        # Arithmetic runs some ten times faster along planes than along three channels.
+        planes = self._normalised(values.transpose(0, 3, 1, 2), images.dtype, (-1, 1, 1))
+        return np.ascontiguousarray(self._arranged(planes, input_shape))
+
+    @property
+    def light(self) -> bool:
+        """Whether applying it again costs no more than keeping what it made."""
+        return self.resize is None
 
     def scale_of(
         self, shape: tuple[int, ...], dtype: np.dtype[Any], input_shape: Shape | None
@@ -138,7 +144,7 @@ class Preprocessing:
                 "preprocessing: expected images (n, height, width, channels) for resize and "
                 f"layout, got samples of shape {shape_words(samples.shape)}; leave both out"
             )
-        values = self._normalised(samples, samples.dtype)
+        values = self._normalised(samples, samples.dtype, (-1,))
         return np.ascontiguousarray(_reshaped(values, input_shape))
 
     def _channels(self, images: NDArray[Any], input_shape: Shape) -> NDArray[Any]:
@@ -161,29 +167,34 @@ class Preprocessing:
             )
         return images[..., ::-1] if wanted == "BGR" else images
 
-    def _normalised(self, values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.float32]:
-        count = values.shape[-1]
+    def _normalised(
+        self, values: NDArray[Any], dtype: np.dtype[Any], axes: tuple[int, ...]
+    ) -> NDArray[np.float32]:
+        """Scaled values less mean, by std; `axes` is the shape of one number a channel."""
+        count = values.shape[-len(axes)]
         for name, numbers in (("mean", self.mean), ("std", self.std)):
             if len(numbers) not in (0, 1, count):
                 raise ConfigurationError(
                     f"preprocessing: expected {name} to have 1 or {count} numbers (one a "
                     f"channel), got {len(numbers)}; correct it"
                 )
-        result = values.astype(np.float32) * np.float32(self._factor(dtype))
+        result = np.array(values, np.float32, order="C")
+        result *= np.float32(self._factor(dtype))
         if self.mean:
-            result -= np.asarray(self.mean, np.float32)
+            result -= np.asarray(self.mean, np.float32).reshape(axes)
         if self.std:
-            result /= np.asarray(self.std, np.float32)
+            result /= np.asarray(self.std, np.float32).reshape(axes)
         return result
 
-    def _arranged(self, values: NDArray[np.float32], input_shape: Shape) -> NDArray[np.float32]:
-        layout = self._placed(values.shape, input_shape)
+    def _arranged(self, planes: NDArray[np.float32], input_shape: Shape) -> NDArray[np.float32]:
+        """Planes (n, channels, height, width) as the input has its axes."""
+        count, channels, height, width = planes.shape
+        layout = self._placed((count, height, width, channels), input_shape)
         if layout == "hwc":
-            return values
+            return planes.transpose(0, 2, 3, 1)
         if layout == "hw":
-            return values[..., 0]
-        planar = values.transpose(0, 3, 1, 2)
-        return planar if layout == "chw" else _reshaped(planar, input_shape)
+            return planes[:, 0]
+        return planes if layout == "chw" else _reshaped(planes, input_shape)
 
     def _placed(
         self, shape: tuple[int, ...], input_shape: Shape

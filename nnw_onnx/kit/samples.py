@@ -1,7 +1,7 @@
 """Samples that data sets give and methods add: arrays, images, a draw of other samples.
 
 All of them are read when asked for. `fitted` is what makes samples those of one network; it is
-cheap, and what it preprocessed is kept from network to network where it is small.
+cheap. What costs time to preprocess is kept from network to network where it is small.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, Self
 import numpy as np
 
 from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.kit import cache
 from nnw_onnx.kit.preprocessing import Preprocessing, fits_shape, shape_words
 from nnw_onnx.vocabulary import (
     Array,
@@ -29,7 +30,7 @@ from nnw_onnx.vocabulary import (
 )
 
 CACHED_BYTES = 1 << 30
-"""Preprocessed samples that are not larger are kept, so that no trial preprocesses them again."""
+"""Preprocessed samples that are not larger are kept where it costs time to make them again."""
 
 _KEPT_SHAPES = 2
 _HASHED_ROWS = 256
@@ -201,6 +202,16 @@ class ImageSamples(Samples):
         """Of all samples, as they are stored."""
         return tuple(self._images.shape)
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Element type of the samples, as they are stored."""
+        return self._images.dtype
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How a sample becomes an input."""
+        return self._preprocessing
+
     def __len__(self) -> int:
         return self._images.shape[0]
 
@@ -240,14 +251,18 @@ class ImageSamples(Samples):
 
     def _inputs(self, port: TensorInfo, indices: Indices) -> Array:
         shape = (None, *port.shape[1:])
+
+        def made(wanted: Indices) -> Array:
+            return self._preprocessing.apply(self._images[wanted], shape)
+
+        if self._preprocessing.light and isinstance(self._images, np.ndarray):
+            return made(indices)
         if shape not in self._kept:
-            first = self._preprocessing.apply(self._images[np.arange(1)], shape)
             while len(self._kept) >= _KEPT_SHAPES:
                 del self._kept[next(iter(self._kept))]
-            self._kept[shape] = _Kept(len(self), first)
-        return self._kept[shape].read(
-            indices, lambda wanted: self._preprocessing.apply(self._images[wanted], shape)
-        )
+            what = f"{self.digest} {self._preprocessing} {shape}"
+            self._kept[shape] = _Kept(len(self), made(np.arange(1)), what)
+        return self._kept[shape].read(indices, made)
 
 
 class ImagePairs(Samples):
@@ -407,21 +422,31 @@ class Drawn(Samples):
 
 
 class _Kept:
-    """Preprocessed samples, computed where they are asked for and kept where all are small."""
+    """Preprocessed samples, computed where they are asked for and kept where all are small.
 
-    def __init__(self, total: int, first: Array) -> None:
+    Once all of them are there, they go to a file that other processes map instead.
+    """
+
+    def __init__(self, total: int, first: Array, what: str) -> None:
         small = first.nbytes * total <= CACHED_BYTES
+        self._what = what
+        self._whole = cache.found(what, (total, *first.shape[1:]), first.dtype) if small else None
         # Pages of an empty array that nobody wrote to cost no memory.
         self._values = np.empty((total, *first.shape[1:]), first.dtype) if small else None
         self._there = np.zeros(total, np.bool_)
 
     def read(self, indices: Indices, make: Callable[[Indices], Array]) -> Array:
+        if self._whole is not None:
+            return self._whole[indices]
         if self._values is None:
             return make(indices)
         missing = np.unique(indices[~self._there[indices]])
         if len(missing):
             self._values[missing] = make(missing)
             self._there[missing] = True
+            if self._there.all():
+                self._whole, self._values = cache.stored(self._what, self._values), None
+                return self._whole[indices]
         return self._values[indices]
 
 

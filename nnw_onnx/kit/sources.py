@@ -2,7 +2,8 @@
 
 Nothing is ever extracted to disk. An archive may hold regular files and folders only: links,
 devices, sparse files and names that leave the archive are refused, and so is anything larger than
-the limits below, before it is read into memory.
+the limits below, before it is read into memory. Links inside a folder are followed where they stay
+in it; others only where that is asked for.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
+import os
 import stat
 import tarfile
 import zipfile
@@ -17,9 +19,10 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 from nnw_onnx.errors import DatasetError
+from nnw_onnx.kit.hubs import own_blob
 
 MAX_BYTES = 8 * 2**30
 """Largest array that may be made of untrusted files, in bytes."""
@@ -46,16 +49,30 @@ _BROKEN = (
 )
 
 
+class Stamp(NamedTuple):
+    """What changes whenever a file does.
+
+    Attributes:
+        words: names, places, sizes and times. The time of change cannot be set by hand.
+        newest: time of the last change, in nanoseconds of the file system's clock.
+    """
+
+    words: str
+    newest: int
+
+
 class Source(Protocol):
     """Named files.
 
     Attributes:
         title: name to show in messages.
+        place: path of the folder or archive that was looked at, absolute.
         names: relative names with "/" of all regular files, sorted.
         random_access: whether reading one file does not mean reading those before it.
     """
 
     title: str
+    place: Path
     names: list[str]
     random_access: bool
 
@@ -63,18 +80,26 @@ class Source(Protocol):
         """(name, content) of some files, in any order."""
         ...
 
+    def stamp(self, names: Sequence[str]) -> Stamp:
+        """What changes whenever one of these files does, told without reading them."""
+        ...
 
-def open_source(path: Path) -> Source:
+
+def open_source(path: Path, *, follow_links: bool = False) -> Source:
     """The files of a folder or archive.
+
+    Args:
+        path: of the folder or archive; it may itself be a link.
+        follow_links: whether links in a folder may lead out of it.
 
     Raises:
         DatasetError: it does not exist, is neither, or breaks a rule above.
     """
     if path.is_dir():
-        return FolderSource(path)
+        return FolderSource(path, follow_links=follow_links)
     if not path.is_file():
         raise DatasetError(
-            f"{path.name or path}: expected a folder or an archive, got nothing of this name; "
+            f"{path.absolute()}: expected a folder or an archive, got nothing of this name; "
             "correct the option path"
         )
     if path.name.endswith(".zip"):
@@ -82,8 +107,8 @@ def open_source(path: Path) -> Source:
     if is_archive(path):
         return TarSource(path)
     raise DatasetError(
-        f"{path.name}: expected a folder or a file {', '.join(ARCHIVE_SUFFIXES)}; got neither; "
-        "correct the option path"
+        f"{path.absolute()}: expected a folder or a file {', '.join(ARCHIVE_SUFFIXES)}; got "
+        "neither; correct the option path"
     )
 
 
@@ -105,19 +130,55 @@ def check_size(source: str, shape: Sequence[int], itemsize: int = 1) -> None:
 
 
 class FolderSource:
-    """Regular files below a folder; hidden ones and links to folders are left out."""
+    """Regular files below a folder; hidden ones are left out."""
 
-    def __init__(self, folder: Path) -> None:
-        """List the files."""
+    def __init__(self, folder: Path, *, follow_links: bool = False) -> None:
+        """List the files; arguments and errors are those of `open_source`."""
         self.title, self.random_access = folder.name or str(folder), True
-        self._folder = folder
-        found = (p for p in folder.rglob("*") if p.is_file())
-        self.names = sorted(n for p in found if _shown(n := p.relative_to(folder).as_posix()))
+        self.place = folder.absolute()
+        self._folder, self._root, self._follow = folder, folder.resolve(), follow_links
+        with _reported(self.title):
+            self.names = sorted(self._listed())
 
     def read(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """(name, content) of some files, in the order given."""
         for name in names:
             yield name, _content(f"{self.title}/{name}", self._folder / name)
+
+    def stamp(self, names: Sequence[str]) -> Stamp:
+        """See `Source.stamp`."""
+        with _reported(self.title):
+            return _stamp((name, Path(self._folder, name)) for name in names)
+
+    def _listed(self) -> Iterator[str]:
+        # Texts instead of paths: an image takes some microseconds, of a million of them.
+        waiting = [""]
+        files = 0
+        while waiting:
+            above = waiting.pop()
+            for entry in os.scandir(self._folder / above):
+                if entry.name.startswith(".") or entry.name == "__MACOSX":
+                    continue
+                if entry.is_symlink():
+                    self._check_link(Path(entry.path))
+                if entry.is_dir():
+                    waiting += [] if _loops(entry) else [f"{above}{entry.name}/"]
+                elif entry.is_file():
+                    files += 1
+                    yield above + entry.name
+        _check_totals(self.title, files, 0)
+
+    def _check_link(self, link: Path) -> None:
+        target = link.resolve()
+        inside = target.is_relative_to(self._root) or own_blob(link) is not None
+        if target.exists() and (self._follow or inside):
+            return
+        got = "one that leads out of the folder" if target.exists() else "one to nothing"
+        raise DatasetError(
+            f"{self.place}: expected links that stay in the folder, got {got}: "
+            f"{link.relative_to(self._folder)} -> {target}; put the files themselves there, or set "
+            "the option follow_links for a folder that you trust"
+        )
 
 
 class FileSource:
@@ -131,15 +192,19 @@ class FileSource:
         """
         if not path.is_file():
             raise DatasetError(
-                f"{path.name or path}: expected a file, got nothing of this name; correct the path"
+                f"{path.absolute()}: expected a file, got nothing of this name; correct the path"
             )
         self.title, self.names, self.random_access = path.name, [path.name], True
-        self._path = path
+        self.place, self._path = path.absolute(), path
 
     def read(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """(name, content) of the file, if it is asked for."""
         for name in names:
             yield name, _content(self.title, self._path)
+
+    def stamp(self, names: Sequence[str]) -> Stamp:
+        """See `Source.stamp`."""
+        return _archive_stamp(self._path, names)
 
 
 class TarSource:
@@ -147,7 +212,7 @@ class TarSource:
 
     def __init__(self, path: Path) -> None:
         """List the members, which reads the archive once."""
-        self.title = path.name
+        self.title, self.place = path.name, path.absolute()
         self._path = path
         # Name -> place and length of the content; of equal names the last one counts.
         self._places: dict[str, tuple[int, int]] = {}
@@ -176,6 +241,10 @@ class TarSource:
                 _check_complete(f"{self.title}: {name}", len(content), size)
                 yield name, content
 
+    def stamp(self, names: Sequence[str]) -> Stamp:
+        """See `Source.stamp`."""
+        return _archive_stamp(self._path, names)
+
     @contextmanager
     def _opened(self) -> Iterator[_Bounded]:
         with _reported(self.title), self._path.open("rb") as raw:
@@ -188,7 +257,7 @@ class ZipSource:
 
     def __init__(self, path: Path) -> None:
         """List the members from the archive's directory."""
-        self.title = path.name
+        self.title, self.place = path.name, path.absolute()
         self._path = path
         with _reported(self.title), zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -210,6 +279,10 @@ class ZipSource:
                     content = file.read(member.file_size)
                 _check_complete(f"{self.title}: {member.filename}", len(content), member.file_size)
                 yield _plain(member.filename), content
+
+    def stamp(self, names: Sequence[str]) -> Stamp:
+        """See `Source.stamp`."""
+        return _archive_stamp(self._path, names)
 
 
 class _Bounded(io.RawIOBase):
@@ -306,6 +379,29 @@ def _check_totals(title: str, files: int, total: int) -> None:
 def _check_complete(what: str, have: int, expected: int) -> None:
     if have != expected:
         raise DatasetError(f"{what}: expected {expected} bytes, got {have}; get the file again")
+
+
+def _loops(entry: os.DirEntry[str]) -> bool:
+    """Whether a link leads to a folder that it lies in."""
+    return entry.is_symlink() and Path(entry.path).parent.resolve().is_relative_to(
+        Path(entry.path).resolve()
+    )
+
+
+def _archive_stamp(path: Path, names: Sequence[str]) -> Stamp:
+    with _reported(path.name):
+        words, newest = _stamp([(path.name, path)])
+    return Stamp("\n".join([words, *names]), newest)
+
+
+def _stamp(files: Iterable[tuple[str, Path]]) -> Stamp:
+    lines, newest = [], 0
+    for name, path in files:
+        found = path.stat()
+        newest = max(newest, found.st_mtime_ns, found.st_ctime_ns)
+        numbers = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        lines.append(f"{name}\0{' '.join(map(str, numbers))}")
+    return Stamp("\n".join(lines), newest)
 
 
 def _plain(name: str) -> str:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnw_onnx.errors import CarrierNotFoundError, ConfigurationError, InjectionError
-from nnw_onnx.kit import carriers, commitments, images, keystream, samples, signals
-from nnw_onnx.vocabulary import Array, Bench, Key, Method, Network, Samples, Values
+from nnw_onnx.kit import carriers, commitments, images, keystream, meters, samples, signals
+from nnw_onnx.vocabulary import Array, Bench, Bound, Key, Method, Network, Samples, Values
 
 _NAME = "triggers"
 _CLASSES = "classes"
@@ -64,6 +64,8 @@ def answers(scores: Array) -> Answers:
 def scores_of(values: Values, index: int, n: int, classes: int) -> Array:
     """The scores (n, classes) among the outputs of a network; axes of size 1 at the end are cut.
 
+    One score of two classes becomes two, of which the larger is that of its class.
+
     Raises:
         CarrierNotFoundError: there is no such output, or it is not of this shape.
     """
@@ -74,6 +76,8 @@ def scores_of(values: Values, index: int, n: int, classes: int) -> Array:
             "a network with the outputs of the one that was trained"
         )
     scores = _cut(outputs[index])
+    if classes == 2 and scores.shape in ((n,), (n, 1)) and scores.dtype.kind == "f":
+        scores = meters.two_scores(scores.reshape(n))
     if scores.shape != (n, classes):
         raise CarrierNotFoundError(
             f"output {index}: expected scores of shape {(n, classes)}, got {scores.shape}; decode "
@@ -89,7 +93,8 @@ def class_count(network: Network, bench: Bench, output: int) -> int:
         InjectionError: there are less than two, or the output is no score of classes.
     """
     training = bench.samples()
-    told = training.facts.get(_CLASSES)
+    # Data of some classes only do not tell how many the network has.
+    told = None if training.facts.get("part") else training.facts.get(_CLASSES)
     if isinstance(told, Sequence):
         classes = len(told)
     elif isinstance(told, int):
@@ -180,10 +185,7 @@ def key_for(
         )
     inputs = np.array(inputs, np.float32)
     inputs.flags.writeable = False
-    bound = [
-        (_NAME, inputs.shape, commitments.digest(inputs)),
-        (_CLASSES, (classes, output), network.digest),
-    ]
+    bound = _bound(inputs, classes, output, network)
     return Key(
         method=method.spec(),
         secret=secret,
@@ -193,6 +195,23 @@ def key_for(
         commitment=commitments.commit(secret, method.name, bound),
         notes=(f"no carrier layer: {len(inputs)} trigger inputs, one for each symbol",),
     )
+
+
+def committed(key: Key, method: str, network: Network, output: int = 0) -> list[Bound]:
+    """What the commitment of such a key binds: its triggers, the classes and the network.
+
+    Raises:
+        ConfigurationError: see `opened`.
+    """
+    asked = opened(key, method)
+    return _bound(asked.inputs, asked.classes, output, network)
+
+
+def _bound(inputs: Array, classes: int, output: int, network: Network) -> list[Bound]:
+    return [
+        (_NAME, inputs.shape, commitments.digest(inputs)),
+        (_CLASSES, (classes, output), network.digest),
+    ]
 
 
 def opened(key: Key, method: str) -> Questions:

@@ -1,8 +1,8 @@
 """Computational cost of one operation on one network (NNT V1.1, Computational Cost).
 
 Every measurement is made in a process of its own that does nothing else. A first call loads the
-libraries that the operation needs and is not counted; memory comes from the second call, time is
-the median of the calls after it.
+libraries that the operation needs and is not counted; memory comes from the second call (resident
+set) and the third (allocations), time is the median of the calls after them.
 """
 
 from __future__ import annotations
@@ -19,14 +19,29 @@ TIME_BUDGET = 1.0
 
 
 @dataclass(frozen=True)
+class Memory:
+    """Memory of one call, in bytes.
+
+    Attributes:
+        peak_bytes: peak of the resident set above the baseline.
+        baseline_bytes: resident set before.
+        allocated_bytes: most that Python and numpy held at once; the resident set does not grow
+            where the process had as much left from before.
+    """
+
+    peak_bytes: int
+    baseline_bytes: int
+    allocated_bytes: int
+
+
+@dataclass(frozen=True)
 class OperationCost:
-    """Cost of one operation: times in seconds, memory in bytes above the baseline."""
+    """Cost of one operation: times in seconds."""
 
     seconds: float
     minimum: float
     repetitions: int
-    peak_bytes: int
-    baseline_bytes: int
+    memory: Memory
 
 
 @dataclass(frozen=True)
@@ -36,14 +51,12 @@ class InferenceCost:
     Attributes:
         watermarked: seconds of each timed run.
         original: seconds of the original's run in the same round.
-        peak_bytes: peak of loading and running the watermarked network alone.
-        baseline_bytes: resident memory before that.
+        memory: of loading and running the watermarked network alone.
     """
 
     watermarked: tuple[float, ...]
     original: tuple[float, ...]
-    peak_bytes: int
-    baseline_bytes: int
+    memory: Memory
 
     @property
     def seconds(self) -> float:
@@ -57,44 +70,112 @@ class InferenceCost:
         return statistics.median(w / o for w, o in pairs)
 
 
+@dataclass(frozen=True)
+class Timed:
+    """One timed training of an epoch.
+
+    Attributes:
+        batches: seconds of each batch but the first, which includes the start.
+        end: seconds from the last batch to the end of the epoch.
+    """
+
+    batches: tuple[float, ...]
+    end: float
+
+    def batch(self, count: int) -> float:
+        """Time of an epoch of so many batches / that number, its end included."""
+        return statistics.fmean(self.batches) + self.end / count
+
+
+@dataclass(frozen=True)
+class TrainingCost:
+    """Cost of a training that puts a watermark in, beside the same without one.
+
+    Attributes:
+        watermarked: rounds of the one.
+        original: rounds of the other.
+        memory: of the one alone.
+    """
+
+    watermarked: tuple[Timed, ...]
+    original: tuple[Timed, ...]
+    memory: Memory
+
+    def seconds(self, batches: int) -> float:
+        """Time of an epoch of so many batches / that number: median over rounds."""
+        return statistics.median(timed.batch(batches) for timed in self.watermarked)
+
+    def baseline(self, batches: int) -> float:
+        """Likewise without the watermark."""
+        return statistics.median(timed.batch(batches) for timed in self.original)
+
+    @property
+    def minimum(self) -> float:
+        """The fastest batch."""
+        return min(min(timed.batches) for timed in self.watermarked)
+
+    @property
+    def repetitions(self) -> int:
+        """Batches that were timed."""
+        return sum(len(timed.batches) for timed in self.watermarked)
+
+
+def memory_of(function: Callable[[], object]) -> Memory:
+    """Memory of a call, which is made twice: resident set, then allocations."""
+    clock.give_back_memory()
+    peak, baseline = clock.peak_of(function)
+    return Memory(peak, baseline, clock.allocated_by(function))
+
+
 def measure_operation(operation: Callable[[], object], repetitions: int = 30) -> OperationCost:
-    """Memory of the second call, then times of up to `repetitions` calls.
+    """Memory of the second and third call, then times of up to `repetitions` calls.
 
     At least five calls are timed; more only while they take less than a second together.
     """
     operation()
-    clock.give_back_memory()
-    peak, baseline = clock.peak_of(operation)
+    memory = memory_of(operation)
     times: list[float] = []
     while len(times) < repetitions and (len(times) < MIN_REPETITIONS or sum(times) < TIME_BUDGET):
         times.append(clock.time_of(operation))
-    return OperationCost(statistics.median(times), min(times), len(times), peak, baseline)
+    return OperationCost(statistics.median(times), min(times), len(times), memory)
 
 
 Lap = Callable[[], None]
+Train = Callable[[Lap, Lap], object]
+"""Trains one epoch; calls the first after each batch, and the second when the epoch has ended."""
 TRAINING_ROUNDS = 4
 
 
-def measure_training(
-    train_watermarked: Callable[[Lap], object], train_original: Callable[[Lap], object]
-) -> InferenceCost:
-    """Times of a batch with and without the watermark, and memory of the training with it.
+def measure_training(train_watermarked: Train, train_original: Train) -> TrainingCost:
+    """Times of an epoch with and without the watermark, and memory of the training with it.
 
-    Each function trains the same few batches and calls what it is given after each of them. The
-    first training loads what is needed and is not counted; memory comes from the second; then both
-    train in turn. The first batch of a training is not counted, because it includes the start.
+    Both train the same batches. The first training loads what is needed and is not counted; memory
+    comes from the next two; then both train in turn.
     """
-    train_watermarked(lambda: None)
-    clock.give_back_memory()
-    peak, baseline = clock.peak_of(lambda: train_watermarked(lambda: None))
-    times: tuple[list[float], list[float]] = ([], [])
+
+    def nothing() -> None:
+        """Nobody times this one."""
+
+    train_watermarked(nothing, nothing)
+    memory = memory_of(lambda: train_watermarked(nothing, nothing))
+    times: tuple[list[Timed], list[Timed]] = ([], [])
     runners = (train_watermarked, train_original)
     for round_ in range(TRAINING_ROUNDS):
         for which in _order(round_):
-            stopwatch = clock.Stopwatch()
-            runners[which](stopwatch.lap)
-            times[which].extend(stopwatch.laps[1:] or stopwatch.laps)
-    return InferenceCost(tuple(times[0]), tuple(times[1]), peak, baseline)
+            times[which].append(_timed(runners[which]))
+    return TrainingCost(tuple(times[0]), tuple(times[1]), memory)
+
+
+def _timed(train: Train) -> Timed:
+    batches = clock.Stopwatch()
+    ends: list[float] = []
+
+    def end() -> None:
+        batches.lap()
+        ends.append(batches.laps.pop())
+
+    train(batches.lap, end)
+    return Timed(tuple(batches.laps[1:] or batches.laps), sum(ends))
 
 
 def measure_inference(
@@ -107,14 +188,12 @@ def measure_inference(
 
     The order alternates from round to round, so a drift of the machine hits both alike.
     """
-    loaded: list[Callable[[], object]] = []
 
     def load_and_run() -> None:
-        loaded.append(load_watermarked())
-        loaded[0]()
+        load_watermarked()()
 
-    peak, baseline = clock.peak_of(load_and_run)
-    runners = [loaded[0], load_original()]
+    memory = memory_of(load_and_run)
+    runners = [load_watermarked(), load_original()]
     for _ in range(warmups):
         for run in runners:
             run()
@@ -122,7 +201,7 @@ def measure_inference(
     for round_ in range(repetitions):
         for which in _order(round_):
             times[which].append(clock.time_of(runners[which]))
-    return InferenceCost(tuple(times[0]), tuple(times[1]), peak, baseline)
+    return InferenceCost(tuple(times[0]), tuple(times[1]), memory)
 
 
 def _order(round_: int) -> Sequence[int]:

@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from nnw_onnx.records import Environment
 
 PACKAGES = ("nnw-onnx", "numpy", "onnx", "scikit-learn", "scipy")
@@ -43,7 +45,7 @@ def describe_environment(settings: dict[str, Any], runtime: dict[str, Any]) -> E
         cpu=cpu,
         gpus=gpus,
         memory_bytes=psutil.virtual_memory().total,
-        versions={p: _version(p) for p in PACKAGES},
+        versions={p: _version(p) for p in PACKAGES} | {"BLAS of numpy": _blas()},
         settings={**settings, "runtime": runtime},
     )
 
@@ -82,6 +84,12 @@ def _gpus() -> tuple[dict[str, Any], ...]:
         return ()
     rows = [line.rsplit(",", 1) for line in text.splitlines() if "," in line]
     return tuple({"name": n.strip(), "memory_bytes": int(m) * 1024**2} for n, m in rows)
+
+
+def _blas() -> str:
+    """Name and version of the library that numpy multiplies matrices with."""
+    built = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
+    return f"{built.get('name', 'unknown')} {built.get('version', '')}".strip()
 
 
 def _version(package: str) -> str:

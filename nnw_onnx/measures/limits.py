@@ -116,11 +116,13 @@ class SampleError:
             the same leave open how many of other samples would have changed.
         alone: limits over samples alone that hold where few answers changed, for one network;
             None where answers are not right or wrong.
+        shared: variance that the spread over networks counts too; see `clusters.two_way_limits`.
     """
 
     error: float | None = None
     least: float = 0.0
     alone: Limits | None = None
+    shared: float = 0.0
 
 
 UNKNOWN = SampleError()
@@ -141,13 +143,48 @@ def loss(nested: Nested, reason: str, samples: SampleError = UNKNOWN) -> Value:
     if len(means) == 1:
         limits = samples.alone or clusters.two_way_limits(means, samples.error)
         return _limited(_bare(means), limits, LOSS_CONFIDENCE, "samples")
-    limits = clusters.two_way_limits(means, samples.error, samples.least, LOSS_CONFIDENCE)
+    limits = clusters.two_way_limits(
+        means, samples.error, samples.least, LOSS_CONFIDENCE, samples.shared
+    )
     method = "student-t" if samples.error is None else "two-way"
     return _limited(_bare(means), limits, LOSS_CONFIDENCE, method)
 
 
-def cost(nested: Nested, reason: str) -> Value:
-    """A time, a size or a ratio, with limits over networks from five measurements on."""
+def cost(sessions: Mapping[int, Nested], reason: str) -> Value:
+    """A time, a size or a ratio, with approximate limits over networks and sessions.
+
+    They are what the standard asks for as 95 % limits, and cover that where costs spread normally;
+    where a few are much larger than the rest it is down to 81 %, so that they are not called so.
+
+    Args:
+        sessions: what each session measured.
+        reason: said where there is nothing.
+    """
+    measured = {s: n for s, n in sessions.items() if n.rows}
+    if not measured:
+        return Value.missing(reason)
+    networks = sorted({n for nested in measured.values() for n in nested.rows})
+    table = [[_mean(m.rows[n]) for m in measured.values() if n in m.rows] for n in networks]
+    value = _bare([_mean(row) for row in table])
+    why = _no_limits(measured, table)
+    if why:
+        return value.model_copy(update={"reason": why})
+    return _approximate(value, clusters.crossed_limits(table))
+
+
+def _no_limits(measured: Mapping[int, Nested], table: Sequence[Sequence[float]]) -> str:
+    """Why costs have no limits; "" where they have."""
+    if len(measured) < 2:
+        return "one session: what it scatters says nothing of the next"
+    if len(table) < 2 or max(nested.units for nested in measured.values()) < FEW_CELLS:
+        return f"fewer than {FEW_CELLS} measurements or than two networks: values only"
+    if any(len(row) < len(measured) for row in table):
+        return "a network is missing in a session: values only"
+    return ""
+
+
+def count(nested: Nested, reason: str) -> Value:
+    """A count such as epochs needed, with approximate limits over networks."""
     means = nested.means
     if not means:
         return Value.missing(reason)
@@ -156,8 +193,15 @@ def cost(nested: Nested, reason: str) -> Value:
         few = f"fewer than {FEW_CELLS} measurements or than two networks: values only"
         return value.model_copy(update={"reason": few})
     low, high = mean_limits(means)
-    limits = None if low == high else (max(0.0, low), high)
-    return _limited(value, limits, CONFIDENCE, "student-t")
+    return _approximate(value, None if low == high else (low, high))
+
+
+def _approximate(value: Value, limits: Limits | None) -> Value:
+    """With limits of a quantity that is never negative, of no stated confidence."""
+    if limits is None:
+        return value.model_copy(update={"reason": _NO_SPREAD})
+    low, high = max(0.0, limits[0]), limits[1]
+    return value.model_copy(update={"low": low, "high": high, "method": "approximate"})
 
 
 def _bare(means: Sequence[float]) -> Value:

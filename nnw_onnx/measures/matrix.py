@@ -1,11 +1,13 @@
 """The matrix: what each technology survives of each Modification, with one denominator for all.
 
 survived + lost + undecided + without result = settings that leave the unwatermarked networks
-usable. Settings whose usability is undecided are in no denominator; they are counted apart.
+usable. Settings whose usability is undecided are in no denominator; they are counted apart. An
+integrity method survives nothing: it notices a change or does not.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +15,7 @@ from nnw_onnx.measures.results import Cell, CellStatus, Level, Point, PointStatu
 
 _FAMILIES = ("standard", "deployment", "preserving", "adaptive", "removal")
 _EMPTY: tuple[PointStatus, ...] = ("void", "failed", "not run", "n/a")
+_WITHOUT: tuple[PointStatus, ...] = ("undetectable", *_EMPTY)
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,23 @@ def draft(setting: Setting, points: Sequence[Point]) -> Draft:
     if len(empty) == len(looked_at):
         first = min(empty, key=lambda p: _EMPTY.index(p.status))
         return Draft(first.status, reason=first.reason)
+    if any(p.status in ("noticed", "unnoticed") for p in points):
+        return _told(points)
     deaf = [points[k] for k in looked_at if points[k].status == "undetectable"]
     if deaf:
         return Draft("undetectable", level=looked_at[-1], reason=deaf[0].reason)
     return _settled(setting.levels, points, usable) if usable else _useless(setting.levels)
+
+
+def _told(points: Sequence[Point]) -> Draft:
+    """Of an integrity method, which notices ruined networks too: all Intensities count."""
+    missed = [k for k, point in enumerate(points) if point.status == "unnoticed"]
+    if missed:
+        return Draft("unnoticed", level=missed[-1])
+    open_ = [k for k, point in enumerate(points) if point.status != "noticed"]
+    if open_:
+        return Draft("undecided", level=open_[0], reason=points[open_[0]].reason)
+    return Draft("noticed", level=len(points) - 1)
 
 
 def _useless(levels: Sequence[Level]) -> Draft:
@@ -98,13 +114,15 @@ def _kept(levels: Sequence[Level], points: Sequence[Point], usable: Sequence[int
 def tally(settings: Sequence[Setting], points: Sequence[Sequence[Point]]) -> Tally:
     """Settings of one technology by what became of them; points by setting and level."""
     found = [p.status for p, _ in _counted(settings, points)]
-    known = {word: found.count(word) for word in ("survives", "lost", "undecided")}
+    known = Counter(found)
     return Tally(
         usable=len(found),
         survived=known["survives"],
         lost=known["lost"],
+        noticed=known["noticed"],
+        unnoticed=known["unnoticed"],
         undecided=known["undecided"],
-        without_result=len(found) - sum(known.values()),
+        without_result=sum(status in _WITHOUT for status in found),
     )
 
 
@@ -125,9 +143,9 @@ def counts_at(level: Level, usual: float, limit: float) -> bool:
 
     A veto of the guard, or of quality that is no better than chance, stands at every limit.
     """
-    if level.usability == "elsewhere" or level.loss.value is None:
+    if level.usability == "elsewhere" or level.loss.high is None:
         return level.counts
-    high = level.loss.value if level.loss.high is None else level.loss.high
+    high = level.loss.high
     vetoed = not level.counts and high <= usual
     return high <= limit and not vetoed
 
@@ -142,8 +160,17 @@ def _counted(
 
 
 def columns(tallies: Sequence[Tally]) -> tuple[int, ...]:
-    """Technologies by settings survived, falling, then by lost, rising, then as planned."""
-    return tuple(sorted(range(len(tallies)), key=lambda t: (-tallies[t].survived, tallies[t].lost)))
+    """Technologies by settings survived, falling, then by lost, rising, then as planned.
+
+    Those that notice instead come last, by settings noticed.
+    """
+
+    def place(t: int) -> tuple[bool, int, int]:
+        tally = tallies[t]
+        told = tally.noticed + tally.unnoticed > 0
+        return told, -(tally.noticed if told else tally.survived), tally.lost
+
+    return tuple(sorted(range(len(tallies)), key=place))
 
 
 def rows(settings: Sequence[Setting]) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ that positive is worse. How a number is named and printed is declared in `report
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -21,18 +22,29 @@ from nnw_onnx.records import (
     TechnologyRecord,
 )
 
-LimitsMethod = Literal["student-t", "two-way", "samples", "cluster-beta", "no-event"]
+LimitsMethod = Literal["student-t", "two-way", "samples", "cluster-beta", "no-event", "approximate"]
 Scope = Literal["other networks", "the networks tested"]
-Usability = Literal["usable", "unusable", "undecided", "elsewhere"]
+Usability = Literal["usable", "unusable", "undecided", "elsewhere", "n/a"]
 Loudness = Literal["negligible", "noticeable", "not shown", "not measured"]
 PointStatus = Literal[
-    "survives", "lost", "undecided", "undetectable", "void", "failed", "not run", "n/a"
+    "survives",
+    "lost",
+    "noticed",
+    "unnoticed",
+    "undecided",
+    "undetectable",
+    "void",
+    "failed",
+    "not run",
+    "n/a",
 ]
 CellStatus = Literal[
     "outlives",
     "survives",
     "partly",
     "lost",
+    "noticed",
+    "unnoticed",
     "undecided",
     "unusable",
     "undetectable",
@@ -48,6 +60,25 @@ class ResultModel(RecordModel):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, object]]:
+        """What differs from the defaults; of long tuples and tables only how much it is."""
+        for name, value in super().__repr_args__():
+            about = type(self).model_fields.get(name or "")
+            if about is not None and not about.is_required() and value == about.get_default():
+                continue
+            long = isinstance(value, tuple | dict) and len(value) > _FEW
+            yield name, _Many(len(value)) if long else value
+
+
+class _Many(int):
+    """So many, in place of all of them."""
+
+    def __repr__(self) -> str:
+        return f"<{int(self)} entries>"
+
+
+_FEW = 3
+
 
 class Value(ResultModel):
     """A number with what is known of its precision, or the reason why there is none."""
@@ -59,7 +90,8 @@ class Value(ResultModel):
     high: float | None = None
     """Upper limit, likewise."""
     confidence: float | None = None
-    """Of the limits: 0.95, or 0.90 for losses of quality, by which they are judged."""
+    """Of the limits: 0.95, or 0.90 for losses of quality, by which they are judged; None for
+    approximate ones, of costs, which cover less than the standard's 95 % where costs are uneven."""
     method: LimitsMethod | None = None
     """How the limits were made; "no-event" is a one-sided 95 % limit."""
     networks: int = 0
@@ -74,6 +106,12 @@ class Value(ResultModel):
         if self.value is None and self.reason is None:
             raise ValueError("expected a value or the reason why there is none")
         return self
+
+    def __repr__(self) -> str:
+        if self.value is None:
+            return f"Value(none: {self.reason})"
+        limits = "" if self.limits is None else f" [{self.low:.4g}, {self.high:.4g}]"
+        return f"Value({self.value:.4g}{limits}, {self.networks} networks)"
 
     @classmethod
     def missing(cls, reason: str) -> Value:
@@ -131,9 +169,12 @@ class Level(ResultModel):
     """None where nothing is swept."""
     outside: bool
     """Whether it is outside the range of the standard's table."""
+    standard: Literal["inside", "outside"] | None = None
+    """Where it is to that range; None where the standard's table has no such Modification."""
     usability: Usability
-    """From the 90 % limits of the loss against the largest that counts as usable; "elsewhere"
-    where quality was measured on another data set (it then counts with the usable ones)."""
+    """From the 90 % limits of the loss against the largest that counts as usable; without limits
+    it is undecided. "elsewhere" where quality was measured on another data set (it then counts with
+    the usable ones); "n/a" where the Modification cannot do anything to these networks."""
     loss: Value
     """Of the unwatermarked networks, in the headline measure."""
     guard_loss: Value | None = None
@@ -205,6 +246,8 @@ class Point(ResultModel):
     """Tests that the plan asks for."""
     gone: int = 0
     """Tests on networks in which the carrier does not exist."""
+    noticed: int | None = None
+    """Tests in which an integrity method told that the network was changed; None of others."""
     found_rate: Value
     """Share of watermarks found."""
     missed_rate: Value
@@ -267,7 +310,8 @@ class Cell(ResultModel):
     level: int | None = None
     """Place in `Setting.levels` of what is shown: strongest survived; lost: the weakest that loses
     it; undecided: the strongest survived or, where `survived` is None, the one that is undecided;
-    unusable, undetectable: the strongest tested. None where there is nothing to show."""
+    unusable, undetectable, noticed: the strongest tested; unnoticed: the strongest unnoticed. None
+    where there is nothing to show."""
     survived: int | None = None
     """Place of the strongest Intensity up to which all usable ones are survived."""
     lost_at: int | None = None
@@ -277,12 +321,17 @@ class Cell(ResultModel):
 
 
 class Tally(ResultModel):
-    """Settings of a technology: survived + lost + undecided + without_result = usable."""
+    """Settings of a technology: survived + lost + undecided + without_result = usable.
+
+    Of an integrity method: noticed + unnoticed + undecided + without_result = usable.
+    """
 
     usable: int
     """Settings (Modification x Intensity) that leave the unwatermarked networks usable."""
     survived: int
     lost: int
+    noticed: int = 0
+    unnoticed: int = 0
     undecided: int
     without_result: int
     """Not run, failed, void, not applicable, undetectable."""
@@ -397,7 +446,8 @@ class Cost(ResultModel):
     injection: Value
     """Time of one injection without training."""
     batch: Value
-    """Time of a batch of the training that injects: of an epoch / its batches."""
+    """Time of a batch of the training that injects: of an epoch / its batches, what is done at the
+    end of the epoch included."""
     batch_plain: Value
     """Likewise without a watermark."""
     batch_ratio: Value
@@ -408,7 +458,8 @@ class Cost(ResultModel):
     """Trainings at whose end the watermark was not in."""
     trainings: int
     memory: Value
-    """Peak memory of injection above the loaded baseline."""
+    """Peak memory of injection: of the resident set above the loaded baseline, or what Python and
+    numpy allocated, whichever is more. Below 262,144 bytes it is below resolution."""
     device_memory: Value
     """Largest memory on the accelerator."""
     detection: Value
@@ -423,6 +474,12 @@ class Cost(ResultModel):
     """With / without, run in turn."""
     cells: int
     """Watermarked networks measured."""
+    sessions: int = 1
+    """How often each of them was measured, one session after the other."""
+    session_ratio: float | None = None
+    """Largest ratio of a time between two sessions, over the operations; None with one session."""
+    load: tuple[float, float] | None = None
+    """Smallest and largest load average of the machine while measuring."""
     repetitions: tuple[int, ...]
     batches: tuple[int, ...]
     """Different sizes of a batch that occur."""

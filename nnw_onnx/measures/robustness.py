@@ -119,6 +119,7 @@ def _point(found: _Found) -> Point:
         tested=len(own),
         expected=found.expected,
         gone=sum(t.verdict.status == "not-applicable" for t, _ in own),
+        noticed=_noticed(found.technology, own) if found.technology.kind == "integrity" else None,
         **_rates(found, own, foreign),
         ser=ser,
         ser_unwatermarked=plain_ser,
@@ -187,6 +188,8 @@ def _status(
             "the overwriting is none: the last of its new watermarks is not in (its Symbol Error "
             f"Rate is {last.value:.0%}, the most that counts is {NEW_MARK_IN:.0%})"
         )
+    if found.technology.kind == "integrity" and found.where.setting is not None:
+        return _told(_noticed(found.technology, own), len(own), found.expected)
     if not found.judge.what.ever:
         return "undetectable", found.judge.what.reason
     return _survived(sum(yes for _, yes in own), len(own), found.expected)
@@ -205,6 +208,18 @@ def _survived(hits: int, tested: int, expected: int) -> tuple[PointStatus, str |
     )
 
 
+def _told(noticed: int, tested: int, expected: int) -> tuple[PointStatus, str | None]:
+    """As `_survived`, of an integrity method that tells of the change."""
+    words: dict[PointStatus, PointStatus] = {"survives": "noticed", "lost": "unnoticed"}
+    status, reason = _survived(noticed, tested, expected)
+    return words.get(status, status), reason
+
+
+def _noticed(technology: TechnologyRecord, own: Sequence[tuple[Test, bool]]) -> int:
+    """Tests in which an integrity method says No, or names a place that was changed."""
+    return sum(not yes or _named(technology, test) is not None for test, yes in own)
+
+
 def _nothing(found: _Found) -> tuple[PointStatus, str]:
     """Why there is not a single answer."""
     marks = found.run.marks(found.technology.index)
@@ -212,7 +227,11 @@ def _nothing(found: _Found) -> tuple[PointStatus, str]:
     outcomes = outcomes or failures((i.status, i.reason) for i in marks)
     if not outcomes:
         return "not run", "there is no record"
-    words: dict[Status, PointStatus] = {"failed": "failed", "not-applicable": "n/a"}
+    words: dict[Status, PointStatus] = {
+        "failed": "failed",
+        "not-applicable": "n/a",
+        "skipped": "n/a",
+    }
     return words.get(outcomes[0].status, "not run"), outcomes[0].reason
 
 

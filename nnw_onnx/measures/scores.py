@@ -138,24 +138,35 @@ def sample_error(pairs: Sequence[Pair], measure: MeasureRecord, book: Book) -> S
     slope = _slope(known, measure.name)
     if slope is None:
         return UNKNOWN
-    mean, n = _mean_difference(known), sizes.pop()
+    changes, n = _differences(known), sizes.pop()
+    mean: Numbers = changes.mean(axis=0)
     error = abs(slope) * float(mean.std(ddof=1)) / math.sqrt(n)
+    shared = slope * slope * _residual(changes) / changes.size
     if not all(x.right_or_wrong for _, b, a in known for x in (b, a)):
-        return SampleError(error)
+        return SampleError(error, shared=shared)
     worse = 1.0 if measure.better == "higher" else -1.0
     lost = worse * np.mean([b.scores - a.scores for _, b, a in known], axis=0)
-    alone = sample_limits(lost, LOSS_CONFIDENCE) if len({p.network for p in pairs}) == 1 else None
-    return SampleError(error, least_half_width(n, LOSS_CONFIDENCE), alone)
+    alone = sample_limits(lost, LOSS_CONFIDENCE) if len(changes) == 1 else None
+    return SampleError(error, least_half_width(n, LOSS_CONFIDENCE), alone, shared)
 
 
-def _mean_difference(known: Sequence[tuple[Pair, Answers, Answers]]) -> Numbers:
-    """(n,) influence before - after of each sample: mean over networks of that over their pairs."""
+def _differences(known: Sequence[tuple[Pair, Answers, Answers]]) -> Numbers:
+    """(M, n) influence before - after of each network and sample, means over a network's pairs."""
     sums: dict[int, tuple[Numbers, int]] = {}
     for pair, before, after in known:
         total, count = sums.get(pair.network, (np.zeros(1), 0))
         sums[pair.network] = (total + (before.influence - after.influence), count + 1)
-    mean: Numbers = np.mean([total / count for total, count in sums.values()], axis=0)
-    return mean
+    return np.array([total / count for total, count in sums.values()])
+
+
+def _residual(changes: Numbers) -> float:
+    """Variance of (M, n) numbers that neither the network nor the sample explains."""
+    networks, samples = changes.shape
+    if networks < 2:
+        return 0.0
+    alone = changes - changes.mean(axis=1, keepdims=True) - changes.mean(axis=0) + changes.mean()
+    freedom: int = (networks - 1) * (samples - 1)
+    return float((alone**2).sum()) / freedom
 
 
 def _slope(known: Sequence[tuple[Pair, Answers, Answers]], name: str) -> float | None:

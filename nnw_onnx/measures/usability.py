@@ -82,11 +82,15 @@ def _level(run: Run, record: SettingRecord, intensity: float | None) -> Level:
     change = quality_loss(pairs, run.headline, why_no_loss(run, record.index, intensity), run.book)
     guard = _guard_loss(run, pairs)
     elsewhere = sorted({t.quality_of for t in trials if t.quality_of is not None})
+    outside = in_table(record) and run.outside((record.index, intensity))
     quality = quality_of(trials, run.headline, NO_UNMARKED)
     usability, reason = _judged(run, trials, change, guard, quality)
+    if not_applicable(run.unwatermarked((record.index, intensity))):
+        usability = "n/a"
     return Level(
         intensity=intensity,
-        outside=run.outside((record.index, intensity)),
+        outside=outside,
+        standard=("outside" if outside else "inside") if in_table(record) else None,
         usability=usability,
         loss=change,
         guard_loss=guard,
@@ -94,6 +98,17 @@ def _level(run: Run, record: SettingRecord, intensity: float | None) -> Level:
         quality_of=" and ".join(elsewhere) or None,
         reason=reason,
     )
+
+
+def in_table(record: SettingRecord) -> bool:
+    """Whether the standard's table has this setting: one Modification, with a Parameter."""
+    single = len(record.steps) == 1 and record.copies == 1
+    return single and record.parameter is not None and record.steps[0].number is not None
+
+
+def not_applicable(trials: Sequence[TrialRecord]) -> bool:
+    """Whether a setting can do nothing to any of the unwatermarked networks."""
+    return bool(trials) and all(t.status in ("not-applicable", "skipped") for t in trials)
 
 
 def why_no_loss(run: Run, setting: int, intensity: float | None) -> str:
@@ -132,20 +147,30 @@ def _judged(
     veto = _vetoed(run.guard, guard)
     if veto is not None:
         return veto
-    low, high = change.limits or (change.value, change.value)
+    return _tested(change, measure)
+
+
+def _tested(change: Value, measure: MeasureRecord) -> tuple[Usability, str | None]:
+    """By the limits: a point is no test, and what others would lose is not known from it."""
+    if change.limits is None:
+        return "undecided", f"the loss has no limits: {change.reason}"
+    low, high = change.limits
     if high <= measure.usable_loss:
         return "usable", None
     if low > measure.usable_loss:
         return "unusable", f"the unwatermarked networks lose too much {measure.name}"
-    return "undecided", "the limits of the loss of the unwatermarked networks include the largest"
+    return "undecided", (
+        "the limits of the loss of the unwatermarked networks include the largest loss allowed"
+    )
 
 
 def _vetoed(guard: MeasureRecord | None, change: Value | None) -> tuple[Usability, str] | None:
     """What the measure says that a collapsed network cannot keep; it vetoes and never acquits."""
     if guard is None or change is None or change.value is None or change.value <= guard.usable_loss:
         return None
-    low = change.value if change.low is None else change.low
     words = f"the unwatermarked networks lose too much {guard.name}"
+    # A veto only leaves a setting out, so that without limits the networks at hand are enough.
+    low = change.value if change.low is None else change.low
     return ("unusable", words) if low > guard.usable_loss else ("undecided", f"{words}, perhaps")
 
 

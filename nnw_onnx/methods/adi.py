@@ -6,6 +6,7 @@ Networks by Backdooring", USENIX Security 2018 (the "Trigger-Based Watermarking"
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,8 @@ from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
     Additions,
     Bench,
+    Bound,
+    Commits,
     Decodes,
     Decoding,
     Key,
@@ -33,7 +36,7 @@ _FEED = "triggers"  # no input has to have this name: feeds are then matched by 
 
 
 @dataclass(frozen=True)
-class Adi(Decodes, Trains):
+class Adi(Commits, Decodes, Trains):
     """Trigger i must be answered with class (symbol i + mask i) mod C.
 
     The mask is uniform over the C classes, so the labels are, whatever the payload: a network made
@@ -84,6 +87,10 @@ class Adi(Decodes, Trains):
         inputs, classes = triggers.opened(key, self.name)
         labels = (symbols.fitting(payload, key, classes) + _mask(key, classes)) % classes
         return Additions(samples=ArraySamples({_FEED: inputs}, labels))
+
+    def committed(self, key: Key, network: Network) -> Sequence[Bound]:
+        """The triggers, the classes and the network; raises `ConfigurationError`."""
+        return triggers.committed(key, self.name, network, self.output)
 
     def decode(self, suspect: Suspect, key: Key) -> Decoding:
         """(answer - mask) mod C of each trigger, as a Symbol of an alphabet of C.

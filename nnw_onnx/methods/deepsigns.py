@@ -7,7 +7,8 @@ Ownership of Deep Neural Networks", ASPLOS 2019, in its white-box form.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated
 
@@ -28,6 +29,8 @@ from nnw_onnx.vocabulary import (
     Additions,
     Array,
     Bench,
+    Bound,
+    Commits,
     Decodes,
     Decoding,
     Feeds,
@@ -55,7 +58,7 @@ _START, _CENTRES, _SEEN = "start", "centres", "seen"
 
 
 @dataclass(frozen=True)
-class DeepSigns(Decodes, Trains):
+class DeepSigns(Commits, Decodes, Trains):
     """The mean answer of a layer to inputs of one class, times a key matrix, has the bits' signs.
 
     Each class has a centre, an array of the method's own that follows the answers to it. The loss
@@ -95,11 +98,7 @@ class DeepSigns(Decodes, Trains):
         arrays = {f"{_FEED}{i}": values for i, values in enumerate(feeds.values())}
         told = _features(bench.run(network, feeds, [layer.name])[layer.name], pooled=pooled)
         arrays[_START] = told.mean(axis=0).astype(np.float32)
-        bound = [(layer.name, layer.shape, commitments.digest(network.weights[layer.name]))]
-        bound += [
-            (name, values.shape, commitments.digest(values)) for name, values in arrays.items()
-        ]
-        return Key(
+        key = Key(
             method=self.spec(),
             secret=secret,
             size=size,
@@ -107,9 +106,18 @@ class DeepSigns(Decodes, Trains):
             shapes=(layer.shape,),
             facts={"classes": classes, "features": features, "pooled": pooled},
             arrays=arrays,
-            commitment=commitments.commit(secret, self.name, bound),
             notes=(why, f"{len(next(iter(feeds.values())))} inputs of class {self.target}"),
         )
+        bound = self.committed(key, network)
+        return replace(key, commitment=commitments.commit(secret, self.name, bound))
+
+    def committed(self, key: Key, network: Network) -> Sequence[Bound]:
+        """The carrier, the inputs and the mean answer to them; raises `CarrierNotFoundError`."""
+        given = [name for name in key.arrays if name.startswith(_FEED) or name == _START]
+        # In the order of `make_key`, which a key file does not keep.
+        order = sorted(given, key=lambda name: (name == _START, len(name), name))
+        arrays = [(n, key.arrays[n].shape, commitments.digest(key.arrays[n])) for n in order]
+        return [*commitments.carriers_of(key, network), *arrays]
 
     def additions(self, network: Network, payload: Payload, key: Key) -> Additions:
         """The penalty on answers and centres, with the centres.

@@ -30,6 +30,7 @@ from nnw_onnx.vocabulary import (
     Detects,
     Injects,
     Key,
+    Layer,
     Network,
     Payload,
     Place,
@@ -72,16 +73,16 @@ class Fragile(Detects, Injects):
             InjectionError: a payload was given, no layer is fit, or one asked for is not.
         """
         carriers.check_presence(size, self.name)
-        names = bench.layers or tuple(layer.name for layer in carriers.kernels(network))
-        chosen = [carriers.named(network, name) for name in names]
-        defects = {x.name: self._defect(network.weights[x.name]) for x in chosen}
+        asked = [carriers.named(network, name) for name in bench.layers]
+        chosen = asked or carriers.kernels(network)
+        defects = {x.name: self._defect(x, network.weights[x.name]) for x in chosen}
         fit = [layer for layer in chosen if defects[layer.name] is None]
         if not fit or (bench.layers and len(fit) < len(chosen)):
             unfit = [f"{name} with {defect}" for name, defect in defects.items() if defect]
             raise InjectionError(
-                f"fragile: expected layers of blocks with {self.bits} weights that are not zero, "
-                f"got {carriers.listed(unfit) or 'no kernel'}; use fewer bits, larger blocks or a "
-                "network that is not sparse"
+                f"fragile: expected layers of blocks with {self.bits} weights that keep a bit, got "
+                f"{carriers.listed(unfit) or _none(network)}; use fewer bits, larger blocks, or a "
+                "network that is neither sparse nor quantized"
             )
         left = [layer.name for layer in network.layers if layer not in fit]
         why = [f"{len(fit)} layers in blocks of {self.block} weights"]
@@ -93,14 +94,21 @@ class Fragile(Detects, Injects):
         """The network with the hash of every block in its last bits.
 
         Raises:
-            InjectionError: a payload was given.
+            InjectionError: a payload was given, or a layer does not keep last bits.
         """
         carriers.check_presence(len(payload), self.name)
         marked = {}
         for index in range(len(key.layers)):
             name = carriers.find(network, key, self.name, index).layer.name
             marked[name] = self._marked(network.weights[name], key, index)
-        return network.with_weights(marked)
+        result = network.with_weights(marked)
+        for name, asked in marked.items():
+            if not np.array_equal(result.weights[name], asked):
+                raise InjectionError(
+                    f"layer {name!r}: expected weights that keep a last bit, got others back, "
+                    "because what is stored is not what arrives; choose other layers"
+                )
+        return result
 
     def detect(self, suspect: Suspect, claim: Payload, key: Key) -> Detection:
         """The blocks that are whole, with every block as a place.
@@ -133,8 +141,11 @@ class Fragile(Detects, Injects):
         notes += [f"changed: {carriers.listed(hurt)}"] * bool(hurt)
         return replace(told, places=tuple(places), notes=tuple(notes))
 
-    def _defect(self, weights: Array) -> str | None:
+    def _defect(self, layer: Layer, weights: Array) -> str | None:
         """Why a layer cannot vouch for itself, or None."""
+        if layer.quantization is not None:
+            # The last bit of a weight on a grid is one of thousands of its steps.
+            return f"steps of {layer.quantization} larger than a last bit"
         blocks = _blocks(weights.reshape(-1), self.block)
         least = min((int(np.count_nonzero(_carries(x))) for _, _, x in blocks), default=0)
         return f"{least} of {weights.dtype}" if least < self.bits else None
@@ -171,6 +182,15 @@ class Fragile(Detects, Injects):
         where = f"{place} {block.dtype} {len(block)};".encode()
         digest = hashlib.blake2b(where + content, key=key.secret, digest_size=8).digest()
         return np.unpackbits(np.frombuffer(digest, np.uint8))[: self.bits]
+
+
+def _none(network: Network) -> str:
+    """What there is instead of kernels that keep a bit."""
+    kernels = [layer for layer in network.layers if layer.role == "kernel"]
+    coarse = [layer.name for layer in kernels if layer.quantization is not None]
+    if coarse:
+        return f"quantized ones, whose steps are larger ({carriers.listed(coarse)})"
+    return carriers.why_none(network)
 
 
 def _count(size: int, length: int) -> int:

@@ -7,7 +7,7 @@ least change replaces the training; both are decoded alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated
@@ -39,7 +39,7 @@ from nnw_onnx.vocabulary import (
 
 _AMPLE = 4
 _FEWEST_FILTERS = 16
-_OPERATORS = ("Conv", "Gemm", "MatMul", "ConvTranspose")
+_PLAIN = ("Gemm", "MatMul", "ConvTranspose")
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,8 @@ class Uchida(Decodes, Injects, Trains):
         carriers.check_size(size)
         layer = carriers.asked(bench, self.name)
         if layer is None:
-            carrier = carriers.first_fit(
-                network, _preference(network, size), _refusal(network, size)
-            )
+            order = carriers.preferred(network, lambda found: _preference(found, size))
+            carrier = carriers.first_fit(network, order, _refusal(network, size))
         else:
             carrier = carriers.take(network, carriers.named(network, layer))
         why = _explain(carrier.layer, size, chosen=layer is None)
@@ -130,15 +129,16 @@ def _drawn(secret: bytes, size: int, inputs: int) -> NDArray[np.float64]:
     return matrix
 
 
-def _preference(network: Weighted, size: int) -> Iterator[Layer]:
+def _preference(layers: Iterable[Layer], size: int) -> Iterator[Layer]:
     """Layers fit for `size` Symbols: the last ample Conv first, then those that change least.
 
     The relative change is about sqrt(T G / (L (M - T - 1))) for L filters of M weights.
     """
-    found = [layer for layer in carriers.kernels(network) if _defect(layer, size) is None]
+    found = [layer for layer in layers if _defect(layer, size) is None]
     ample = [layer for layer in found if _is_ample(layer, size)]
-    yield from (layer for layer in reversed(ample) if layer.operator == "Conv")
-    yield from (layer for layer in reversed(ample) if layer.operator != "Conv")
+    ranks = {"Conv": 0, **dict.fromkeys(_PLAIN, 1)}
+    last_first = list(reversed(ample))
+    yield from sorted(last_first, key=lambda layer: ranks.get(layer.operator, 2))
     yield from sorted(found, key=lambda layer: layer.size - layer.shape[0] * size, reverse=True)
 
 
@@ -149,17 +149,23 @@ def _is_ample(layer: Layer, size: int) -> bool:
 
 def _defect(layer: Layer, size: int) -> str | None:
     inputs = carriers.inputs_per_filter(layer)
-    if layer.operator not in _OPERATORS or layer.axes is None or len(layer.shape) < 2:
+    if layer.axes is None or len(layer.shape) < 2:
         return f"an operator {layer.operator} of shape {layer.shape} whose filters are unknown"
     return None if inputs > size else f"{inputs} weights a filter"
 
 
 def _refusal(network: Weighted, size: int) -> str:
     """Why no layer of the network holds `size` Symbols."""
-    usable = [x for x in carriers.kernels(network) if _defect(x, 0) is None]
-    best = max(map(carriers.inputs_per_filter, usable), default=0)
+    possible = list(carriers.preferred(network, list))
+    known = [layer for layer in possible if _defect(layer, 0) is None]
+    if known:
+        got = f"at most {max(map(carriers.inputs_per_filter, known))}"
+    elif possible:
+        got = _defect(possible[0], 0) or ""
+    else:
+        got = carriers.why_none(network)
     return (
-        f"uchida: expected a kernel with more than {size} weights a filter, got at most {best}; "
+        f"uchida: expected a kernel with more than {size} weights a filter, got {got}; "
         "use a shorter payload or method block-spread"
     )
 

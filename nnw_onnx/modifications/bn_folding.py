@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.errors import NotApplicableError
 from nnw_onnx.graph import fold_batch_norms
 from nnw_onnx.vocabulary import Bench, Family, FileModification
 
@@ -33,10 +33,10 @@ class BnFolding(FileModification):
         """Write the folded model.
 
         Raises:
-            ConfigurationError: there is nothing to fold.
+            NotApplicableError: there is nothing to fold.
         """
         if not fold_batch_norms(source, target):
-            raise ConfigurationError(
+            raise NotApplicableError(
                 "bn-folding: expected a BatchNormalization behind a layer with constant weights, "
                 "got none; there is nothing to fold, leave it out for this network"
             )

@@ -18,6 +18,7 @@ from nnw_onnx.vocabulary import (
     Bench,
     Family,
     Job,
+    Json,
     Loss,
     Modification,
     Modified,
@@ -35,8 +36,8 @@ class Distillation(Modification):
     """A student learns what the network under test answers, and nothing else of it.
 
     The answers come from inference, once, for D samples that are not augmented; what the student
-    learns of them follows from the loss of the task. The student starts from fresh weights; only
-    its graph is used.
+    learns of them follows from the loss of the task. The student starts from fresh weights, drawn
+    as the framework draws them that its file comes from; only its graph is used.
     """
 
     name: ClassVar[str] = "distillation"
@@ -100,10 +101,11 @@ class Distillation(Modification):
             temperature=self.temperature if soft else 1.0,
         )
         trained = bench.train(student, job)
-        facts = {
+        facts: dict[str, Json] = {
             "samples": float(len(data)),
             "learning rate": recipe.learning_rate,
             "last loss": trained.epochs[-1].loss,
+            "layers": str(trainings.learning(student.layers)),
         }
         return Modified(trained.network, facts=facts)
 

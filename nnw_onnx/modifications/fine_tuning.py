@@ -42,7 +42,7 @@ class FineTuning(Modification):
     number: ClassVar[int | None] = 4
     family: ClassVar[Family] = "standard"
     parameter: ClassVar[Parameter] = Parameter(
-        "E", "epochs / epochs of the initial training", "ratio", 0.0, 0.5
+        "E", "epochs / epochs of the initial training", "x initial epochs", 0.0, 0.5
     )
 
     intensity: Annotated[float, Gt(0), Le(100)] = option(
@@ -91,7 +91,8 @@ class FineTuning(Modification):
         trainable = last if self.scope == "last" else None
         job = Job(data, recipe, bench.loss, trainings.seed(rng), trainable=trainable)
         trained = bench.train(start, job)
-        facts = _facts(recipe, data, trained)
+        layers = trainings.learning(start.layers, trainable)
+        facts = _facts(recipe, data, trained) | {"layers": str(layers)}
         samples_of: Literal["transfer"] | None = "transfer" if self.transfer else None
         return Modified(trained.network, facts=facts, samples_of=samples_of)
 

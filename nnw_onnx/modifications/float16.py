@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.errors import NotApplicableError
 from nnw_onnx.graph import to_plain_form
 from nnw_onnx.inference import to_float16
 from nnw_onnx.modifications._conversions import count_kernels
@@ -34,7 +34,7 @@ class Float16(FileModification):
         """Write the converted model.
 
         Raises:
-            ConfigurationError: no kernel is in float32 and comes out in float16.
+            NotApplicableError: no kernel is in float32 and comes out in float16.
             InferenceError: the converter fails.
         """
         # One that has half of it in float16 already comes out with two values of one name.
@@ -56,7 +56,7 @@ def _is_half(layer: Layer) -> bool:
     return layer.dtype == "float16"
 
 
-def _refused(got: str) -> ConfigurationError:
-    return ConfigurationError(
+def _refused(got: str) -> NotApplicableError:
+    return NotApplicableError(
         f"float16: expected kernels in float32, got {got}; leave it out for this network"
     )

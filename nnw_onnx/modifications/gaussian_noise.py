@@ -26,7 +26,7 @@ class GaussianNoise(WeightModification):
     number: ClassVar[int | None] = 0
     family: ClassVar[Family] = "standard"
     parameter: ClassVar[Parameter] = Parameter(
-        "S", "standard deviation of the noise / that of the layer's weights", "ratio", 0.1, 0.3
+        "S", "standard deviation of the noise / that of the layer's weights", "x sigma", 0.1, 0.3
     )
 
     intensity: Annotated[float, Ge(0)] = option(

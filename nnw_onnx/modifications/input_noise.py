@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from annotated_types import Ge, Le
 
-from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.errors import NotApplicableError
 from nnw_onnx.kit.signals import to_feed, to_signal
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import Family, Feeds, InputModification, Parameter, Scale
@@ -27,7 +27,7 @@ class InputNoise(InputModification):
     summary: ClassVar[str] = "Gaussian noise on the inputs"
     family: ClassVar[Family] = "removal"
     parameter: ClassVar[Parameter] = Parameter(
-        "S", "standard deviation of the noise / range of the inputs", "ratio"
+        "S", "standard deviation of the noise / range of the inputs", "x range"
     )
 
     intensity: Annotated[float, Ge(0), Le(10)] = option(
@@ -38,11 +38,11 @@ class InputNoise(InputModification):
         """The sample with noise on its first input.
 
         Raises:
-            ConfigurationError: the first input is no image or signal.
+            NotApplicableError: the first input is no image or signal.
         """
         name, feed = next(iter(sample.items()))
         if scale is None:
-            raise ConfigurationError(
+            raise NotApplicableError(
                 "input-noise: expected images or signals whose preprocessing can be undone, got "
                 "others; leave it out for these data"
             )

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from annotated_types import Ge, Le
 
-from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.errors import NotApplicableError
 from nnw_onnx.graph import open_network, to_plain_form
 from nnw_onnx.inference import quantize_dynamic, quantize_static
 from nnw_onnx.kit import trainings
@@ -54,7 +54,7 @@ class Int8(FileModification):
         """Write the quantized model.
 
         Raises:
-            ConfigurationError: no kernel is quantized that was not before.
+            NotApplicableError: no kernel is quantized that was not before.
             InferenceError: the quantizer fails.
         """
         with TemporaryDirectory() as folder:
@@ -66,7 +66,7 @@ class Int8(FileModification):
             else:
                 quantize_dynamic(plain, target)
         if count_kernels(target, _is_integer) <= count_kernels(source, _is_integer):
-            raise ConfigurationError(
+            raise NotApplicableError(
                 "int8: expected a kernel that onnxruntime quantizes, got none; leave it out for "
                 "this network"
             )

@@ -11,7 +11,7 @@ from annotated_types import Ge, Le
 from numpy.typing import NDArray
 from PIL import Image
 
-from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.errors import NotApplicableError
 from nnw_onnx.kit.signals import to_feed, to_signal
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import Array, Family, Feeds, InputModification, Parameter, Scale
@@ -42,7 +42,7 @@ class Jpeg(InputModification):
         """The sample with its image, which is the first input, compressed; nothing is random.
 
         Raises:
-            ConfigurationError: the first input is no image of one or three channels.
+            NotApplicableError: the first input is no image of one or three channels.
         """
         name, feed = next(iter(sample.items()))
         if scale is None or scale.layout == "t":
@@ -65,7 +65,7 @@ class Jpeg(InputModification):
         return decoded.reshape(pixels.shape)
 
 
-def _refused(got: str) -> ConfigurationError:
-    return ConfigurationError(
+def _refused(got: str) -> NotApplicableError:
+    return NotApplicableError(
         f"jpeg: expected images of one or three channels, got {got}; leave it out for these data"
     )

@@ -24,7 +24,7 @@ from nnw_onnx.records import (
     TechnologyRecord,
     TrialRecord,
 )
-from nnw_onnx.reports.method import METHOD, STANDARD
+from nnw_onnx.reports.method import DEPARTURES, METHOD, STANDARD
 from nnw_onnx.reports.model import (
     Completeness,
     Ranking,
@@ -76,6 +76,7 @@ def build_report(
     sizes = dataset_sizes(plan)
     return Report(
         standard=STANDARD,
+        departures=DEPARTURES,
         title=plan.title,
         networks=plan.networks,
         payloads=plan.payloads,
@@ -181,6 +182,7 @@ def _counts(rows: Sequence[Setting]) -> SettingCounts:
         usable=sum(level.counts for level in levels),
         unusable=sum(level.usability == "unusable" for level in levels),
         undecided=sum(level.usability == "undecided" for level in levels),
+        not_applicable=sum(level.usability == "n/a" for level in levels),
         elsewhere=sum(level.usability == "elsewhere" for level in levels),
         outside=sum(level.outside for level in levels),
     )

@@ -8,20 +8,23 @@ quantity or decides how it is printed. A column reads one number (or a word) of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from nnw_onnx.measures.results import (
     BaseQuality,
+    Cell,
     Control,
     Cost,
     EpochMean,
     Imperceptibility,
     Level,
     PairResult,
+    PlaceCount,
     Point,
     QualityRow,
+    Setting,
     Share,
     Technology,
     Value,
@@ -47,6 +50,7 @@ class Form(Enum):
     """Likewise, shares in points; positive is worse."""
     SECONDS = "seconds"
     BYTES = "bytes"
+    """Peak memory."""
     RATIO = "ratio"
     EVIDENCE = "evidence"
     """A decimal logarithm of a probability, shown with the other sign."""
@@ -86,6 +90,13 @@ _UNITS = {
     Form.RATIO: "×",
     Form.EVIDENCE: "−log₁₀ p",
 }
+_PLAIN_UNITS = {
+    Form.SHARE: "share",
+    Form.SECONDS: "s",
+    Form.BYTES: "B",
+    Form.EVIDENCE: "log10(p)",
+    Form.PROBABILITY: "probability",
+}
 
 
 def unit_of(form: Form, measure: MeasureRecord) -> str:
@@ -105,12 +116,11 @@ def shown(value: float, form: Form, measure: MeasureRecord) -> float:
     return 100 * value if percent or form is Form.SHARE else value
 
 
-def _of(part: int, whole: int) -> str:
-    return f"{part} of {whole}"
-
-
-def _places(point: Point) -> str | None:
-    return ", ".join(f"{p.layer} ({p.tests})" for p in point.places) or None
+def plain_unit_of(form: Form, measure: MeasureRecord) -> str:
+    """The unit of a number as it is in the records, for machines; "1" for counts and ratios."""
+    if form in (Form.QUALITY, Form.LOSS):
+        return "share" if measure.unit == "%" else measure.unit or "1"
+    return _PLAIN_UNITS.get(form, "1")
 
 
 BASE: tuple[Column[BaseQuality], ...] = (
@@ -120,6 +130,11 @@ BASE: tuple[Column[BaseQuality], ...] = (
     Column("highest", "Highest network", Form.QUALITY, lambda b: b.highest),
     Column("chance", "Guessing reaches", Form.QUALITY, lambda b: b.chance),
 )
+
+
+def _integrity(technology: Technology, number: int) -> int | None:
+    return number if technology.record.kind == "integrity" else None
+
 
 TECHNOLOGIES: tuple[Column[Technology], ...] = (
     Column("technology", "Technology", Form.WORDS, lambda t: t.label),
@@ -148,15 +163,15 @@ TECHNOLOGIES: tuple[Column[Technology], ...] = (
         "attained", "Attained chance of a Yes", Form.PROBABILITY, lambda t: t.detectability.attained
     ),
     Column("negatives", "Negatives", Form.COUNT, lambda t: t.detectability.negatives),
-    Column(
-        "injections",
-        "Injected of planned",
-        Form.WORDS,
-        lambda t: _of(t.injections.done, t.injections.expected),
-    ),
+    Column("injections", "Injected", Form.COUNT, lambda t: t.injections.done, "higher"),
+    Column("injections_planned", "Planned", Form.COUNT, lambda t: t.injections.expected),
     Column("usable", "Usable settings", Form.COUNT, lambda t: t.tally.usable),
     Column("survived", "Survived", Form.COUNT, lambda t: t.tally.survived, "higher"),
     Column("lost", "Lost", Form.COUNT, lambda t: t.tally.lost, "lower"),
+    Column("noticed", "Noticed", Form.COUNT, lambda t: _integrity(t, t.tally.noticed), "higher"),
+    Column(
+        "unnoticed", "Unnoticed", Form.COUNT, lambda t: _integrity(t, t.tally.unnoticed), "lower"
+    ),
     Column("undecided", "Undecided", Form.COUNT, lambda t: t.tally.undecided),
     Column("without_result", "Without result", Form.COUNT, lambda t: t.tally.without_result),
     Column(
@@ -174,6 +189,8 @@ ROBUSTNESS: tuple[Column[Point], ...] = (
     Column("tested", "Tested", Form.COUNT, lambda p: p.tested),
     Column("expected", "Expected", Form.COUNT, lambda p: p.expected),
     Column("gone", "Carrier gone", Form.COUNT, lambda p: p.gone, "lower"),
+    Column("noticed", "Noticed", Form.COUNT, lambda p: p.noticed, "higher"),
+    Column("found_rate", "Share found", Form.SHARE, lambda p: p.found_rate, "higher", "found"),
     Column("missed_rate", "FN / (M D)", Form.SHARE, lambda p: p.missed_rate, "lower", "missed"),
     Column(
         "false_alarm_rate", "FP / M", Form.SHARE, lambda p: p.false_alarm_rate, "lower", "alarms"
@@ -240,13 +257,17 @@ ROBUSTNESS: tuple[Column[Point], ...] = (
     ),
     Column("ser_last_new_mark", "of the last new mark", Form.SHARE, lambda p: p.ser_last_new_mark),
     Column("place_right", "Place named rightly", Form.SHARE, lambda p: p.place_right, "higher"),
-    Column("places", "Places named first", Form.WORDS, _places),
     Column("reason", "Reason", Form.WORDS, lambda p: p.reason),
 )
 
 SETTINGS: tuple[Column[Level], ...] = (
     Column("usability", "Unwatermarked networks", Form.WORDS, lambda s: s.usability),
-    Column("outside", "Outside the standard's range", Form.WORDS, lambda s: s.outside),
+    Column(
+        "standard",
+        "The standard's range",
+        Form.WORDS,
+        lambda s: s.standard or "not in the standard",
+    ),
     Column("quality", "Quality, unwatermarked", Form.QUALITY, lambda s: s.quality, "higher"),
     Column("loss", "Loss, unwatermarked", Form.LOSS, lambda s: s.loss, "lower"),
     Column("guard_loss", "Loss of the guard", Form.LOSS, lambda s: s.guard_loss, "lower"),
@@ -343,83 +364,148 @@ EPOCHS: tuple[Column[EpochMean], ...] = (
 )
 
 
+PLACES: tuple[Column[tuple[Point, PlaceCount]], ...] = (
+    Column("layer", "Place named first", Form.WORDS, lambda p: p[1].layer),
+    Column("tests", "in tests", Form.COUNT, lambda p: p[1].tests),
+    Column("tested", "Tested", Form.COUNT, lambda p: p[0].tested),
+    Column("place_right", "All places named rightly", Form.SHARE, lambda p: p[0].place_right),
+)
+
+
+def cells(report: Report) -> tuple[Column[Cell], ...]:
+    """The matrix by cell: Intensities are looked up in the settings of the report."""
+
+    def intensity(cell: Cell, level: int | None) -> float | None:
+        return None if level is None else report.settings[cell.setting].levels[level].intensity
+
+    def reason(cell: Cell) -> str | None:
+        return report.notes[cell.note - 1] if cell.note else None
+
+    return (
+        Column("status", "Status", Form.WORDS, lambda c: c.status),
+        Column("survived", "Survived up to", Form.NUMBER, lambda c: intensity(c, c.survived)),
+        Column("lost_at", "Lost at", Form.NUMBER, lambda c: intensity(c, c.lost_at)),
+        Column("shown", "Shown", Form.NUMBER, lambda c: intensity(c, c.level)),
+        Column("reason", "Reason", Form.WORDS, reason),
+    )
+
+
 @dataclass(frozen=True)
 class Row:
-    """One number of the report, for machines, in the units of the records.
+    """One number or word of the report, for machines, in the units of the records.
 
     Attributes:
         technology: its label; "" for numbers of the unwatermarked networks alone.
-        setting: label of the Modification; "" where nothing was modified.
+        modification: label of the setting; "" where nothing was modified.
         intensity: of the setting, or None.
-        measure: key of the column, with its table in front, such as "robustness.ser".
-        value: the number or word; None with a `reason`.
+        intensity_unit: of it; "" for plain ratios.
+        table: what the quantity belongs to, such as "robustness".
+        quantity: key of the column, such as "ser".
+        measure: name of the measure of quality, where it is one of several.
+        value: the number; None where it is a word, or with a `reason`.
+        unit: of value and limits; "1" for counts and ratios.
         low: lower limit, or None.
         high: upper limit, or None.
+        confidence: of the limits; None for approximate ones.
+        method: how the limits were made.
         networks: that it is a mean over; 0 where it is none.
+        word: where it is no number.
         reason: why there is no number or no limits.
     """
 
     technology: str
-    setting: str
+    modification: str
     intensity: float | None
-    measure: str
-    value: float | int | str | bool | None
+    intensity_unit: str
+    table: str
+    quantity: str
+    measure: str = ""
+    value: float | int | None = None
+    unit: str = ""
     low: float | None = None
     high: float | None = None
+    confidence: float | None = None
+    method: str = ""
     networks: int = 0
+    word: str = ""
     reason: str = ""
 
 
 def rows(report: Report) -> Iterator[Row]:
-    """Every number of a report, one a row."""
+    """Every number and word of a report, one a row."""
+    known = {m.name: m for m in report.measures}
     for found in report.base:
-        yield from _read(BASE[1:], found, f"base.{found.measure}", "")
+        measure = known.get(found.measure, report.headline)
+        yield from _read(BASE[1:], found, Row("", "", None, "", "base", "", found.measure), measure)
     for setting in report.settings:
         for level in setting.levels:
-            yield from _read(SETTINGS, level, "settings", "", setting.label, level.intensity)
+            where = _where(report, "", setting, level.intensity, "settings")
+            yield from _read(SETTINGS, level, where, report.headline)
     for technology in report.technologies:
-        yield from _of_technology(technology)
+        yield from _of_technology(report, technology)
     for point in report.points:
         label = report.technologies[point.technology].label
-        where = "" if point.setting is None else report.settings[point.setting].label
-        yield from _read(ROBUSTNESS, point, "robustness", label, where, point.intensity)
+        place = None if point.setting is None else report.settings[point.setting]
+        where = _where(report, label, place, point.intensity, "robustness")
+        yield from _read(ROBUSTNESS, point, where, report.headline)
 
 
-def _of_technology(technology: Technology) -> Iterator[Row]:
-    label = technology.label
-    yield from _read(TECHNOLOGIES, technology, "technologies", label)
-    yield from _read(IMPERCEPTIBILITY, technology.imperceptibility, "imperceptibility", label)
+def _where(
+    report: Report, technology: str, setting: Setting | None, intensity: float | None, table: str
+) -> Row:
+    label = "" if setting is None else setting.label
+    unit = setting.parameter.unit if setting is not None and setting.parameter else ""
+    return Row(
+        technology,
+        label,
+        intensity,
+        "" if intensity is None or unit == "ratio" else unit,
+        table,
+        "",
+    )
+
+
+def _of_technology(report: Report, technology: Technology) -> Iterator[Row]:
+    def read(columns: Sequence[Column[Of]], source: Of, table: str) -> Iterator[Row]:
+        where = _where(report, technology.label, None, None, table)
+        return _read(columns, source, where, report.headline)
+
+    yield from read(TECHNOLOGIES, technology, "technologies")
+    yield from read(IMPERCEPTIBILITY, technology.imperceptibility, "imperceptibility")
     for row in technology.imperceptibility.measures:
-        yield from _read(QUALITY[1:], row, f"quality.{row.measure}", label)
-    yield from _read(COST, technology.cost, "cost", label)
+        known = {m.name: m for m in report.measures}
+        where = Row(technology.label, "", None, "", "quality", "", row.measure)
+        yield from _read(QUALITY[1:], row, where, known.get(row.measure, report.headline))
+    yield from read(COST, technology.cost, "cost")
     if technology.control:
-        yield from _read(CONTROLS, technology.control, "controls", label)
-    yield from _read(ROBUSTNESS, technology.unmodified, "robustness", label)
+        yield from read(CONTROLS, technology.control, "controls")
+    yield from read(ROBUSTNESS, technology.unmodified, "robustness")
 
 
 def _read(
-    columns: Sequence[Column[Of]],
-    source: Of,
-    table: str,
-    technology: str,
-    setting: str = "",
-    intensity: float | None = None,
+    columns: Sequence[Column[Of]], source: Of, where: Row, measure: MeasureRecord
 ) -> Iterator[Row]:
     for column in columns:
         entry = column.get(source)
-        name = f"{table}.{column.key}"
+        unit = "" if column.form is Form.WORDS else plain_unit_of(column.form, measure)
+        row = replace(where, quantity=column.key, unit=unit)
         if isinstance(entry, Value):
-            yield Row(
-                technology,
-                setting,
-                intensity,
-                name,
-                entry.value,
-                entry.low,
-                entry.high,
-                entry.networks,
-                entry.reason or "",
+            yield replace(
+                row,
+                value=entry.value,
+                low=entry.low,
+                high=entry.high,
+                confidence=entry.confidence,
+                method=entry.method or "",
+                networks=entry.networks,
+                reason=entry.reason or "",
             )
         else:
             plain = entry.value if isinstance(entry, Share) else entry
-            yield Row(technology, setting, intensity, name, plain)
+            yield replace(row, **_as_field(plain))
+
+
+def _as_field(plain: float | int | str | bool | None) -> dict[str, Any]:
+    if isinstance(plain, bool):
+        return {"word": "yes" if plain else "no"}
+    return {"word": plain} if isinstance(plain, str) else {"value": plain}

@@ -109,7 +109,7 @@ def _column(column: Column[Cost], axis: Linear | Log) -> CostColumn:
 def _form(column: Column[Cost]) -> Callable[[float], str]:
     forms: dict[Form, Callable[[float], str]] = {
         Form.SECONDS: words.seconds,
-        Form.BYTES: words.size,
+        Form.BYTES: words.memory,
         Form.RATIO: lambda x: words.fixed(x, 2),
     }
     return forms.get(column.form, words.number)

@@ -285,9 +285,8 @@ def _drop(place: float) -> int:
 
 def _inside(setting: Setting) -> int:
     """Leading Intensities inside the standard's range; 0 where the standard has none."""
-    if setting.family != "standard":
-        return 0
-    return next((i for i, x in enumerate(setting.levels) if x.outside), len(setting.levels))
+    outside = (i for i, x in enumerate(setting.levels) if x.standard != "inside")
+    return next(outside, len(setting.levels))
 
 
 def _curve(
@@ -331,15 +330,20 @@ def _line(heights: Sequence[int | None], look: _Look) -> str:
 def _marks(
     points: Sequence[Point], heights: Sequence[int | None], look: _Look
 ) -> Iterator[tuple[str, str]]:
-    styles = {"survives": "ok", "lost": "xx", "undecided": "qq"}
-    for status, style in styles.items():
+    styles = {
+        "survives": ("survives", "noticed"),
+        "lost": ("lost", "unnoticed"),
+        "undecided": ("undecided",),
+    }
+    classes = {"survives": "ok", "lost": "xx", "undecided": "qq"}
+    for kind, statuses in styles.items():
         vertices = [
             f"{look.x(place, len(points))},{y}"
             for place, (point, y) in enumerate(zip(points, heights, strict=True))
-            if point.status == status and y is not None
+            if point.status in statuses and y is not None
         ]
         if vertices:
-            yield style, "M" + " ".join(vertices)
+            yield classes[kind], "M" + " ".join(vertices)
 
 
 def _texts(points: Sequence[Point], heights: Sequence[int | None], look: _Look) -> Iterator[Text]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from nnw_onnx.math.statistics import zero_event_bound
 from nnw_onnx.reports import words
 from nnw_onnx.reports.model import Report
 from nnw_onnx.reports.words import Shown
@@ -14,14 +15,21 @@ def definitions(report: Report) -> tuple[tuple[str, str], ...]:
     return tuple(_definitions(report))
 
 
+def _unseen(networks: int) -> str:
+    """Share of networks that may differ although none of so many did."""
+    return words.percent(zero_event_bound(networks), 0)
+
+
 def _definitions(report: Report) -> Iterator[tuple[str, str]]:
     counts = report.counts
     shown, rate = Shown(report.headline), words.number(report.false_positive_rate)
     share = f"{100 * report.survival:g} %"
     yield (
         "Survives",
-        f"At least {share} of the M × D watermarks are found at a false-positive rate of {rate}; "
-        "undecided where tests that were not done could tip it.",
+        f"At least {share} of the M × D watermarks at hand are found at a false-positive rate of "
+        f"{rate}; undecided where tests that were not done could tip it. That is said of the "
+        "networks tested: down to where the share is known of other networks stands beside the "
+        "count, as the lower 95 % limit, where there is one.",
     )
     guard = f", and at most the usable loss of {report.guard}" if report.guard else ""
     yield (
@@ -29,18 +37,22 @@ def _definitions(report: Report) -> Iterator[tuple[str, str]]:
         f"The unwatermarked networks lose at most {shown.usable()} of {report.headline.name}"
         f"{guard} under the same setting, by their 90 % limits. One decision for all technologies, "
         f"so that all have one denominator: of {counts.total} settings {counts.usable} are usable, "
-        f"{counts.unusable} not, and {counts.undecided} undecided, which count for nobody.",
+        f"{counts.unusable} not, {counts.undecided} undecided, which count for nobody, and "
+        f"{counts.not_applicable} apply to no network. A loss without limits decides nothing.",
     )
     yield (
         "Loss",
         f"{report.headline.name} before minus after"
         + (", the reverse as lower is better" if report.headline.better == "lower" else "")
         + (". Percentage points" if report.headline.unit == "%" else "")
-        + ". Positive is worse, everywhere in this report.",
+        + ". Positive is worse, in this report, on the command line and in the files.",
     )
     yield (
         "Negligible",
-        f"The 90 % limits of the loss, over networks and samples, lie inside ±{shown.margin()}.",
+        f"The 90 % limits of the mean loss, over networks and samples, lie inside "
+        f"±{shown.margin()}. They hold where losses of networks spread about normally. What "
+        f"befalls fewer than {_unseen(len(report.networks))} of all networks may be missed by "
+        f"{words.plural(len(report.networks), 'network')} with a chance of 5 % or more.",
     )
     yield "Undecided", "What was not tested, or the limits of the loss, could tip the verdict."
     yield (
@@ -57,9 +69,9 @@ def _definitions(report: Report) -> Iterator[tuple[str, str]]:
     if "integrity" in kinds:
         yield (
             "Integrity",
-            "Found means that at least one block of weights is as it was when the mark was put in; "
-            "lost means that none is, which is no failing. Changed blocks are told by place: the "
-            "tables say which layer was named first.",
+            "Noticed means that the method says No, or names a place that was changed; that is "
+            "what it is for, so that nothing is survived or lost. The tables say which layer was "
+            "named first.",
         )
     if any(t.control for t in report.technologies):
         yield (

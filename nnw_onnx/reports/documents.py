@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from nnw_onnx.errors import ConfigurationError, RunError
+from nnw_onnx.kit.writing import replacing
 from nnw_onnx.plugins import closest
 from nnw_onnx.reports import forms, names, sentences, tables
+from nnw_onnx.reports.latex import as_latex
 from nnw_onnx.reports.matrix import matrix
 from nnw_onnx.reports.model import Report
 from nnw_onnx.reports.names import Name
+from nnw_onnx.text import document
 from nnw_onnx.vocabulary import Json
 
 FORMATS = ("html", "json", "csv", "markdown", "latex")
 SCHEMA_URI = "https://json-schema.org/draft/2020-12/schema"
-_SUFFIXES = {"csv": "csv", "markdown": "md", "latex": "tex"}
-_LONG = frozenset({"pairs", "epochs"})
+_WRITERS = {
+    "csv": ("csv", forms.as_csv),
+    "markdown": ("md", forms.as_markdown),
+    "latex": ("tex", as_latex),
+}
+_LONG = frozenset({"pairs", "epochs", "cells"})
 """Tables that are files only, in CSV: a reader would not read them row by row."""
+_WORDY = frozenset({"matrix"})
+"""Tables in words, of which machines have another form."""
 
 
 def render(report: Report, form: str) -> str:
@@ -30,24 +37,18 @@ def render(report: Report, form: str) -> str:
     Raises:
         ConfigurationError: for another form.
     """
-    if form == "html":
-        from nnw_onnx.reports.page import page
-
-        return page(report)
-    if form == "json":
-        return report.model_dump_json(indent=1) + "\n"
-    if form == "csv":
-        return tables.all_rows(report)
-    if form in _SUFFIXES:
-        return _told(report, form)
-    raise ConfigurationError(
-        f"report: expected one of the formats {', '.join(FORMATS)}; got {form!r}"
-        f"{closest(form, FORMATS)}; choose one of them"
-    )
+    if form not in FORMATS:
+        raise ConfigurationError(
+            f"report: expected one of the formats {', '.join(FORMATS)}; got {form!r}"
+            f"{closest(form, FORMATS)}; choose one of them"
+        )
+    return document(_rendered(report, form))
 
 
 def write_documents(report: Report, folder: Path) -> tuple[Path, ...]:
-    """Write report.html, report.json, figures/*.svg and tables/* into a folder, each atomically.
+    """Write report.html, report.json, figures/* (SVG and PDF) and tables/* into a folder.
+
+    Each is there as a whole or not at all.
 
     Returns:
         The files, report.html first.
@@ -61,7 +62,7 @@ def write_documents(report: Report, folder: Path) -> tuple[Path, ...]:
                 f"{folder / name}: expected a folder of the run, got a link to another place; "
                 "remove it"
             )
-    return tuple(_write(folder / name, text) for name, text in _contents(report))
+    return tuple(_write(folder / name, content) for name, content in _contents(report))
 
 
 def schema() -> dict[str, Json]:
@@ -69,21 +70,33 @@ def schema() -> dict[str, Json]:
     return {"$schema": SCHEMA_URI, **Report.model_json_schema(mode="serialization")}
 
 
-def _contents(report: Report) -> Iterator[tuple[str, str]]:
+def _rendered(report: Report, form: str) -> str:
+    if form == "html":
+        from nnw_onnx.reports.page import page
+
+        return page(report)
+    if form == "json":
+        return report.model_dump_json(indent=1) + "\n"
+    return tables.all_rows(report) if form == "csv" else _told(report, form)
+
+
+def _contents(report: Report) -> Iterator[tuple[str, str | bytes]]:
     from nnw_onnx.reports.curves import curves
     from nnw_onnx.reports.evidence import evidence
     from nnw_onnx.reports.figures import figures
+    from nnw_onnx.reports.pdf import pdf
 
     called = names.technology_names(report)
     yield "report.html", render(report, "html")
     yield "report.json", render(report, "json")
     for figure in figures(evidence(report, called), curves(report, called), report):
         yield f"figures/{figure.name}.svg", figure.svg
+        yield f"figures/{figure.name}.pdf", pdf(document(figure.svg))
     yield "tables/all.csv", tables.all_rows(report)
     for made in _tables(report, called):
-        for form, suffix in _SUFFIXES.items():
-            if form == "csv" or made.name not in _LONG:
-                yield f"tables/{made.name}.{suffix}", forms.write(made, form)
+        for form, (suffix, writer) in _WRITERS.items():
+            if made.name not in (_WORDY if form == "csv" else _LONG):
+                yield f"tables/{made.name}.{suffix}", writer(made)
 
 
 def _tables(report: Report, called: tuple[Name, ...]) -> tuple[forms.Table, ...]:
@@ -94,7 +107,8 @@ def _told(report: Report, form: str) -> str:
     """Verdicts, warnings and tables as one text."""
     called = names.technology_names(report)
     made = [t for t in _tables(report, called) if t.name not in _LONG]
-    parts = [forms.write(t, form) for t in made]
+    _, writer = _WRITERS[form]
+    parts = [writer(t) for t in made]
     if form == "markdown":
         said = [sentences.lead(report), *map(str, sentences.verdicts(report, called))]
         lines = "".join(f"- {forms.markdown_escaped(text)}\n" for text in said)
@@ -105,16 +119,9 @@ def _told(report: Report, form: str) -> str:
     return "\n".join(parts)
 
 
-def _write(path: Path, text: str) -> Path:
+def _write(path: Path, content: str | bytes) -> Path:
     """Replace a file as a whole, so that a reader never sees a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as stream:
+        stream.write(content if isinstance(content, bytes) else document(content).encode())
     return path

@@ -1,4 +1,4 @@
-"""A table and its forms: CSV (plain numbers), Markdown and LaTeX (booktabs).
+"""A table and its forms: CSV (plain numbers) and Markdown; for LaTeX see `latex`.
 
 Names come from model files and configurations, so every form escapes what it would obey.
 """
@@ -16,35 +16,11 @@ from nnw_onnx.records import MeasureRecord
 from nnw_onnx.reports import words
 from nnw_onnx.reports.columns import Column, Entry, Form, Of, unit_of
 from nnw_onnx.reports.words import Shown
+from nnw_onnx.text import harmless, one_line
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\char34{}",
-    "–": "--",
-    "−": r"$-$",
-    "×": r"$\times$",
-    "≥": r"$\geq$",
-    "µ": r"$\mu$",
-    "†": r"$\dagger$",
-    "κ": r"$\kappa$",
-    "σ": r"$\sigma$",
-    **{c: f"$_{i}$" for i, c in enumerate("₀₁₂₃₄₅₆₇₈₉")},
-    **{c: f"$^{i}$" for i, c in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
-    "⁻": "$^-$",
-}
+_NUMBERED = "Intensity"
+# The wide forms too: spreadsheets take them for the plain ones.
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~$&-])")
 
 
@@ -103,7 +79,7 @@ class Item:
             Form.QUALITY: lambda x: shown.value(x, unit=False),
             Form.LOSS: lambda x: shown.loss(x, more=1),
             Form.SECONDS: words.seconds,
-            Form.BYTES: words.size,
+            Form.BYTES: words.memory,
             Form.RATIO: lambda x: words.fixed(x, 3),
             Form.EVIDENCE: words.evidence,
         }
@@ -118,6 +94,8 @@ class Head:
     text: str
     numeric: bool
     limits: bool
+    lead: bool = False
+    """Whether it says what the row is about, and so stands before every part of a split table."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +135,7 @@ def table(
     caption: str,
     leads: Sequence[str],
     columns: Sequence[Column[Of]],
-    sources: Iterable[tuple[Sequence[str], Of, MeasureRecord]],
+    sources: Iterable[tuple[Sequence[str | float | None], Of, MeasureRecord]],
     paper: frozenset[str] = frozenset(),
 ) -> Table:
     """A table of declared columns.
@@ -165,30 +143,38 @@ def table(
     Args:
         name: file name without suffix.
         caption: one sentence.
-        leads: headings of the words before the columns, such as "Technology".
+        leads: headings of what stands before the columns, such as "Technology" or "Intensity".
         columns: what is shown.
-        sources: for each row its leading words, the value that it is read from, and the measure.
+        sources: for each row what leads it, the value that it is read from, and the measure.
         paper: see `Table`.
     """
     found = [(lead, [c.get(source) for c in columns], measure) for lead, source, measure in sources]
-    heads = [Head(text.lower().replace(" ", "_"), text, False, False) for text in leads]
+    heads = [
+        Head(text.lower().replace(" ", "_"), text, text == _NUMBERED, False, lead=True)
+        for text in leads
+    ]
     for i, column in enumerate(columns):
         limits = any(isinstance(entries[i], Value) for _, entries, _ in found)
         measure = found[0][2] if found and len({m.unit for *_, m in found}) == 1 else None
-        heads.append(Head(column.key, headed(column, measure), column.form != Form.WORDS, limits))
+        text, numeric = headed(column, measure), column.form != Form.WORDS
+        heads.append(Head(column.key, text, numeric, limits, lead=not leads and i == 0))
     return Table(
         name,
         caption,
         tuple(heads),
         tuple(
             (
-                *(Item(word, Form.WORDS, measure) for word in lead),
+                *(Item(word, _lead_form(word), measure) for word in lead),
                 *(Item(e, c.form, measure) for e, c in zip(entries, columns, strict=True)),
             )
             for lead, entries, measure in found
         ),
         paper,
     )
+
+
+def _lead_form(lead: str | float | None) -> Form:
+    return Form.WORDS if isinstance(lead, str) else Form.NUMBER
 
 
 def headed(column: Column[Of], measure: MeasureRecord | None) -> str:
@@ -198,13 +184,6 @@ def headed(column: Column[Of], measure: MeasureRecord | None) -> str:
         return column.heading
     unit = unit_of(column.form, measure)
     return f"{column.heading}, {unit}" if unit and column.form is not Form.RATIO else column.heading
-
-
-def write(made: Table, form: str) -> str:
-    """One table as "csv", "markdown" or "latex"."""
-    if form == "csv":
-        return _csv(made)
-    return {"markdown": _markdown, "latex": _latex}[form](made.brief())
 
 
 def rows_as_csv(heads: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
@@ -224,21 +203,17 @@ def csv_safe(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, int | float):
         return repr(value)
-    word = words.harmless(str(value))
+    word = harmless(str(value))
     return f"'{word}" if word.startswith(_FORMULA) else word
 
 
 def markdown_escaped(word: str) -> str:
     """Text in which Markdown finds nothing to obey."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(words.harmless(word).split()))
+    return _MARKDOWN.sub(r"\\\1", one_line(word))
 
 
-def latex_escaped(word: str) -> str:
-    """Text in which LaTeX finds nothing to obey."""
-    return "".join(_LATEX.get(c, c) for c in " ".join(words.harmless(word).split()))
-
-
-def _csv(made: Table) -> str:
+def as_csv(made: Table) -> str:
+    """A table for machines: one observation a row, one bare number or word a field."""
     heads: list[str] = []
     for head in made.heads:
         heads += [head.key, f"{head.key}_low", f"{head.key}_high"] if head.limits else [head.key]
@@ -252,37 +227,30 @@ def _csv(made: Table) -> str:
     return rows_as_csv(heads, rows)
 
 
-def _written(item: Item) -> str:
-    return f"{item.text} [{item.between}]" if item.between else item.text
+def written(item: Item) -> str:
+    """A number with its limits, or a word; a unit that all three have stands once, at the end."""
+    if not item.limits:
+        return item.text
+    low, high = map(item.number, item.limits)
+    units = {text.rpartition(" ")[2] for text in (item.text, low, high) if " " in text}
+    if len(units) == 1 and all(" " in text for text in (item.text, low, high)):
+        (unit,) = units
+        value, low, high = (text.removesuffix(f" {unit}") for text in (item.text, low, high))
+        return f"{value} [{low} to {high}] {unit}"
+    return f"{item.text} [{low} to {high}]"
 
 
-def _markdown(made: Table) -> str:
+def as_markdown(made: Table) -> str:
+    """A table for readers."""
+    made = made.brief()
     lines = [
         f"**{markdown_escaped(made.caption)}**\n",
         _row([head.text for head in made.heads]),
         "|" + "|".join(" ---: " if head.numeric else " --- " for head in made.heads) + "|",
-        *(_row([_written(item) for item in row]) for row in made.rows),
+        *(_row([written(item) for item in row]) for row in made.rows),
     ]
     return "\n".join(lines) + "\n"
 
 
 def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(markdown_escaped(c) for c in cells) + " |"
-
-
-def _latex(made: Table) -> str:
-    alignment = "".join("r" if head.numeric else "l" for head in made.heads)
-    lines = [
-        r"\begin{table}",
-        r"\centering\footnotesize",
-        rf"\caption{{{latex_escaped(made.caption)}}}",
-        rf"\begin{{tabular}}{{{alignment}}}",
-        r"\toprule",
-        " & ".join(latex_escaped(head.text) for head in made.heads) + r" \\",
-        r"\midrule",
-        *(" & ".join(latex_escaped(_written(item)) for item in row) + r" \\" for row in made.rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"

@@ -11,9 +11,9 @@ from nnw_onnx.reports.columns import Column
 from nnw_onnx.reports.forms import Item
 from nnw_onnx.reports.model import Report
 from nnw_onnx.reports.names import Name
-from nnw_onnx.reports.words import fixed
+from nnw_onnx.reports.words import fixed, percent
 
-_KEYS = ("found", "fp_ratio", "ser", "bit_errors", "log10_p", "loss")
+_KEYS = ("found", "fp_ratio", "ser", "bit_errors", "log10_p", "quality", "loss")
 _WIDE = 4
 """From so many Intensities on, limits stand below their number in print."""
 
@@ -74,7 +74,7 @@ def _grid(
         code=setting.code,
         caption=setting.label,
         levels=tuple(heads),
-        heads=tuple(c.short.lower() if c.key in ("found", "loss") else c.short for c in shown),
+        heads=tuple("found" if c.key == "found" else c.short for c in shown),
         rows=tuple(_row(report, setting, i, called[i], shown) for i in report.order),
         wide=len(setting.levels) >= _WIDE,
     )
@@ -97,14 +97,22 @@ def _items(
         for column in shown:
             item = Item(column.get(point), column.form, report.headline)
             match column.key:
+                case "found" if point.noticed is not None:
+                    yield f"{point.noticed}/{point.tested}", "noticed"
                 case "found":
-                    yield f"{point.found}/{point.tested}", ""
+                    yield f"{point.found}/{point.tested}", _least(point)
                 case "fp_ratio":
                     yield fixed(point.fp_ratio.events, 0 if _whole(point) else 1), ""
                 case "loss":
                     yield item.text, item.between
                 case _:
                     yield item.text, ""
+
+
+def _least(point: Point) -> str:
+    """Down to where the share found is known of other networks."""
+    low = point.found_rate.low if point.found else None
+    return "" if low is None else f"≥ {percent(low, 0)}"
 
 
 def _whole(point: Point) -> bool:

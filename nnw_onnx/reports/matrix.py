@@ -18,6 +18,8 @@ SIGNS = {
     "survives": "sv",
     "partly": "pa",
     "lost": "lo",
+    "noticed": "nt",
+    "unnoticed": "nn",
     "undecided": "ud",
     "unusable": "un",
     "undetectable": "nd",
@@ -27,19 +29,23 @@ MEANINGS = {
     "survives": "survives every setting that leaves the network usable",
     "partly": "survives up to here, lost at the next Intensity",
     "lost": "lost at the weakest Intensity tested",
+    "noticed": "an integrity method: every Intensity is noticed, as it is for",
+    "unnoticed": "an integrity method: the change up to here goes unnoticed",
     "undecided": "undecided beyond here",
     "unusable": "no setting surely leaves the network usable: no verdict; found of tested",
     "undetectable": "no network could ever be found: Symbol Error Rate instead",
-    "void": "the Modification did not do what it says",
+    "void": "the Modification did not do what it says: neither survived nor lost",
     "failed": "ended with an error",
     "not run": "no record",
-    "n/a": "not applicable",
+    "n/a": "not applicable: it can do nothing to these networks, or was not asked for",
 }
 _SAMPLES = {
     "outlives": "0.3",
     "survives": "0.3",
     "partly": "50",
     "lost": "0.1",
+    "noticed": "9/9",
+    "unnoticed": "0.1",
     "undecided": "≥0.3",
     "unusable": "9/15",
     "undetectable": "SER",
@@ -96,7 +102,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Bar:
-    """Settings survived of one technology; the gap has no verdict."""
+    """Settings survived of one technology (noticed of an integrity method); the gap is open.
+
+    Attributes:
+        words: what good and bad are called.
+    """
 
     survived: int
     lost: int
@@ -105,6 +115,7 @@ class Bar:
     good: str
     bad: str
     bad_from: str
+    words: tuple[str, str] = ("survived", "lost")
 
 
 @dataclass(frozen=True)
@@ -193,9 +204,7 @@ def _entry(report: Report, cell: Cell) -> Entry:
         note=cell.note,
         title=f"{head} {where}: {_found(point)}{_losing(point, shown)}",
         said=_said(cell, setting, point),
-        under=f"loss {shown.loss(point.loss.value)}{f' at {where}' if where else ''}"
-        if point.loss.value is not None
-        else "",
+        under=_under(point, shown, where),
         chips=tuple(
             _chip(x, p, setting, shown) for x, p in zip(setting.levels, points, strict=True)
         )
@@ -204,14 +213,30 @@ def _entry(report: Report, cell: Cell) -> Entry:
     )
 
 
+def _under(point: Point, shown: Shown, where: str) -> str:
+    """Loss beside the quality that is left, where there is room for words."""
+    if point.loss.value is None:
+        return ""
+    at = f" at {where}" if where else ""
+    left = "" if point.quality.value is None else f", {shown.value(point.quality.value)} left"
+    return f"loss {shown.loss(point.loss.value)}{at}{left}"
+
+
 def _found(point: Point) -> str:
-    return f"{point.found} of {point.tested} found"
+    """The count, and down to where it is known of other networks."""
+    if point.noticed is not None and point.setting is not None:
+        return f"{point.noticed} of {point.tested} noticed"
+    low = point.found_rate.low if point.found else None
+    least = "" if low is None else f" (at least {words.percent(low, 0)} with 95 % confidence)"
+    return f"{point.found} of {point.tested} found{least}"
 
 
 def _losing(point: Point, shown: Shown) -> str:
+    """Loss and the quality that is left."""
     if point.loss.value is None:
         return ""
-    return f", loss {shown.loss(point.loss.value)} {shown.unit}".rstrip()
+    left = "" if point.quality.value is None else f", quality {shown.value(point.quality.value)}"
+    return f", loss {shown.loss(point.loss.value)} {shown.unit}".rstrip() + left
 
 
 def _top(cell: Cell, setting: Setting, point: Point) -> str:
@@ -220,6 +245,8 @@ def _top(cell: Cell, setting: Setting, point: Point) -> str:
         return "SER" if point.ser.value is not None else words.DASH
     if cell.status == "unusable":
         return f"{point.found}/{point.tested}"
+    if cell.status == "noticed":
+        return f"{point.noticed}/{point.tested}"
     text = names.marked(level, setting)
     if cell.status == "undecided":
         return f"≥{text}" if cell.survived is not None and text else text
@@ -236,7 +263,6 @@ def _said(cell: Cell, setting: Setting, point: Point) -> str:
     where = names.intensity(setting.levels[cell.level or 0], setting)
     at, to = (f" at {where}", f" to {where}") if where else ("", "")
     several = len(setting.levels) > 1
-    several = len(setting.levels) > 1
     rate = point.ser.value
     kept = cell.survived is not None
     said = {
@@ -244,6 +270,8 @@ def _said(cell: Cell, setting: Setting, point: Point) -> str:
         "survives": "survives all" if several else f"survives{at}",
         "partly": f"survives{to}",
         "lost": f"lost{at}",
+        "noticed": "noticed at all" if several else f"noticed{at}",
+        "unnoticed": f"unnoticed{at}",
         "undecided": f"≥{where}, then undecided" if kept and where else f"undecided{at}",
         "unusable": "no usable network",
         "undetectable": "never found"
@@ -262,18 +290,22 @@ def _chip(level: Level, point: Point, setting: Setting, shown: Shown) -> Chip:
 
 def _bar(tally: Tally) -> Bar:
     whole = max(1, tally.usable)
+    told = tally.noticed + tally.unnoticed > 0
+    good, bad = (tally.noticed, tally.unnoticed) if told else (tally.survived, tally.lost)
+    names_of = ("noticed", "unnoticed") if told else ("survived", "lost")
     title = (
-        f"{tally.survived} survived, {tally.lost} lost, {tally.undecided} undecided, "
+        f"{good} {names_of[0]}, {bad} {names_of[1]}, {tally.undecided} undecided, "
         f"{tally.without_result} without result"
     )
     return Bar(
-        tally.survived,
-        tally.lost,
+        good,
+        bad,
         tally.undecided + tally.without_result,
         title,
-        percent(tally.survived / whole),
-        percent(tally.lost / whole),
-        percent(1 - tally.lost / whole),
+        percent(good / whole),
+        percent(bad / whole),
+        percent(1 - bad / whole),
+        names_of,
     )
 
 

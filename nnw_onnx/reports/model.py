@@ -40,6 +40,8 @@ class SettingCounts(ResultModel):
     """The denominator of every technology; with those measured on another data set."""
     unusable: int
     undecided: int
+    not_applicable: int = 0
+    """That can do nothing to these networks."""
     elsewhere: int
     """Of the usable ones, those whose quality was measured on another data set."""
     outside: int
@@ -102,6 +104,8 @@ class Report(ResultModel):
     schema_version: Literal[2] = 2
     standard: str
     """Whose procedures are implemented; this is no certification."""
+    departures: tuple[str, ...] = ()
+    """What of it is not implemented, or otherwise than its words say."""
     title: str
     networks: tuple[NetworkRecord, ...]
     """The M unwatermarked networks."""
@@ -148,6 +152,29 @@ class Report(ResultModel):
     configuration: dict[str, Any]
     method: tuple[MethodNote, ...]
     reproducibility: Reproducibility
+
+    def __repr__(self) -> str:
+        counts = (
+            f"{len(self.networks)} networks x {self.payloads} Payloads, "
+            f"{len(self.technologies)} technologies, {self.counts.total} settings"
+        )
+        return f"Report({self.title!r}: {counts}, {len(self.notices)} warnings)"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from nnw_onnx.reports.notebook import fragment
+
+        return fragment(self)
+
+    def to_pandas(self) -> Any:
+        """A DataFrame of every number and word of the report, one a row, as in `tables/all.csv`.
+
+        Raises:
+            ConfigurationError: pandas is not installed.
+        """
+        from nnw_onnx.reports.notebook import to_pandas
+
+        return to_pandas(self)
 
     @property
     def headline(self) -> MeasureRecord:

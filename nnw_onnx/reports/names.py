@@ -108,7 +108,11 @@ def intensity(level: Level, setting: Setting, unit: bool = True) -> str:
     if level.intensity is None:
         return ""
     text = words.number(level.intensity, 6)
-    return f"{text} {unit_of(setting)}".rstrip() if unit else text
+    if not unit:
+        return text
+    if setting.parameter and not setting.parameter.unit:
+        return f"{unit_of(setting)} {text}".lstrip()
+    return f"{text} {unit_of(setting)}".rstrip()
 
 
 def marked(level: Level, setting: Setting) -> str:
@@ -118,5 +122,8 @@ def marked(level: Level, setting: Setting) -> str:
 
 def unit_of(setting: Setting) -> str:
     """What the Intensities of a setting are counted in; "" for plain ratios."""
-    unit = setting.parameter.unit if setting.parameter else ""
-    return "" if unit == "ratio" else unit
+    found = setting.parameter
+    if found is None or found.unit == "ratio":
+        return ""
+    # A plain number is counted in what its option is called, such as the quality of a JPEG.
+    return found.unit or ("" if found.option == "intensity" else found.option)

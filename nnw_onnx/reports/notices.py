@@ -10,13 +10,20 @@ from nnw_onnx.measures.limits import FEW_NETWORKS, OTHER_NETWORKS, failures
 from nnw_onnx.measures.results import DatasetSize, Point, Setting, Technology
 from nnw_onnx.measures.run import Run
 from nnw_onnx.measures.usability import base_quality
-from nnw_onnx.records import CostRecord, VerdictRecord
+from nnw_onnx.records import CostRecord, NetworkRecord, VerdictRecord
 from nnw_onnx.reports.model import Completeness, Notice
-from nnw_onnx.reports.words import plural
+from nnw_onnx.reports.words import listed, percent, plural
 
 _TOO_OFTEN = 1e-4
 """Probability below which wrong keys that were found are too many for chance: what is wrong then is
 the null distribution, or the key."""
+
+
+_LEFT_OUT = ("not-applicable", "skipped")
+_NEARLY_ALL = 0.95
+"""Share of the weights that Modifications of all layers reach, below which that is warned of."""
+_STABLE = 1.25
+"""Ratio of times between two sessions from which on they are called unstable."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,10 @@ def notices(material: Material) -> tuple[Notice, ...]:
         _own_networks,
         _inverted,
         _no_carrier,
+        _reach,
         _elsewhere,
+        _not_applicable,
+        _unstable,
         _ties,
         _outside,
         _dataset_size,
@@ -209,7 +219,8 @@ def _failed(material: Material) -> Iterator[Notice]:
         ("Cost measurements", [(c.status, c.reason) for c in material.costs]),
     )
     for name, outcomes in groups:
-        found = failures(outcomes)
+        # What does not apply is no failure; it has a notice of its own.
+        found = failures((s, r) for s, r in outcomes if s not in _LEFT_OUT)
         if found:
             total = sum(f.count for f in found)
             text = f"{name} that were not done: {total} of {len(outcomes)}."
@@ -226,8 +237,8 @@ def _few(material: Material) -> Iterator[Notice]:
         said = f"What is said holds for the {tested} tested and for no others; rates"
         claim = said if networks < OTHER_NETWORKS else "Rates"
         text = (
-            f"{claim} have no limits but where an event never happened: others take M = "
-            f"{FEW_NETWORKS} networks or more."
+            f"{claim} have no limits but where an event never (or always) happened: others take "
+            f"M = {FEW_NETWORKS} networks or more."
         )
         yield Notice(code="few-networks", name=plural(networks, "network"), text=text)
 
@@ -308,6 +319,57 @@ def _elsewhere(material: Material) -> Iterator[Notice]:
             "Such settings count as usable where they are better than guessing."
         )
         yield Notice(code="other-data-set", name="other data set", text=text, details=tuple(found))
+
+
+def _reach(material: Material) -> Iterator[Notice]:
+    found = [
+        f"{n.name}: {percent(share)} of {n.stored:,}; left: {listed(_left(n), 3)}"
+        for n in material.run.plan.networks
+        if (share := reached(n)) is not None and share < _NEARLY_ALL
+    ]
+    if found:
+        text = (
+            "Modifications of all layers do not reach a part of the floating-point weights: what "
+            "they cost and destroy is told of the rest."
+        )
+        yield Notice(code="reach", name="weights not reached", text=text, details=tuple(found))
+
+
+def reached(network: NetworkRecord) -> float | None:
+    """Share of the floating-point weights that "all" layers reach; None where it is not known."""
+    return 1 - sum(network.left.values()) / network.stored if network.stored else None
+
+
+def _left(network: NetworkRecord) -> list[str]:
+    ordered = sorted(network.left.items(), key=lambda item: -item[1])
+    return [f"{reason} {percent(count / network.stored)}" for reason, count in ordered]
+
+
+def _not_applicable(material: Material) -> Iterator[Notice]:
+    trials = material.run.trials
+    outcomes = [(t.status, t.reason) for t in trials if t.status in _LEFT_OUT]
+    if outcomes:
+        text = f"Trials of Modifications that do not apply: {len(outcomes)} of {len(trials)}."
+        details = tuple(f"{f.count} × {f.reason}" for f in failures(outcomes))
+        yield Notice(code="not-applicable", name="not applicable", text=text, details=details)
+
+
+def _unstable(material: Material) -> Iterator[Notice]:
+    found = [
+        f"{t.label}: {t.cost.session_ratio:.2g} ×, load average {_load(t.cost.load)}"
+        for t in material.technologies
+        if t.cost.session_ratio is not None and t.cost.session_ratio > _STABLE
+    ]
+    if found:
+        text = (
+            "Times differ between the sessions of one run, so that they belong to the state of the "
+            "machine more than to the technology: measure again while nothing else runs."
+        )
+        yield Notice(code="unstable", name="unstable times", text=text, details=tuple(found))
+
+
+def _load(load: tuple[float, float] | None) -> str:
+    return "unknown" if load is None else f"{load[0]:.2g} to {load[1]:.2g}"
 
 
 def _ties(material: Material) -> Iterator[Notice]:

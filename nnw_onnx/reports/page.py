@@ -10,10 +10,13 @@ from nnw_onnx.reports.curves import curves
 from nnw_onnx.reports.definitions import definitions
 from nnw_onnx.reports.evidence import evidence
 from nnw_onnx.reports.forms import Table
+from nnw_onnx.reports.glossary import footnotes
 from nnw_onnx.reports.grids import grids
 from nnw_onnx.reports.losses import forest
-from nnw_onnx.reports.matrix import matrix
+from nnw_onnx.reports.matrix import Matrix, matrix
 from nnw_onnx.reports.model import Report
+from nnw_onnx.reports.names import Name
+from nnw_onnx.reports.notices import reached
 from nnw_onnx.reports.templating import templates
 from nnw_onnx.reports.words import Shown
 
@@ -62,9 +65,18 @@ def page(report: Report) -> str:
         "grids": grids(report, called),
         "definitions": definitions(report),
         "environment": tuple(_environment(report)),
+        "footnotes": footnotes(_first_page(report, called, drawn)),
     }
     parts["sections"] = [(target, name) for key, target, name in _SECTIONS if parts[key]]
     return templates().get_template("report.html.j2").render(parts)
+
+
+def _first_page(report: Report, called: tuple[Name, ...], drawn: Matrix) -> Iterator[str]:
+    """Texts in which words may stand that paper explains below."""
+    yield from map(str, sentences.verdicts(report, called))
+    for _, group in drawn.groups:
+        yield from (entry.said or entry.top for row in group for entry in row.entries)
+    yield from report.workflows
 
 
 def _numbers(made: Mapping[str, Table]) -> tuple[Table, ...]:
@@ -100,6 +112,10 @@ def _data(report: Report) -> Iterator[tuple[str, str]]:
         f"{len(report.networks)} unwatermarked with {each} Weights, "
         f"{marked} watermarked for each technology",
     )
+    shares = sorted(x for n in report.networks if (x := reached(n)) is not None)
+    if shares:
+        ends = " to ".join(dict.fromkeys(words.percent(x) for x in (shares[0], shares[-1])))
+        yield "Reached", f'"all" layers hold {ends} of the floating-point weights of a network'
     data, entries = report.dataset, f"{report.dataset.entries:,}"
     shapes = "; ".join(f"{k} {' × '.join(map(str, v))}" for k, v in data.shapes.items())
     yield "Data set", f"{data.plugin.name}, {data.split} split, {entries} samples of {shapes}"

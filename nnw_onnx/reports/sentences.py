@@ -93,9 +93,9 @@ def verdicts(report: Report, called: tuple[Name, ...]) -> tuple[Verdict, ...]:
 
 def _verdict(report: Report, technology: Technology) -> str:
     tally = technology.tally
-    ending = f"; {_loudness(technology)}."
+    ending = f"; {_loudness(report, technology)}."
     if technology.record.kind == "integrity" and technology.robustness_asked:
-        return f" names changed weights in {_noticed(report, technology)} settings{ending}"
+        return f" notices the change in {_noticed(report, technology)} settings{ending}"
     if not technology.detectability.ever:
         return f" can never be found: {_why_never(technology)}{ending}"
     if not technology.robustness_asked or not report.settings:
@@ -112,10 +112,9 @@ def _verdict(report: Report, technology: Technology) -> str:
 
 
 def _noticed(report: Report, technology: Technology) -> str:
-    """Of all settings those in which every test of an integrity method names a place."""
+    """Of all settings, usable or not, those that an integrity method notices."""
     asked = [p for p in report.points if p.technology == technology.index and p.tested]
-    named = [p for p in asked if sum(place.tests for place in p.places) == p.tested]
-    return f"{len(named)} of {len(asked)}"
+    return f"{sum(p.status == 'noticed' for p in asked)} of {len(asked)}"
 
 
 def _why_never(technology: Technology) -> str:
@@ -123,11 +122,16 @@ def _why_never(technology: Technology) -> str:
     return f"{plural(symbols, 'Symbol')} cannot prove it" if symbols else "its test reaches no Yes"
 
 
-def _loudness(technology: Technology) -> str:
+def _loudness(report: Report, technology: Technology) -> str:
+    """What the watermark costs, the quality without and with it beside it."""
     if not technology.imperceptibility_asked:
         return "loss not asked for"
-    verdict = technology.imperceptibility.verdict
-    return "loss not shown to be negligible" if verdict == "not shown" else f"loss {verdict}"
+    found, shown = technology.imperceptibility, Shown(report.headline)
+    word = "not shown to be negligible" if found.verdict == "not shown" else found.verdict
+    if found.before.value is None or found.after.value is None:
+        return f"loss {word}"
+    before, after = shown.value(found.before.value, unit=False), shown.value(found.after.value)
+    return f"loss {word} ({before} to {after})"
 
 
 def _overall(
@@ -152,7 +156,7 @@ def _overall(
     yield Verdict("Hardest:", f" {said or 'none defeats a technology at its weakest'}.")
     for t in across:
         if t.record.kind == "integrity" and t.robustness_asked:
-            said = f" {called[t.index]} names changed weights in {_noticed(report, t)} settings."
+            said = f" {called[t.index]} notices the change in {_noticed(report, t)} settings."
             yield Verdict("Integrity:", said)
     margin = Shown(report.headline).margin()
     loud = [str(called[t.index]) for t in across if t.imperceptibility.verdict == "noticeable"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from nnw_onnx.reports import names, sentences
 from nnw_onnx.reports.model import Report
-from nnw_onnx.reports.words import harmless, plural
+from nnw_onnx.reports.words import plural
+from nnw_onnx.text import harmless
 
 
 def summary(report: Report) -> tuple[str, ...]:

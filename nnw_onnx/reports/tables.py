@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields
 
-from nnw_onnx.measures.results import Point, QualityRow
+from nnw_onnx.measures.results import Level, Point, QualityRow, Setting
 from nnw_onnx.records import MeasureRecord
 from nnw_onnx.reports import columns, forms, names, words
 from nnw_onnx.reports.columns import Form
@@ -14,15 +14,15 @@ from nnw_onnx.reports.matrix import Matrix
 from nnw_onnx.reports.model import Report
 from nnw_onnx.reports.words import Shown
 
-_SETTING = ("Modification", "Intensity")
+_SETTING = ("Modification", "Intensity", "Unit")
 _POINT = ("Technology", *_SETTING)
-_PLACES = ("found", "tested", "place_right", "places")
 # Columns that a page of paper has room for; tables that are not here are shown whole.
 _PAPER = {
     "technologies": "technology kind injected reads code symbols null log10_least level negatives "
-    "injections survived",
-    "settings": "modification intensity usability quality loss",
-    "robustness": "technology modification intensity status found tested ser loss",
+    "injections survived noticed",
+    "settings": "modification intensity unit usability quality loss",
+    "robustness": "technology modification intensity unit status found tested found_rate ser "
+    "quality loss",
     "cost": "technology injection batch batch_ratio epochs detection decoding memory "
     "inference_ratio",
 }
@@ -35,7 +35,7 @@ def tables(report: Report, drawn: Matrix) -> tuple[Table, ...]:
         report: what is told.
         drawn: its matrix.
     """
-    return tuple(t for t in (_matrix(report, drawn), *_declared(report)) if t.rows)
+    return tuple(t for t in (_matrix(report, drawn), _cells(report), *_declared(report)) if t.rows)
 
 
 def all_rows(report: Report) -> str:
@@ -71,11 +71,7 @@ def _declared(report: Report) -> Iterator[Table]:
         "The settings, and what they leave of the unwatermarked networks",
         _SETTING,
         columns.SETTINGS,
-        (
-            ((s.label, names.intensity(level, s)), level, main)
-            for s in report.settings
-            for level in s.levels
-        ),
+        ((_setting(s, level), level, main) for s in report.settings for level in s.levels),
         paper["settings"],
     )
     yield table(
@@ -110,10 +106,10 @@ def _declared(report: Report) -> Iterator[Table]:
     points = [_robust(report, point) for point in _points(report)]
     yield table(
         "places",
-        "Places that were named",
+        "Places that were named first",
         _POINT,
-        [c for c in columns.ROBUSTNESS if c.key in _PLACES],
-        (row for row in points if row[1].places),
+        columns.PLACES,
+        ((lead, (point, place), main) for lead, point, _ in points for place in point.places),
     )
     yield rankings(report)
     yield table(
@@ -141,7 +137,7 @@ def _declared(report: Report) -> Iterator[Table]:
 
 def _matrix(report: Report, drawn: Matrix) -> Table:
     """The matrix in words: Modifications down, technologies across."""
-    heads = [Head("modification", "Modification", False, False)]
+    heads = [Head("modification", "Modification", False, False, lead=True)]
     heads += [
         Head(f"technology_{i}", str(name), False, False)
         for i, name in zip(report.order, drawn.heads, strict=True)
@@ -155,11 +151,39 @@ def _matrix(report: Report, drawn: Matrix) -> Table:
     return Table("matrix", "What survives each Modification", tuple(heads), items)
 
 
+def _cells(report: Report) -> Table:
+    """The matrix for machines: one cell a row."""
+    return table(
+        "cells",
+        "The matrix, cell by cell",
+        ("Technology", "Modification", "Unit"),
+        columns.cells(report),
+        (
+            (
+                (
+                    report.technologies[cell.technology].label,
+                    report.settings[cell.setting].label,
+                    names.unit_of(report.settings[cell.setting]),
+                ),
+                cell,
+                report.headline,
+            )
+            for cell in report.cells
+        ),
+    )
+
+
+def _setting(setting: Setting, level: Level) -> tuple[str, float | None, str]:
+    """Modification, Intensity and its unit."""
+    unit = names.unit_of(setting) if level.intensity is not None else ""
+    return setting.label, level.intensity, unit
+
+
 def rankings(report: Report) -> Table:
     """Settings survived, repeated at other limits of usability."""
     shown = Shown(report.headline)
     limits = sorted(report.rankings, key=lambda r: r.usable_loss)
-    heads = [Head("technology", "Technology", False, False)]
+    heads = [Head("technology", "Technology", False, False, lead=True)]
     for r in limits:
         limit = words.number(shown.factor * r.usable_loss)
         text = f"Survived of {r.usable}, loss up to {limit} {shown.unit}".rstrip()
@@ -192,10 +216,11 @@ def _points(report: Report) -> Iterator[Point]:
             yield from report.points_of(place, setting)
 
 
-def _robust(report: Report, point: Point) -> tuple[tuple[str, str, str], Point, MeasureRecord]:
+def _robust(
+    report: Report, point: Point
+) -> tuple[tuple[str, str, float | None, str], Point, MeasureRecord]:
     label = report.technologies[point.technology].label
     if point.setting is None or point.level is None:
-        return (label, "unmodified", ""), point, report.headline
+        return (label, "unmodified", None, ""), point, report.headline
     setting = report.settings[point.setting]
-    where = names.intensity(setting.levels[point.level], setting)
-    return (label, setting.label, where), point, report.headline
+    return (label, *_setting(setting, setting.levels[point.level])), point, report.headline

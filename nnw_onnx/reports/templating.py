@@ -7,6 +7,8 @@ from functools import lru_cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nnw_onnx.reports import words
+from nnw_onnx.reports.glossary import explained
+from nnw_onnx.text import harmless
 
 
 @lru_cache(maxsize=1)
@@ -21,7 +23,8 @@ def templates() -> Environment:
         keep_trailing_newline=True,
         # Names from files could hold what turns the direction of a page's text around, or what XML
         # forbids.
-        finalize=lambda value: words.harmless(value) if type(value) is str else value,
+        finalize=lambda value: harmless(value) if type(value) is str else value,
     )
     made.globals |= {"plural": words.plural, "listed": words.listed}
+    made.filters["explained"] = explained
     return made

@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nnw_onnx.records import MeasureRecord, printable
+from nnw_onnx.measures.clock import RESOLUTION
+from nnw_onnx.records import MeasureRecord
+from nnw_onnx.text import harmless
 from nnw_onnx.vocabulary import Json
 
 DASH = "–"
@@ -20,11 +22,6 @@ WORKFLOWS = {
     "NNW-NIR": "No Inference Robustness",
     "NNW-WIR": "With Inference Robustness",
 }
-
-
-def harmless(text: str) -> str:
-    """The text with what a terminal or a page would obey written as escape sequences."""
-    return text if text.isprintable() else printable(text)
 
 
 def fixed(value: float, decimals: int) -> str:
@@ -62,6 +59,11 @@ def seconds(value: float, digits: int = 3) -> str:
 def size(value: float, digits: int = 3) -> str:
     """Bytes with their unit, likewise."""
     return _scaled(value, _BYTES, digits) if value >= 999.5 else f"{value:.0f} B"
+
+
+def memory(value: float, digits: int = 3) -> str:
+    """Peak memory, likewise; below the resolution of its measurement that is what is said."""
+    return f"under {size(RESOLUTION)}" if value < RESOLUTION else size(value, digits)
 
 
 def _scaled(value: float, units: Sequence[tuple[float, str]], digits: int) -> str:
@@ -133,7 +135,7 @@ class Shown:
 
 def named(name: str, value: Json) -> str:
     """An option, a key of a recipe or a fact with its value: "learning rate 0.01"."""
-    said = printable(name.replace("_", " "))
+    said = harmless(name.replace("_", " "))
     if isinstance(value, bool):
         return said if value else f"no {said}"
     return f"{said} {plain(value)}"
@@ -152,7 +154,7 @@ def plain(value: Json) -> str:
             return ", ".join(named(k, v) for k, v in value.items())
         case list() | tuple():
             return " ".join(plain(v) for v in value) or "none"
-    return printable(str(value))
+    return harmless(str(value))
 
 
 def listed(items: Sequence[str], most: int = 4) -> str:
@@ -169,4 +171,4 @@ def plural(n: int, one: str, many: str | None = None) -> str:
 
 def shorter(name: str, value: Json) -> str:
     """An option in a few characters: "strength 0.01" becomes "s0.01"."""
-    return f"{printable(name[:1])}{plain(value)[:6]}"
+    return f"{harmless(name[:1])}{plain(value)[:6]}"

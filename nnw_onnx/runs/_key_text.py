@@ -43,6 +43,7 @@ _Name = Annotated[
 _Texts = Annotated[tuple[_Text, ...], Field(max_length=_LONGEST)]
 _Size = Annotated[int, Field(ge=0, le=8 << 20)]
 _Shape = Annotated[tuple[Annotated[int, Field(ge=0, le=1 << 40)], ...], Field(max_length=32)]
+_Digest = Annotated[str, Field(pattern="^[0-9a-f]{0,128}$")]
 _ArrayName = Annotated[str, Field(pattern=f"^{ARRAY_NAME}$")]
 
 
@@ -55,7 +56,7 @@ class _Form(BaseModel):
     layers: _Texts
     shapes: Annotated[tuple[_Shape, ...], Field(max_length=_LONGEST)]
     alphabet: Annotated[int, Field(ge=2, le=1 << 40)]
-    commitment: Annotated[str, Field(pattern="^[0-9a-f]{0,128}$")]
+    commitment: _Digest
     notes: _Texts
     arrays: Annotated[tuple[_ArrayName, ...], Field(max_length=MOST_ARRAYS)] = ()
 
@@ -91,6 +92,7 @@ class KeyText(_Form):
     carries: _Size
     facts: dict[str, JsonValue]
     of: _Text
+    opening: _Digest = ""
 
 
 class _OldText(_Form):
@@ -132,6 +134,7 @@ def key_text(claim: Claim) -> bytes:
         "shapes": [list(shape) for shape in key.shapes],
         "facts": dict(key.facts),
         "commitment": key.commitment,
+        "opening": key.opening,
         "notes": list(key.notes),
         "alphabet": 2 if claim.payload is None else claim.payload.alphabet,
         "arrays": sorted(key.arrays),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from typing import Literal
 
@@ -18,6 +18,7 @@ from nnw_onnx.vocabulary import (
     Method,
     Modification,
     PlugIn,
+    Recipe,
     Spec,
     Task,
     Trainer,
@@ -29,29 +30,59 @@ _MEANING = {
 }
 
 
-def check(evaluation: Evaluation) -> None:
+def check(evaluation: Evaluation, unknown: Set[str] = frozenset()) -> None:
     """Make every plug-in once and see that it gets what it needs.
 
+    Args:
+        evaluation: what to check.
+        unknown: dotted paths of entries that only stand for others.
+
     Raises:
-        ConfigurationError: a plug-in, an option or a combination that cannot be; one line with the
-            dotted path.
+        ConfigurationError: plug-ins, options or combinations that cannot be: all of them, one line
+            each with the dotted path.
     """
-    _check_dataset(evaluation)
-    training = evaluation.training or TrainingTable()
-    with _at("training"):
-        _check_training(training)
-    with _at("task"):
+    found = Faults()
+    _check_dataset(evaluation, found)
+    _check_training(evaluation.training or TrainingTable(), found)
+    with found.at("task"):
         plugins.create(Task, evaluation.task.spec)
-    with _at("engine"):
+    with found.at("engine"):
         plugins.create(Engine, evaluation.engine.spec)
     for index, method in enumerate(evaluation.methods):
-        _check_method(f"methods.{index}", method, evaluation)
+        if (where := f"methods.{index}") not in unknown:
+            _check_method(where, method, evaluation, found)
     for index, modification in enumerate(evaluation.modifications):
-        _check_modification(f"modifications.{index}", modification, evaluation)
+        if (where := f"modifications.{index}") not in unknown:
+            _check_modification(where, modification, evaluation, found)
+    found.tell()
+    if unknown:
+        return
+    # What follows makes plug-ins of several tables, so it needs all of them right.
     _check_different(evaluation)
     if trains(evaluation):
-        with _at("training"):
-            plugins.create(Trainer, training.trainer.spec)
+        with found.at("training.trainer"):
+            plugins.create(Trainer, (evaluation.training or TrainingTable()).trainer.spec)
+    found.tell()
+
+
+class Faults:
+    """Collects what is wrong with a configuration, so that all of it is told at once."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    @contextmanager
+    def at(self, where: str) -> Iterator[None]:
+        """Keep what goes wrong inside, with its place in the configuration ("" for none)."""
+        try:
+            yield
+        except (ConfigurationError, PluginError) as error:
+            self.lines += [f"{where}: {line}" if where else str(line) for line in error.args]
+
+    def tell(self) -> None:
+        """Raise `ConfigurationError` with everything that was wrong, each fault once."""
+        if self.lines:
+            raise ConfigurationError(*dict.fromkeys(self.lines))
 
 
 def workflows_of(
@@ -109,49 +140,48 @@ def trains(evaluation: Evaluation) -> bool:
     )
 
 
-@contextmanager
-def _at(where: str) -> Iterator[None]:
-    """Say where in the configuration a mistake is."""
-    try:
-        yield
-    except (ConfigurationError, PluginError) as error:
-        raise ConfigurationError(f"{where}: {error}") from error
-
-
-def _check_dataset(evaluation: Evaluation) -> None:
-    with _at("dataset"):
+def _check_dataset(evaluation: Evaluation, found: Faults) -> None:
+    with found.at("dataset"):
         kind = plugins.load(Dataset, evaluation.dataset.name)
-    required = {option.name for option in plugins.options(kind) if option.required}
-    for name in plugins.path_options(kind):
-        if name in required - set(evaluation.dataset.spec.options):
-            raise ConfigurationError(
-                f"dataset.{name}: expected the folder of the data set, got none; add it, or give "
-                "--data DIR"
-            )
-    with _at("dataset"):
+        required = {option.name for option in plugins.options(kind) if option.required}
+        for name in plugins.path_options(kind):
+            if name in required - set(evaluation.dataset.spec.options):
+                found.lines.append(
+                    f"dataset.{name}: expected the folder of the data set, got none; add it, or "
+                    "give --data DIR"
+                )
+                return
         plugins.create(Dataset, evaluation.dataset.spec)
 
 
-def _check_training(table: TrainingTable) -> None:
-    _ = table.recipe
+def _check_training(table: TrainingTable, found: Faults) -> None:
+    with found.at("training"):
+        _ = table.recipe
     if table.transfer:
-        plugins.create(Dataset, table.transfer.spec)
+        with found.at("training.transfer"):
+            plugins.create(Dataset, table.transfer.spec)
 
 
-def _check_method(where: str, table: MethodTable, evaluation: Evaluation) -> None:
-    with _at(where):
+def _check_method(where: str, table: MethodTable, evaluation: Evaluation, found: Faults) -> None:
+    if table.training is not None:
+        with found.at(f"{where}.training"):
+            table.training.recipe(Recipe())
+    with found.at(where):
         method = plugins.create(Method, table.spec)
-        _check_how_put_in(table, method)
-        _check_needs(method, evaluation, 1)
+        with found.at(where):
+            _check_how_put_in(table, method)
+        with found.at(where):
+            _check_needs(method, evaluation, 1)
         if not set(workflows_of(table)) & set(evaluation.workflows):
             raise ConfigurationError(
                 f"expected {' or '.join(workflows_of(table))} among workflows, got "
                 f"{', '.join(evaluation.workflows)}; add one or leave the method out"
             )
-    if table.training is not None:
-        with _at(f"{where}.training"):
-            table.training.recipe(evaluation.base_recipe)
-    _check_payloads(where, table, method, evaluation)
+    with found.at(f"{where}.code"):
+        if table.code is not None:
+            _check_code(table, evaluation)
+    with found.at(""):
+        _check_payloads(where, table)
 
 
 def _check_how_put_in(table: MethodTable, method: Method) -> None:
@@ -167,33 +197,48 @@ def _check_how_put_in(table: MethodTable, method: Method) -> None:
         )
 
 
-def _check_payloads(where: str, table: MethodTable, method: Method, evaluation: Evaluation) -> None:
+def _check_payloads(where: str, table: MethodTable) -> None:
     given = [key for key in ("payload_sizes", "code") if key in table.model_fields_set]
-    if method.alphabet == 0 and given:
+    if given and plugins.load(Method, table.name).alphabet == 0:
         raise ConfigurationError(
             f"{where}.{given[0]}: expected none, because {table.name} carries no payload, got "
             "some; leave it out"
         )
-    if table.code is not None:
-        with _at(f"{where}.code"):
-            code = plugins.create(Code, table.code.spec)
-            for size in payload_sizes(table, evaluation):
-                calls.guarded(code, "length", lambda: code.length(size))  # noqa: B023 - called now
 
 
-def _check_modification(where: str, table: ModificationTable, evaluation: Evaluation) -> None:
+def _check_code(table: MethodTable, evaluation: Evaluation) -> None:
+    if table.code is None:
+        return
+    code = plugins.create(Code, table.code.spec)
+    for size in table.payload_sizes or evaluation.payload_sizes:
+        calls.guarded(code, "length", lambda: code.length(size))  # noqa: B023 - called now
+
+
+def _check_modification(
+    where: str, table: ModificationTable, evaluation: Evaluation, found: Faults
+) -> None:
+    before = len(found.lines)
     for index, step in enumerate(table.stack):
         inside = where if table.steps is None else f"{where}.steps.{index}"
-        with _at(inside):
+        with found.at(inside):
             kind = plugins.load(Modification, step.name)
-            _check_layers(step, kind)
-        _check_intensities(inside, step, kind, alone=table.steps is None)
-        with _at(inside):
-            for intensity in step.intensities or (None,):
-                made = made_step(step, intensity)
-            _check_needs(made, evaluation, table.copies)
-    with _at(where):
-        _check_copies(table, evaluation)
+            with found.at(inside):
+                _check_layers(step, kind)
+            with found.at(""):
+                _check_intensities(inside, step, kind, alone=table.steps is None)
+                _check_made(inside, step, table, evaluation, found)
+    if len(found.lines) == before:
+        with found.at(where):
+            _check_copies(table, evaluation)
+
+
+def _check_made(
+    where: str, step: StepTable, table: ModificationTable, evaluation: Evaluation, found: Faults
+) -> None:
+    """Make a step at each of its Intensities."""
+    for intensity in step.intensities or (None,):
+        with found.at(where):
+            _check_needs(made_step(step, intensity), evaluation, table.copies)
 
 
 def _check_layers(step: StepTable, kind: type[Modification]) -> None:

@@ -13,11 +13,13 @@ from nnw_onnx.errors import ConfigurationError, RunError
 from nnw_onnx.graph import OnnxNetwork, open_network
 from nnw_onnx.inference import SessionSettings
 from nnw_onnx.runs import guard
+from nnw_onnx.runs.keys import load_key
 from nnw_onnx.runs.places import network_paths, place_of
+from nnw_onnx.runs.seeds import secret
 from nnw_onnx.runs.sources import Sources
 from nnw_onnx.runs.store import Store
 from nnw_onnx.runs.surroundings import Trainings
-from nnw_onnx.vocabulary import Checkpoint, Dataset, Samples, Spec, Technology, TensorInfo
+from nnw_onnx.vocabulary import Checkpoint, Claim, Dataset, Samples, Spec, Technology, TensorInfo
 
 Of = Literal["task", "transfer"]
 
@@ -101,9 +103,9 @@ class Context:
             return load_samples(_given(self.transfer_data, "training.transfer"))
         return load_samples(_given(self.training_data, "training"))
 
-    def checkpoint(self, name: str) -> Checkpoint:
-        """Where a training keeps its state."""
-        return self.store.checkpoint(name)
+    def checkpoint(self, name: str, most: int) -> Checkpoint:
+        """Where a training keeps its state, of at most `most` bytes."""
+        return self.store.checkpoint(name, most)
 
     def tell_progress(self, name: str, words: str) -> None:
         """Say how far a training is."""
@@ -130,6 +132,17 @@ def network_of(context: Context, index: int) -> OnnxNetwork:
 def injected_network(context: Context, index: int, injection: str) -> OnnxNetwork:
     """A network of the run with the watermark of an injection."""
     return context.store.load_network(injection, network_of(context, index))
+
+
+def claim_of(context: Context, injection: str) -> Claim:
+    """The claim of an injection of the run; raises `RunError` where its key was exchanged."""
+    claim = load_key(context.store.key_path(injection))
+    if claim.key.secret != secret(context.seed, injection=injection):
+        raise RunError(
+            f"keys/{injection[:16]}: expected the key that this run has made, got another; the "
+            "folder was changed, start a new run"
+        )
+    return claim
 
 
 def samples_for(context: Context, network: OnnxNetwork, of: Of = "task") -> Samples:

@@ -16,6 +16,7 @@ from nnw_onnx.records import ControlRecord
 from nnw_onnx.runs import coding, seeds
 from nnw_onnx.runs.bench import Place, RunBench
 from nnw_onnx.runs.context import Context, network_of
+from nnw_onnx.runs.finding import places_of
 from nnw_onnx.runs.inject import new_claim
 from nnw_onnx.runs.plan import injection_fields
 from nnw_onnx.runs.training import Added
@@ -52,14 +53,18 @@ def control_of(
     template = _template(context, network, index)
     if template is None:
         return None
-    count = min(claims.count, _most(template.key))
+    count = min(claims.count, _most(template.key, suspect_of))
     wrong = _wrong(context, network, index, template, range(claims.first, claims.first + count))
     return _counted(index, verify(suspect_of, wrong, context.false_positive_rate))
 
 
-def _most(key: Key) -> int:
+def _most(key: Key, suspect_of: SuspectOf) -> int:
     """How many keys of a trial are tried, at least one."""
-    return max(1, _MOST_WEIGHTS // max(1, sum(map(math.prod, key.shapes))))
+    method = plugins.method_of(key)
+    places = places_of(suspect_of(method), method, key)
+    # Where the carrier's name is gone, wrong keys are looked for in as many places as right ones.
+    read = 1 if places.first is not None else max(1, len(places.others()))
+    return max(1, _MOST_WEIGHTS // max(1, read * sum(map(math.prod, key.shapes))))
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,8 @@ def _template(context: Context, network: int, index: int) -> _Template | None:
     if _learns(context, network, index, one):
         return None
     blank = [
-        replace(claim.key, secret=bytes(32), commitment="", notes=()) for claim in (one, other)
+        replace(claim.key, secret=bytes(32), commitment="", opening="", notes=())
+        for claim in (one, other)
     ]
     no_arrays = not one.key.arrays and not other.key.arrays
     return _Template(one.key, shared=no_arrays and blank[0] == blank[1])
@@ -106,7 +112,7 @@ def _wrong(
     code = None if technology.code is None else plugins.create(Code, technology.code)
     # Symbols are all that is compared: to decode a code for each wrong key would cost far more.
     bits = technology.size if code is None else code.length(technology.size)
-    plain = replace(template.key, code=None, carries=bits, commitment="")
+    plain = replace(template.key, code=None, carries=bits, commitment="", opening="")
     for number in numbers:
         secret, payload = _drawn(base, number, technology.size)
         key = replace(plain, secret=secret)

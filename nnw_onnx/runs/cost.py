@@ -14,14 +14,19 @@ from nnw_onnx import plugins
 from nnw_onnx.errors import NnwError, RunError
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.kit.samples import Drawn
-from nnw_onnx.measures.cost import measure_inference, measure_operation, measure_training
+from nnw_onnx.measures import clock
+from nnw_onnx.measures.cost import (
+    Train,
+    measure_inference,
+    measure_operation,
+    measure_training,
+)
 from nnw_onnx.records import CostRecord, InjectionRecord
 from nnw_onnx.runs import guard
 from nnw_onnx.runs.bench import Place, RunBench
-from nnw_onnx.runs.context import Context, injected_network, network_of, samples_for
-from nnw_onnx.runs.inject import inject, training_method
+from nnw_onnx.runs.context import Context, claim_of, injected_network, network_of, samples_for
+from nnw_onnx.runs.inject import inject, training_method, watch_of
 from nnw_onnx.runs.injections import payload_of
-from nnw_onnx.runs.keys import load_key
 from nnw_onnx.runs.recording import unrecordable
 from nnw_onnx.runs.seeds import identity
 from nnw_onnx.runs.suspect import Running, suspects
@@ -50,6 +55,7 @@ class CostTask:
     """One operation to be measured on one watermarked network.
 
     Attributes:
+        session: 0, 1, ...; see `records.CostRecord`.
         feeds: one batch as the network takes it, for inference; it comes with the task, so that a
             measuring process need not read the data set.
         training_batches: batches of an epoch that are timed where a training puts the watermark in;
@@ -62,6 +68,7 @@ class CostTask:
     network: int
     technology: int
     payload_index: int
+    session: int
     repetitions: int
     warmups: int
     feeds: dict[str, Array]
@@ -73,8 +80,24 @@ def plan_costs(
 ) -> list[CostTask]:
     """Tasks for the first watermarked networks of each technology, as many as the table says.
 
-    Networks come before payloads, so a few cells still spread over the networks.
+    Networks come before payloads, so a few cells still spread over the networks. All tasks of a
+    session come before those of the next, so that the same is measured again much later.
     """
+    once = _session(context, injections, table)
+    return [
+        task
+        if session == 0
+        else dataclasses.replace(
+            task, session=session, identity=identity(purpose="cost", again=task.identity, n=session)
+        )
+        for session in range(table.sessions)
+        for task in once
+    ]
+
+
+def _session(
+    context: Context, injections: Sequence[InjectionRecord], table: CostTable
+) -> list[CostTask]:
     tasks = []
     for index, technology in enumerate(context.technologies):
         done = [
@@ -90,6 +113,7 @@ def plan_costs(
                     network=mark.network,
                     technology=index,
                     payload_index=mark.payload_index,
+                    session=0,
                     repetitions=table.repetitions,
                     warmups=table.warmups,
                     feeds=feeds if operation == "inference" else {},
@@ -108,9 +132,10 @@ def operations_of(technology: Technology) -> tuple[Operation, ...]:
 
 def run_cost(context: Context, task: CostTask) -> CostRecord:
     """Measure one operation; called in a fresh process."""
+    load = clock.load_average()
     try:
         fields = _measured(context, task)
-        return CostRecord.model_validate({**_known(task), "status": "done", **fields})
+        return CostRecord.model_validate({**_known(task), "status": "done", "load": load, **fields})
     except NnwError as error:
         return failed(task, str(error))
     except ValidationError as error:
@@ -129,6 +154,7 @@ def _known(task: CostTask) -> Fields:
         "network": task.network,
         "technology": task.technology,
         "payload_index": task.payload_index,
+        "session": task.session,
     }
 
 
@@ -144,12 +170,17 @@ def _measured(context: Context, task: CostTask) -> Fields:
     if task.operation == "injection" and technology.recipe is not None:
         return _training(context, task, technology, technology.recipe)
     cost = measure_operation(_operation(context, task, technology), task.repetitions)
-    return dict(dataclasses.asdict(cost))
+    return {
+        "seconds": cost.seconds,
+        "minimum": cost.minimum,
+        "repetitions": cost.repetitions,
+        **dataclasses.asdict(cost.memory),
+    }
 
 
 def _operation(context: Context, task: CostTask, technology: Technology) -> Callable[[], object]:
     """The operation as a function; what it needs is loaded before, so that it is the baseline."""
-    claim = load_key(context.store.key_path(task.injection))
+    claim = claim_of(context, task.injection)
     network = network_of(context, task.network)
     if task.operation == "injection":
         payload = payload_of(context.seed, technology.size, task.payload_index)
@@ -174,9 +205,11 @@ def _bench(context: Context, network: OnnxNetwork, technology: Technology) -> Ru
 def _training(context: Context, task: CostTask, technology: Technology, recipe: Recipe) -> Fields:
     """Time of a batch and memory of the training that puts the watermark in, beside its twin's.
 
-    The same batches are run with and without the watermark in turn.
+    The same batches are run with and without the watermark in turn. The time is that of an epoch
+    divided by its batches, with what is done at its end: there the watermark is read, as while it
+    was put in.
     """
-    claim = load_key(context.store.key_path(task.injection))
+    claim = claim_of(context, task.injection)
     network = network_of(context, task.network)
     common = trainings_of(context)
     trainer = plugins.create(Trainer, common.trainer)
@@ -189,36 +222,42 @@ def _training(context: Context, task: CostTask, technology: Technology, recipe: 
     plain = Job(Drawn(whole, np.arange(count)), once, bench.loss, 0, output=common.output)
     peaks: list[Trained] = []
 
-    def run(additions: Callable[[], Job]) -> Callable[[Callable[[], None]], None]:
-        return lambda lap: peaks.append(
+    def run(job: Callable[[], Job]) -> Train:
+        return lambda lap, end: peaks.append(
             guard.guarded(
-                trainer, "train", lambda: trainer.train(network, additions(), on_batch=lap)
+                trainer,
+                "train",
+                lambda: trainer.train(network, job(), on_batch=lap, on_epoch=lambda _: end()),
             )
         )
 
     cost = measure_training(
-        run(lambda: _with_watermark(plain, technology, network, claim)), run(lambda: plain)
+        run(lambda: _with_watermark(plain, technology, network, claim, bench)), run(lambda: plain)
     )
     device_peaks = [p.device_peak_bytes for p in peaks if p.device_peak_bytes is not None]
-    baseline = float(np.median(cost.original))
+    batches = -(-len(whole) // recipe.batch_size)
+    seconds, baseline = cost.seconds(batches), cost.baseline(batches)
     return {
-        "seconds": cost.seconds,
-        "minimum": min(cost.watermarked),
-        "repetitions": len(cost.watermarked),
-        "peak_bytes": cost.peak_bytes,
-        "baseline_bytes": cost.baseline_bytes,
+        "seconds": seconds,
+        "minimum": cost.minimum,
+        "repetitions": cost.repetitions,
+        **dataclasses.asdict(cost.memory),
         "baseline_seconds": baseline,
-        "ratio": cost.seconds / baseline,
+        "ratio": seconds / baseline,
         "batch": recipe.batch_size,
         "device": peaks[0].device,
         "device_peak_bytes": max(device_peaks, default=None),
     }
 
 
-def _with_watermark(plain: Job, technology: Technology, network: OnnxNetwork, claim: Claim) -> Job:
+def _with_watermark(
+    plain: Job, technology: Technology, network: OnnxNetwork, claim: Claim, bench: RunBench
+) -> Job:
     """The same training with what the method adds, its own arrays as they begin."""
-    method = training_method(plugins.create(Method, technology.method))
-    return dataclasses.replace(plain, additions=Added(method, network, claim).additions)
+    method = plugins.create(Method, technology.method)
+    added = Added(training_method(method), network, claim)
+    watch = watch_of(method, network, bench, added)
+    return dataclasses.replace(plain, additions=added.additions, watch=watch)
 
 
 def _inference(context: Context, task: CostTask) -> Fields:
@@ -240,8 +279,7 @@ def _inference(context: Context, task: CostTask) -> Fields:
         "seconds": cost.seconds,
         "minimum": min(cost.watermarked),
         "repetitions": len(cost.watermarked),
-        "peak_bytes": cost.peak_bytes,
-        "baseline_bytes": cost.baseline_bytes,
+        **dataclasses.asdict(cost.memory),
         "baseline_seconds": float(np.median(cost.original)),
         "ratio": cost.ratio,
         "batch": batch,

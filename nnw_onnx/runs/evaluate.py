@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from nnw_onnx.kit.meters import chance_check
 from nnw_onnx.measures.environment import describe_environment
 from nnw_onnx.measures.scores import unpacked
 from nnw_onnx.records import CostRecord, Environment, InjectionRecord, Plan, TrialRecord
-from nnw_onnx.runs import cost, injections, trial
+from nnw_onnx.runs import cost, first_look, injections, trial
 from nnw_onnx.runs.plan import plan_injections
 from nnw_onnx.runs.prepare import Prepared
 from nnw_onnx.runs.seeds import identity
@@ -24,25 +25,28 @@ from nnw_onnx.runs.tables import Evaluation
 from nnw_onnx.vocabulary import Engine, Quality, Task
 
 Tell = Callable[[str], None]
+_log = logging.getLogger(__name__)
 
 
 def default_folder(evaluation: Evaluation) -> Path:
     """`nnw-runs/<title>-<digest of the configuration>` below the current folder."""
-    described = evaluation.model_dump(mode="json", exclude={"engine"})
+    described = evaluation.model_dump(mode="json", exclude={"engine", "preview"})
     words = re.sub("[^a-z0-9]+", "-", evaluation.title.lower()).strip("-")[:40] or "evaluation"
     return Path("nnw-runs") / f"{words}-{identity(**described)[:8]}"
 
 
-def run(prepared: Prepared, *, resume: bool, progress: bool, tell: Tell) -> None:
-    """Do what is not done yet in the run folder.
+def run(prepared: Prepared, *, progress: bool, tell: Tell) -> None:
+    """Do what is not done yet in the run folder: all of it, or the rest of an unfinished run.
 
     Raises:
-        RunError: the folder holds another evaluation, one by other versions of plug-ins, or this
-            one unfinished without `resume`.
+        ConfigurationError: a first look at the networks says that measuring them is no use.
+        RunError: the folder holds another evaluation, or one by other versions of plug-ins.
     """
     store = prepared.context.store
+    if not store.exists and prepared.evaluation.preview.samples:
+        first_look.look(prepared, tell)
     with store.locked():
-        _begin(store, prepared.plan, resume=resume, tell=tell)
+        _begin(store, prepared.plan, tell)
         injected = _injections(store, prepared, progress, tell)
         _trials(store, prepared, injected, progress, tell)
         _costs(store, prepared, injected, progress)
@@ -58,7 +62,7 @@ def check_measured(folder: Path) -> None:
         )
 
 
-def _begin(store: Store, made: Plan, *, resume: bool, tell: Tell) -> None:
+def _begin(store: Store, made: Plan, tell: Tell) -> None:
     if not store.exists:
         store.create()
         store.write(made)
@@ -75,11 +79,8 @@ def _begin(store: Store, made: Plan, *, resume: bool, tell: Tell) -> None:
             f"{store.folder}: this evaluation is finished already, its report is written again; "
             "choose another --run-folder to measure again"
         )
-    elif not resume:
-        raise RunError(
-            f"{store.folder}: expected a new run folder, got an unfinished one of this very "
-            "evaluation; add --resume to finish it, or choose another with --run-folder"
-        )
+    else:
+        _log.info("%s: an unfinished run of this evaluation; the rest is done now", store.folder)
     store.drop_torn_lines()
 
 

@@ -6,21 +6,26 @@ Relative paths, which are options whose type is a path, are seen from the config
 
 from __future__ import annotations
 
-import tomllib
+import json
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError, PluginError, expected, shortened
-from nnw_onnx.runs.checks import check
-from nnw_onnx.runs.places import SHIPPED_PREFIX
+from nnw_onnx.runs import toml
+from nnw_onnx.runs.checks import Faults, check
+from nnw_onnx.runs.places import SHIPPED_PREFIX, missing_networks
 from nnw_onnx.runs.recipes import PluginTable
 from nnw_onnx.runs.tables import DatasetTable, Evaluation, Table, mapped
-from nnw_onnx.vocabulary import Dataset, PlugIn
+from nnw_onnx.vocabulary import Dataset, Json, PlugIn
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 __all__ = [
     "Evaluation",
@@ -34,36 +39,26 @@ __all__ = [
     "with_engine",
 ]
 
-MAX_BYTES = 1 << 20
+_STAND_INS = {"methods": {"name": "block-spread"}, "modifications": {"name": "bn-folding"}}
 
 
-def read_evaluation(path: Path, data_set: Path | None = None) -> Evaluation:
+def read_evaluation(
+    path: Path, data_set: Path | None = None, settings: Mapping[str, Json] | None = None
+) -> Evaluation:
     """The evaluation of a TOML file; relative paths in it are relative to the file.
 
     Args:
         path: the file.
         data_set: folder or file of the data set, instead of the one in the configuration.
+        settings: dotted key -> value instead of the one in the file, such as "session.threads" or
+            "methods.0.margin".
 
     Raises:
         ConfigurationError: the file is missing, too large, not TOML, or a key or value is wrong.
     """
-    try:
-        if path.exists() and (not path.is_file() or path.stat().st_size > MAX_BYTES):
-            raise ConfigurationError(
-                f"{path}: expected a regular file of at most 1 MiB, got another; give the TOML file"
-            )
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigurationError(
-            f"{path}: expected a readable evaluation file, got: {reason}; "
-            "'nnw list evaluations' shows the ones that come with nnw"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        reason = str(error).split(";")[0]
-        raise ConfigurationError(
-            f"{path.name}: expected TOML, got: {reason}; correct it"
-        ) from error
+    data: dict[str, object] = dict(toml.parsed(path))
+    for key, value in (settings or {}).items():
+        _set(data, key, value)
     return evaluation_from(data, path.name, path.resolve().parent, data_set)
 
 
@@ -71,17 +66,20 @@ def evaluation_from(
     data: Mapping[str, object], source: str, folder: Path, data_set: Path | None = None
 ) -> Evaluation:
     """The evaluation of a parsed TOML document; `source` names it in errors."""
-    try:
-        evaluation = _anchored(Evaluation.model_validate(data), folder)
-        if data_set is not None:
-            changed = with_dataset_path(evaluation.dataset, data_set.resolve())
-            evaluation = evaluation.model_copy(update={"dataset": changed})
-        check(evaluation)
-    except ValidationError as error:
-        raise ConfigurationError(f"{source}: {_one_line(error)}") from error
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{source}: {error}") from error
-    return evaluation
+    found = Faults()
+    evaluation, unknown = _validated(data, found)
+    if evaluation is not None:
+        evaluation = _anchored(evaluation, folder)
+        with found.at(""):
+            if data_set is not None:
+                changed = with_dataset_path(evaluation.dataset, data_set.resolve())
+                evaluation = evaluation.model_copy(update={"dataset": changed})
+            check(evaluation, unknown)
+        if not found.lines:
+            return evaluation
+        # What lies elsewhere is looked for later; but who mends a file wants to know it all.
+        found.lines += missing_networks(evaluation.networks)
+    raise ConfigurationError(*(f"{source}: {line}" for line in dict.fromkeys(found.lines)))
 
 
 def shipped() -> dict[str, Path]:
@@ -92,10 +90,7 @@ def shipped() -> dict[str, Path]:
 
 def summaries() -> dict[str, str]:
     """Name -> summary of the evaluations that come with the package, data or no data."""
-    return {
-        name: str(tomllib.loads(path.read_text(encoding="utf-8")).get("summary", ""))
-        for name, path in shipped().items()
-    }
+    return {name: str(toml.parsed(path).get("summary", "")) for name, path in shipped().items()}
 
 
 def configuration_schema() -> dict[str, object]:
@@ -112,6 +107,11 @@ def find_evaluation(name: str | Path) -> Path:
     if str(name) in known:
         return known[str(name)]
     path = Path(name)
+    if path.suffix == ".onnx":
+        raise ConfigurationError(
+            f"evaluation: expected a TOML file or one of {', '.join(known)}; got the network "
+            f"{str(name)!r}; make an evaluation of it with 'nnw new-evaluation'"
+        )
     if not path.exists() and path.suffix != ".toml":
         raise ConfigurationError(
             f"evaluation: expected a TOML file or one of {', '.join(known)}; got {str(name)!r}"
@@ -136,6 +136,36 @@ def with_engine(evaluation: Evaluation, name: str) -> Evaluation:
     changed = evaluation.model_copy(update={"engine": PluginTable(name=name)})
     check(changed)
     return changed
+
+
+def _set(data: dict[str, object], key: str, value: Json) -> None:
+    """Put a value at a dotted key; tables that are not there yet are made."""
+    inside: object = data
+    *way, last = key.split(".")
+    for part in way:
+        if isinstance(inside, dict):
+            inside = inside.setdefault(part, {})
+        else:
+            inside = _entry(inside, part, key)
+    if not last or not isinstance(inside, dict | list):
+        raise ConfigurationError(
+            f"setting {key}: expected the dotted path of a key, such as session.threads or "
+            "methods.0.margin, got another; correct it"
+        )
+    if isinstance(inside, dict):
+        inside[last] = value
+    else:
+        _ = _entry(inside, last, key)
+        inside[int(last)] = value
+
+
+def _entry(entries: object, part: str, key: str) -> object:
+    """An entry of a list by its number."""
+    if isinstance(entries, list) and part.isdecimal() and int(part) < len(entries):
+        return entries[int(part)]
+    got = f"a list of {len(entries)}" if isinstance(entries, list) else "a value without keys"
+    cure = f"0 to {len(entries) - 1}" if isinstance(entries, list) and entries else "another key"
+    raise ConfigurationError(f"setting {key}: expected an entry {part!r}, got {got}; use {cure}")
 
 
 def _anchored(evaluation: Evaluation, folder: Path) -> Evaluation:
@@ -163,23 +193,82 @@ def _paths(kind: type[PlugIn], name: str) -> list[str]:
         return []  # the check that follows says where the name stands
 
 
-def _one_line(error: ValidationError) -> str:
-    """The first mistake: dotted path, what is wrong, what was got, a suggestion."""
-    first = error.errors()[0]
-    # These parts are pydantic's names for the members of a union, not keys.
-    location = [part for part in first["loc"] if "[" not in str(part) and part != "str"]
+def _validated(
+    data: Mapping[str, object], found: Faults
+) -> tuple[Evaluation | None, frozenset[str]]:
+    """The tables of a document.
+
+    Where some keys are wrong, it is without them, so that the rest can be checked; and with the
+    places of entries that had to be replaced.
+    """
+    try:
+        return Evaluation.model_validate(data), frozenset()
+    except ValidationError as error:
+        faults = _deepest(error.errors())
+        found.lines += map(_one_line, faults)
+    rest = json.loads(json.dumps(data, default=str))
+    unknown = frozenset(filter(None, [_remove(rest, fault["loc"]) for fault in faults]))
+    try:
+        return Evaluation.model_validate(rest), unknown
+    except ValidationError:
+        return None, unknown  # a key that must be there is wrong, so there is no more to check
+
+
+def _deepest(faults: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """One fault a place: not each member of a union, nor a list that is short of a wrong entry."""
+    placed = {tuple(_location(fault)): fault for fault in reversed(faults)}
+    return [
+        fault
+        for place, fault in reversed(placed.items())
+        if not any(len(other) > len(place) and other[: len(place)] == place for other in placed)
+    ]
+
+
+def _location(fault: ErrorDetails) -> list[int | str]:
+    """The keys of a place, without pydantic's names for the members of a union."""
+    return [part for part in fault["loc"] if "[" not in str(part) and part != "str"]
+
+
+def _remove(data: dict[str, object], location: Sequence[int | str]) -> str | None:
+    """Take the wrong key of a location out of a document.
+
+    Returns:
+        The dotted path of an entry of `[[methods]]` or `[[modifications]]` that is wrong as a whole
+        and has another in its place, which keeps the numbers of those that follow; else None.
+    """
+    owner, last = data, ""
+    inside: object = data
+    for part in location:
+        if isinstance(inside, dict) and part in inside:
+            owner, last, inside = inside, str(part), inside[part]
+        elif isinstance(inside, list) and isinstance(part, int) and part < len(inside):
+            inside = inside[part]
+        else:
+            break
+    table = str(location[0]) if location else ""
+    entries, whole = data.get(table), isinstance(inside, dict) and inside is not owner.get(last)
+    if whole and isinstance(entries, list) and table in _STAND_INS:
+        entries[int(location[1])] = _STAND_INS[table]
+        return f"{table}.{location[1]}"
+    owner.pop(last, None)
+    return None
+
+
+def _one_line(fault: ErrorDetails) -> str:
+    """A mistake: dotted path, what is wrong, what was got, a suggestion."""
+    location = _location(fault)
     where = ".".join(map(str, location)) or "evaluation"
-    if first["type"] == "extra_forbidden":
+    if fault["type"] == "extra_forbidden":
         known = list(_table_at(location[:-1]).model_fields)
         return (
             f"{where}: expected one of the keys {', '.join(known)}; got an unknown key"
             f"{plugins.closest(str(location[-1]), known)}"
         )
-    if first["type"] == "missing":
+    if fault["type"] == "missing":
         return f"{where}: expected a value, got none; add it"
-    message = expected(first["msg"])
+    message = expected(fault["msg"])
     got = (
-        "" if isinstance(first["input"], dict) else f"; got {shortened(first['input'])}; correct it"
+        "" if isinstance(fault["input"], dict) else f"; got {shortened(fault['input'])}; correct it"
     )
     return f"{where}: {message}{got}"
 

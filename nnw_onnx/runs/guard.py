@@ -135,6 +135,11 @@ class GuardedSamples(Samples):
         self._dataset, self._samples = dataset, samples
 
     @property
+    def given(self) -> Samples:
+        """What the data set gave."""
+        return self._samples
+
+    @property
     def digest(self) -> str:
         """See `Samples`."""
         digest = guarded(self._dataset, "digest", lambda: self._samples.digest)

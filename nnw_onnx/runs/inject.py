@@ -10,7 +10,7 @@ from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError, TrainingError
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.kit import commitments
-from nnw_onnx.runs import guard, training
+from nnw_onnx.runs import grids, guard, training
 from nnw_onnx.runs.coding import symbols_of
 from nnw_onnx.runs.verify import SuspectOf, read
 from nnw_onnx.vocabulary import (
@@ -132,7 +132,8 @@ def inject(
     static = plugins.injects(method)
     if static is None:
         return Injected(network, claim, payload)
-    return Injected(_put_in(static, network, claim, bench), claim, payload)
+    marked, claim = _put_in(static, network, claim, bench)
+    return Injected(marked, claim, payload)
 
 
 def check_way(technology: Technology) -> None:
@@ -169,13 +170,23 @@ def symbol_errors(claim: Claim, suspect_of: SuspectOf) -> int | None:
     return claim.payload.errors(decoding.payload)
 
 
-def _put_in(method: Injects, network: OnnxNetwork, claim: Claim, bench: Bench) -> OnnxNetwork:
+def _put_in(
+    method: Injects, network: OnnxNetwork, claim: Claim, bench: OwnersBench
+) -> tuple[OnnxNetwork, Claim]:
+    """The network with a claim in it, and the claim with notes on the grid that carries it."""
     payload, key = claim.payload or Payload(), claim.key
-    with guard.unchanged(key.arrays):
-        marked = guard.guarded(
-            method, "inject", lambda: method.inject(network, payload, key, bench)
-        )
-    return guard.checked_network(method, "inject", marked, network, any_architecture=True)
+
+    def once(start: OnnxNetwork) -> OnnxNetwork:
+        with guard.unchanged(key.arrays):
+            marked = guard.guarded(
+                method, "inject", lambda: method.inject(start, payload, key, bench)
+            )
+        return guard.checked_network(method, "inject", marked, start, any_architecture=True)
+
+    put = grids.put(network, key, once, lambda it: symbol_errors(claim, bench.suspect_of(it)))
+    if put.notes:
+        claim = replace(claim, key=replace(key, notes=(*key.notes, *put.notes)))
+    return put.network, claim
 
 
 def _trained(
@@ -185,16 +196,23 @@ def _trained(
     start = training.start_of(technology, network, bench.seed)
     method = plugins.create(Method, technology.method)
     added = training.Added(training_method(method), start, claim)
+    job = _job(technology, network, bench, added.additions, watch_of(method, network, bench, added))
+    trained = bench.train(start, job)
+    return trained, added.learnt(trained.state)
+
+
+def watch_of(
+    method: Method, network: OnnxNetwork, bench: OwnersBench, added: training.Added
+) -> Callable[[Network], float] | None:
+    """What reads the Symbol Error Rate at the end of an epoch; None where nothing is read."""
+    size = added.claim.key.size
 
     def watch(now: Network) -> float:
         seen = guard.checked_network(method, "train", now, network)
         wrong = symbol_errors(added.claim, bench.suspect_of(seen))
-        return 0.0 if wrong is None else wrong / claim.key.size
+        return 0.0 if wrong is None else wrong / size
 
-    watched = watch if plugins.decodes(method) is not None and claim.key.size else None
-    job = _job(technology, network, bench, added.additions, watched)
-    trained = bench.train(start, job)
-    return trained, added.learnt(trained.state)
+    return watch if plugins.decodes(method) is not None and size else None
 
 
 def training_method(method: Method) -> Trains:

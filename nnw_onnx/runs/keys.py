@@ -10,11 +10,9 @@ Members, stored without compression; the first two are one-dimensional uint8 arr
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import re
-import secrets
 import stat
 import struct
 import warnings
@@ -26,6 +24,8 @@ from pathlib import Path
 import numpy as np
 
 from nnw_onnx.errors import ConfigurationError, KeyFileError
+from nnw_onnx.graph import sniffing
+from nnw_onnx.kit.writing import replacing
 from nnw_onnx.runs._key_arrays import (
     LARGEST_ARRAYS,
     PREFIX,
@@ -56,8 +56,8 @@ _HEADER = re.compile(rb"\{'descr': '\|u1', 'fortran_order': False, 'shape': \((\
 def save_key(claim: Claim | Key, path: str | Path, keep_payload: bool = True) -> None:
     """Write a key file that only its owner can read (mode 0600), all of it or nothing.
 
-    An existing file is replaced. Options and facts must be JSON values; a tuple comes back as a
-    list.
+    An existing key file is replaced, any other file is not: it could be the weights of a model.
+    Options and facts must be JSON values; a tuple comes back as a list.
 
     Args:
         claim: key and payload; or a key alone.
@@ -65,18 +65,19 @@ def save_key(claim: Claim | Key, path: str | Path, keep_payload: bool = True) ->
         keep_payload: whether the payload stays with the key, where there is one.
 
     Raises:
-        KeyFileError: the file cannot be written, or the key has a value that cannot be kept.
+        KeyFileError: the file cannot be written, another one is there, or the key has a value that
+            cannot be kept.
     """
     target = Path(path)
     whole = Claim(claim) if isinstance(claim, Key) else claim
     data = _archive(whole if keep_payload else replace(whole, payload=None))
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    check_key_path(target)
     try:
-        _write_private(temporary, data)
-        temporary.replace(target)
+        with replacing(target, private=True) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise KeyFileError(
             f"{target}: expected a path where a key can be written, got: {error.strerror}; "
             "choose another path"
@@ -99,6 +100,22 @@ def load_key(path: str | Path) -> Claim:
         raise KeyFileError(f"{source}: {error}") from error
 
 
+def check_key_path(path: Path) -> None:
+    """Raise `KeyFileError` where a file lies that is no key, which a key must not replace."""
+    try:
+        if not path.is_file() or path.is_symlink():
+            return
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError:
+        return  # whoever writes there says why that cannot be
+    if not sniffing.is_key_file(start):
+        raise KeyFileError(
+            f"{path}: expected a new file or an older key to replace, got a file that is no key; "
+            "choose another path"
+        )
+
+
 def _archive(claim: Claim) -> bytes:
     key = claim.key
     arrays = {"text.npy": key_text(claim), "secret.npy": key.secret}
@@ -112,14 +129,6 @@ def _archive(claim: Claim) -> bytes:
         for name, content in members.items():
             archive.writestr(zipfile.ZipInfo(name), content)
     return buffer.getvalue()
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _read_limited(path: Path) -> bytes:
@@ -211,6 +220,7 @@ def _claim(members: Mapping[str, bytes]) -> Claim:
         arrays=_arrays(members, text.arrays),
         commitment=text.commitment,
         notes=text.notes,
+        opening=text.opening,
     )
     return Claim(key, _payload(members.get("payload.npy"), text), text.of)
 

@@ -71,6 +71,31 @@ class Mark:
         ask = run or _no_run
         return symbol_errors(self.claim, lambda m: Examined(network, m.access, ask))
 
+    def complaint(self, wrong: int, before: int | None = None) -> str | None:
+        """What an owner must know of a network of which so many Symbols are read wrongly.
+
+        Args:
+            wrong: Symbols that are wrong now.
+            before: those that were wrong when somebody looked last, or None.
+
+        Returns:
+            One line, or None where every Symbol is right.
+        """
+        symbols = len(self._added.claim.payload or Payload())
+        if not wrong:
+            return None
+        lost = before is not None and before < wrong
+        why = (
+            f"only {before} were wrong before: other weights were put back since, as a callback "
+            "that restores the best epoch or an average of weights does; leave it out, or train on"
+            if lost
+            else "train longer or with a larger strength, on the object on which the mark was made"
+        )
+        return (
+            f"watermark: expected all {symbols} symbols to be read from the network, got {wrong} "
+            f"wrong ones ({wrong / symbols:.0%}; chance is a half for bits); {why}"
+        )
+
 
 def make_mark(
     technology: Technology,
@@ -101,13 +126,13 @@ def make_mark(
     return Mark(method, network, claim, payload)
 
 
-def continue_mark(network: Network, claim: Claim, payload: Payload | None = None) -> Mark:
+def continue_mark(network: Network, claim: Claim, payload: Payload | str | None = None) -> Mark:
     """The watermark of a key file, to go on with its training.
 
     Args:
         network: what is trained.
         claim: with its payload; what the method had learnt is in the key.
-        payload: the bits, where a code or an alphabet stands between them and the claim.
+        payload: a text or bits, where a code or an alphabet stands between them and the claim.
 
     Raises:
         ConfigurationError: training cannot put its method in, or the payload is not there.
@@ -118,7 +143,7 @@ def continue_mark(network: Network, claim: Claim, payload: Payload | None = None
             "claim: expected the payload with its key, got the key alone; give a claim that has it"
         )
     method = training_method(plugins.method_of(claim.key))
-    mark = Mark(method, network, claim, payload or claim.payload)
+    mark = Mark(method, network, claim, Payload.of(payload or claim.payload))
     learnt = {n: claim.key.arrays[n] for n in mark.additions.state if n in claim.key.arrays}
     mark.additions = replace(mark.additions, state={**mark.additions.state, **learnt})
     return mark

@@ -15,6 +15,7 @@ from nnw_onnx import plugins
 from nnw_onnx.errors import CarrierNotFoundError, ConfigurationError
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.inference import SessionSettings
+from nnw_onnx.kit import carriers
 from nnw_onnx.runs import guard
 from nnw_onnx.runs.bench import RunBench
 from nnw_onnx.runs.suspect import Running, wrapped
@@ -134,16 +135,16 @@ def _aimed_at(
 def select_layers(
     network: Network, patterns: Sequence[str], carrier: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """Names of the layers aimed at, in the order of the file.
+    """Names of the layers aimed at, in the order of computation.
 
     Args:
         network: the network as it is now.
-        patterns: "@all" (kernels that can be replaced), "@carrier", names, or names with wildcards;
-            what is a name exactly is that layer and no pattern.
+        patterns: "@all" (see `Layer.in_all`), "@carrier", names, or names with wildcards; what is
+            a name exactly is that layer and no pattern.
         carrier: names of the carrier layers.
 
     Raises:
-        ConfigurationError: a pattern that nothing matches.
+        ConfigurationError: a pattern that nothing matches, or a layer that takes no new weights.
         CarrierNotFoundError: "@carrier", and there is none here.
     """
     names = [layer.name for layer in network.layers if layer.replaceable]
@@ -153,9 +154,9 @@ def select_layers(
     return tuple(name for name in names if name in wanted)
 
 
-def kernels(network: Network) -> list[Layer]:
-    """The Weights in the sense of the standard's Modifications: kernels that can be replaced."""
-    return [layer for layer in network.layers if layer.role == "kernel" and layer.replaceable]
+def weight_layers(network: Network) -> list[Layer]:
+    """The Weights in the sense of the standard's Modifications, which "all" aims at."""
+    return [layer for layer in network.layers if layer.in_all]
 
 
 def differ_on(samples: Samples, settings: SessionSettings, batch_size: int) -> Differ:
@@ -204,17 +205,24 @@ def _matches(
     network: Network, names: Sequence[str], pattern: str, carrier: Sequence[str]
 ) -> set[str]:
     if pattern == ALL:
-        return {layer.name for layer in kernels(network)}
+        return {layer.name for layer in weight_layers(network)}
     if pattern == CARRIER:
         return _carrier(names, carrier)
     if pattern in names:
         return {pattern}
-    # A pattern may name any layer; only "@all" is limited to kernels.
+    if blocked := [layer for layer in network.layers if layer.name == pattern]:
+        raise ConfigurationError(
+            f"layers: expected a layer that takes new weights, got {pattern!r}, where "
+            f"{blocked[0].obstacle}; choose another one"
+        )
+    # A pattern may name any layer; only "@all" is limited to Weights.
     found = {name for name in names if fnmatch.fnmatchcase(name, pattern)}
     if not found:
+        known = [layer.name for layer in weight_layers(network)]
+        near = plugins.closest(pattern, known) or plugins.closest(pattern, names)
         raise ConfigurationError(
-            f"layers: expected a layer of the network, got {pattern!r}"
-            f"{plugins.closest(pattern, names)}; 'nnw layers MODEL' shows them"
+            f"layers: expected a layer of the network, got {pattern!r}{near}; its weights are in "
+            f"{carriers.listed(known) or 'none'}"
         )
     return found
 
@@ -300,7 +308,8 @@ def _answers(
 ) -> Values:
     fitted = samples.fitted(stacked.network.inputs)
     batch = fitted.read(np.arange(min(COMPARED, len(fitted))))
-    return wrapped(Running(stacked.network, settings, batch_size), stacked.around)(batch.feeds)
+    told = wrapped(Running(stacked.network, settings, batch_size), stacked.around)(batch.feeds)
+    return {name: values for name, values in told.items() if values.dtype.kind != "O"}
 
 
 def _f64(array: Array) -> NDArray[np.float64]:

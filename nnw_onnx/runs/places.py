@@ -25,25 +25,37 @@ def models_folder() -> Path:
 
 
 def network_paths(networks: Sequence[str]) -> list[Path]:
-    """The M network files, wildcards expanded, each part sorted.
+    """The M network files, wildcards expanded, each part sorted; a file's own name is no pattern.
 
     Raises:
         ConfigurationError: a name or pattern matches nothing, or a file is named twice.
     """
-    found: list[Path] = []
-    for name in networks:
-        base = Path(name)
-        if name.startswith(SHIPPED_PREFIX):
-            base = models_folder() / name.removeprefix(SHIPPED_PREFIX)
-        matches = _matching(base) if any(c in base.name for c in "*?[") else [base]
-        if not matches or not all(m.is_file() for m in matches):
-            raise ConfigurationError(
-                f"networks: expected an ONNX file for {name!r}, got none; correct the path"
-            )
-        found += matches
+    if faults := missing_networks(networks):
+        raise ConfigurationError(*faults)
+    found = [path for name in networks for path in _files(name)]
     if len(set(found)) != len(found):
         raise ConfigurationError("networks: expected each file once, got one twice; remove it")
     return found
+
+
+def missing_networks(networks: Sequence[str]) -> list[str]:
+    """A line for each name or pattern that no file fits."""
+    return [
+        f"networks: expected an ONNX file for {name!r}, got none; correct the path"
+        for name in networks
+        if not _files(name)
+    ]
+
+
+def _files(name: str) -> list[Path]:
+    """The files that a name or pattern stands for; none where one of them is no file."""
+    path = Path(name)
+    if name.startswith(SHIPPED_PREFIX):
+        path = models_folder() / name.removeprefix(SHIPPED_PREFIX)
+    # A name that is there is that file, whatever a pattern would make of its brackets.
+    exact = path.is_file() or not any(c in path.name for c in "*?[")
+    matches = [path] if exact else _matching(path)
+    return matches if all(match.is_file() for match in matches) else []
 
 
 def _matching(pattern: Path) -> list[Path]:

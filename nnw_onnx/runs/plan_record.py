@@ -105,7 +105,7 @@ def _described(evaluation: Evaluation, networks: Sequence[OnnxNetwork]) -> dict[
         return _with_paths(kind, table, lambda path: Path(path).name)
 
     shown = mapped(evaluation, named).model_dump(
-        mode="json", exclude={"networks", "engine"}, exclude_none=True
+        mode="json", exclude={"networks", "engine", "preview"}, exclude_none=True
     )
     return {**shown, "networks": [network.path.name for network in networks]}
 
@@ -118,7 +118,7 @@ def _digest(
     def nameless(kind: type[PlugIn], table: Table) -> Table:
         return _with_paths(kind, table, lambda path: None)
 
-    told = {"title", "summary", "cost", "networks", "engine"}
+    told = {"title", "summary", "cost", "networks", "engine", "preview"}
     described = mapped(evaluation, nameless).model_dump(mode="json", exclude=told)
     for limit in ("timeout", "memory_limit"):
         del described["session"][limit]
@@ -134,10 +134,13 @@ def _with_paths(kind: type[PlugIn], table: Table, change: Callable[[str], str | 
 
 
 def _network_record(index: int, network: OnnxNetwork) -> NetworkRecord:
+    found = network.coverage()
     return NetworkRecord(
         index=index,
         name=network.path.name,
         sha256=network.sha256,
         weights=network.weight_count,
         parameters=network.parameters,
+        stored=found.total,
+        left=dict(found.left),
     )

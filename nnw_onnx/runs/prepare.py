@@ -12,24 +12,25 @@ from nnw_onnx.graph import OnnxNetwork, open_network
 from nnw_onnx.inference import SessionSettings, check_providers, run_isolated, unwrap
 from nnw_onnx.records import Plan
 from nnw_onnx.runs import calls, guard
-from nnw_onnx.runs.checks import participants, trains
+from nnw_onnx.runs.checks import Faults, participants, trains
 from nnw_onnx.runs.context import Context, Source, fitted, load_samples
 from nnw_onnx.runs.control import is_cheap
-from nnw_onnx.runs.modify import kernels, select_layers
+from nnw_onnx.runs.modify import select_layers, weight_layers
 from nnw_onnx.runs.places import network_paths
 from nnw_onnx.runs.plan import Planner
 from nnw_onnx.runs.plan_record import plan_record
-from nnw_onnx.runs.recipes import TrainingTable
+from nnw_onnx.runs.recipes import PluginTable, TrainingTable
 from nnw_onnx.runs.seeds import identity
 from nnw_onnx.runs.settings import (
     technologies_of,
 )
-from nnw_onnx.runs.sources import Sources, digest_of, files_of
+from nnw_onnx.runs.sources import Sources, digest_of, files_of, named_files
 from nnw_onnx.runs.surroundings import Trainings
-from nnw_onnx.runs.tables import Evaluation
+from nnw_onnx.runs.tables import Evaluation, located
 from nnw_onnx.vocabulary import (
     Method,
     Modification,
+    PlugIn,
     Spec,
     Task,
     Trainer,
@@ -72,9 +73,9 @@ def prepare(evaluation: Evaluation, folder: Path) -> Prepared:
     paths = tuple(network_paths(evaluation.networks))
     networks = tuple(open_network(path) for path in paths)
     _check_networks(evaluation, networks)
-    for network in networks:
-        _check_layers(evaluation, network)
+    _check_layers(evaluation, networks)
     _check_machine(evaluation)
+    _check_places(evaluation, networks, folder)
     context = _with_digests(evaluation, _context(evaluation, networks, folder))
     _check_samples(context, networks)
     return Prepared(evaluation, networks, plan_record(evaluation, networks, context), context)
@@ -106,6 +107,23 @@ def single_context(
     )
 
 
+def _check_places(evaluation: Evaluation, networks: Sequence[OnnxNetwork], folder: Path) -> None:
+    """Refuse a run folder in which something lies that is read, or in a folder that is read."""
+    given = [Path(p) for _, kind, t in located(evaluation) for p in _named_files(kind, t)]
+    read = [*given, *(path for network in networks for path in network.sources)]
+    run = folder.resolve()
+    for path in (path.resolve() for path in read):
+        if path.is_relative_to(run) or (path.is_dir() and run.is_relative_to(path)):
+            raise ConfigurationError(
+                f"{folder}: expected a run folder apart from what is read, got one that shares "
+                f"{str(path)!r}; choose another with --run-folder"
+            )
+
+
+def _named_files(kind: type[PlugIn], table: PluginTable) -> list[str]:
+    return named_files(plugins.load(kind, table.name), table.spec)
+
+
 def _context(evaluation: Evaluation, networks: Sequence[OnnxNetwork], folder: Path) -> Context:
     """What an evaluation says, before data are opened."""
     session, table = evaluation.session, evaluation.training or TrainingTable()
@@ -114,7 +132,8 @@ def _context(evaluation: Evaluation, networks: Sequence[OnnxNetwork], folder: Pa
     transfer = table.transfer if "transfer" in needed else None
     return Context(
         folder=folder.resolve(),
-        networks=tuple(network.path.resolve() for network in networks),
+        # A file of a Hugging Face cache is a link; its data lie beside the link.
+        networks=tuple(n.path.parent.resolve() / n.path.name for n in networks),
         sha256=tuple(network.sha256 for network in networks),
         data=Source(evaluation.dataset.spec, evaluation.dataset.split),
         task=evaluation.task.spec,
@@ -184,7 +203,7 @@ def _check_networks(evaluation: Evaluation, networks: Sequence[OnnxNetwork]) -> 
                 f"networks: expected networks that differ, got {network.path.name} under two "
                 "names; leave one out"
             )
-        if _changes_weights(evaluation) and not kernels(network):
+        if _changes_weights(evaluation) and not weight_layers(network):
             reason = network.no_weights_reason or "its weights are quantized"
             raise ConfigurationError(
                 f"{network.path.name}: expected a network with weights that can be replaced, got "
@@ -192,29 +211,27 @@ def _check_networks(evaluation: Evaluation, networks: Sequence[OnnxNetwork]) -> 
             )
 
 
-def _check_layers(evaluation: Evaluation, network: OnnxNetwork) -> None:
-    """Names that the network itself must have: carriers, and what the first step is aimed at.
+def _check_layers(evaluation: Evaluation, networks: Sequence[OnnxNetwork]) -> None:
+    """Names that each network itself must have: carriers, and what a first step is aimed at.
 
     Later steps of a stack are aimed at a network that does not exist yet.
     """
-    names = {layer.name for layer in network.layers}
-    for index, method in enumerate(evaluation.methods):
-        for name in method.layers:
-            if name not in names:
-                raise ConfigurationError(
-                    f"methods.{index}.layer: expected a layer of {network.path.name}, got {name!r}"
-                    f"{plugins.closest(name, names)}; 'nnw layers' shows them"
-                )
-    for index, table in enumerate(evaluation.modifications):
-        wanted = table.stack[0].layers
-        if wanted is None or isinstance(wanted, str):
-            continue
-        try:
-            select_layers(network, wanted)
-        except ConfigurationError as error:
-            raise ConfigurationError(
-                f"modifications.{index}: {network.path.name}: {error}"
-            ) from error
+    found = Faults()
+    for network in networks:
+        names = {layer.name for layer in network.layers}
+        for index, method in enumerate(evaluation.methods):
+            found.lines += [
+                f"methods.{index}.layer: expected a layer of {network.path.name}, got {name!r}"
+                f"{plugins.closest(name, names)}; 'nnw layers' shows them"
+                for name in method.layers
+                if name not in names
+            ]
+        for index, table in enumerate(evaluation.modifications):
+            wanted = table.stack[0].layers
+            if wanted is not None and not isinstance(wanted, str):
+                with found.at(f"modifications.{index}: {network.path.name}"):
+                    select_layers(network, wanted)
+    found.tell()
 
 
 def _changes_weights(evaluation: Evaluation) -> bool:
@@ -235,10 +252,11 @@ def _check_machine(evaluation: Evaluation) -> None:
 
 def _check_trainer(evaluation: Evaluation) -> None:
     trainer = (evaluation.training or TrainingTable()).trainer.spec
-    unwrap(run_isolated(_trainer_works, trainer, timeout=evaluation.session.timeout))
+    unwrap(run_isolated(trainer_works, trainer, timeout=evaluation.session.timeout))
 
 
-def _trainer_works(spec: Spec) -> None:
+def trainer_works(spec: Spec) -> None:
+    """Raise `NnwError` where a Trainer cannot be used; to be run in a process of its own."""
     trainer = plugins.create(Trainer, spec)
     guard.guarded(trainer, "check", trainer.check)
 

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
+from nnw_onnx import plugins
+from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.runs import guard
-from nnw_onnx.vocabulary import Ask, Quality, Samples, Task
+from nnw_onnx.vocabulary import Ask, Quality, Samples, Spec, Task
+
+
+def task_for(spec: Spec, network: OnnxNetwork) -> Task:
+    """The task as a network before any change means it; raises `PluginError`."""
+    task = plugins.create(Task, spec)
+    operators = network.last_operators
+    return guard.guarded(task, "answered_by", lambda: task.answered_by(operators))
 
 
 def measure(run: Ask, task: Task, samples: Samples, batch_size: int) -> Quality:
     """The quality, batch by batch: no more than one batch is held at a time.
 
     Args:
-        run: the network, such as `suspect.wrapped(Running(...), around)`.
+        run: the network, such as `suspect.wrapped(Running(...).reading(task.reads()), around)`.
         task: what quality means.
         samples: fitted to the network's inputs; those of `guard.GuardedSamples` name their data
             set in errors.

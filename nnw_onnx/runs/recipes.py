@@ -101,18 +101,23 @@ def recipe_from(
     Raises:
         ConfigurationError: a key is unknown, or a value is wrong.
     """
-    for key in changes:
-        if key not in RECIPE:
-            known = (*others, *RECIPE)
-            raise ConfigurationError(
-                f"{key}: expected one of the keys {', '.join(known)}; got an unknown key"
-                f"{plugins.closest(key, known)}"
-            )
+    known = (*others, *RECIPE)
+    faults = [
+        f"{key}: expected one of the keys {', '.join(known)}; got an unknown key"
+        f"{plugins.closest(key, known)}"
+        for key in changes
+        if key not in RECIPE
+    ]
+    given = {key: value for key, value in changes.items() if key in RECIPE}
     try:
-        return TypeAdapter(Recipe).validate_python({**dataclasses.asdict(base), **changes})
+        made = TypeAdapter(Recipe).validate_python({**dataclasses.asdict(base), **given})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ConfigurationError(
-            f"{where}: {expected(first['msg'])}; got {shortened(first['input'])}; correct it"
-        ) from error
+        faults += [
+            f"{'.'.join(map(str, fault['loc']))}: {expected(fault['msg'])}; got "
+            f"{shortened(fault['input'])}; correct it"
+            for fault in error.errors()
+        ]
+        raise ConfigurationError(*faults) from error
+    if faults:
+        raise ConfigurationError(*faults)
+    return made

@@ -11,10 +11,10 @@ import numpy as np
 from pydantic import ValidationError
 
 from nnw_onnx import plugins
-from nnw_onnx.records import LARGEST, NullRecord, PlaceRecord, Scores, VerdictRecord
+from nnw_onnx.records import LARGEST, FoundRecord, NullRecord, PlaceRecord, Scores, VerdictRecord
 from nnw_onnx.runs import guard
 from nnw_onnx.runs.verify import Verdict
-from nnw_onnx.vocabulary import Detection, Json, Quality
+from nnw_onnx.vocabulary import Json, Quality
 
 MOST_PLACES = 64
 
@@ -44,7 +44,8 @@ def _verdict_record(injection: str, verdict: Verdict) -> VerdictRecord:
         min_confidence=None if read is None else float(min(read.confidence)),
         mean_confidence=None if read is None else float(np.mean(read.confidence)),
         places=_places(verdict),
-        notes=(*(read.notes if read else ()), *(_own_notes(found) if found else ())),
+        notes=_notes(verdict),
+        found=tuple(FoundRecord(**asdict(f)) for f in verdict.found if not f.plain)[:MOST_PLACES],
     )
 
 
@@ -104,9 +105,12 @@ def _places(verdict: Verdict) -> tuple[PlaceRecord, ...]:
     return tuple(PlaceRecord(**asdict(place)) for place in ordered[:MOST_PLACES])
 
 
-def _own_notes(found: Detection) -> tuple[str, ...]:
+def _notes(verdict: Verdict) -> tuple[str, ...]:
+    """Notes on what was read and on the evidence, each once."""
+    read, found = verdict.decoding, verdict.detection
     # That there is no carrier is the reason of the verdict already.
-    return () if found.null.name.startswith("no carrier") else found.notes
+    told = () if found is None or found.null.name.startswith("no carrier") else found.notes
+    return tuple(dict.fromkeys((*(read.notes if read else ()), *told)))
 
 
 def _base64(data: bytes) -> str:

@@ -195,8 +195,8 @@ def _step_label(step: StepTable, alike: Sequence[StepTable]) -> str:
     options = dict(nameable(made).options)
     plain = options.pop(made.parameter.option, None) if made.parameter else None
     words = [made.title or made.name.replace("-", " ")]
-    if plain is not None and not step.intensities:
-        words[0] += f" {plain:g}" if isinstance(plain, int | float) else f" {plain}"
+    if made.parameter and isinstance(plain, int | float) and not step.intensities:
+        words[0] += f" {made.parameter.with_unit(plain)}"
     others = [nameable(_at_first(other)).options for other in alike]
     usual = {option.name: option.default for option in plugins.options(type(made))}
     for name, value in options.items():

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnw_onnx import plugins
-from nnw_onnx.errors import ConfigurationError, InjectionError
+from nnw_onnx.errors import ConfigurationError, InjectionError, RunError
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.runs import calls
 from nnw_onnx.runs import inject as injecting
@@ -26,11 +26,12 @@ from nnw_onnx.runs.keys import load_key, save_key
 from nnw_onnx.runs.modify import Stacked
 from nnw_onnx.runs.prepare import single_context
 from nnw_onnx.runs.seeds import generator, identity, secret
-from nnw_onnx.runs.store import work_folder
+from nnw_onnx.runs.store import bind, bound, work_folder
 from nnw_onnx.runs.surroundings import Alone, Surroundings, Tell
 from nnw_onnx.runs.tables import Evaluation
 from nnw_onnx.vocabulary import (
     Claim,
+    InputModification,
     Method,
     Modification,
     Payload,
@@ -109,6 +110,10 @@ def inject(
         injecting.check_way(technology)
         fresh = secret(seed, network=network.sha256)
         claim = _kept_claim(surroundings.folder, technology, network, payload, fresh, bench)
+        if seed is not None and claim.key.secret != fresh:
+            raise _another_key(surroundings.folder)
+        # What a training has kept for one key is of no use to it with another.
+        bench.place = dataclasses.replace(place, name=f"{task}-{claim.key.commitment[:16]}")
         made = injecting.inject(technology, network, payload, fresh, bench, claim)
         if made.trained is not None:
             _check_read_back(made, bench)
@@ -135,6 +140,8 @@ def modify(
         ConfigurationError: it changes inputs only, needs a training that nobody described, ...
     """
     modification = plugins.create(Modification, step.modification)
+    if isinstance(modification, InputModification):
+        raise _of_inputs(modification)
     trains = plugins.needs_training(modification)
     if how is None and trains:
         raise ConfigurationError(
@@ -162,29 +169,30 @@ def modify(
             surroundings.differ,
         )
     if made.around:
-        raise ConfigurationError(
-            f"{modification.name}: expected a Modification of the network, got one of its inputs, "
-            "which no file can hold; see what it does with 'nnw evaluate'"
-        )
+        raise _of_inputs(modification)
     return made
 
 
+def _of_inputs(modification: Modification) -> ConfigurationError:
+    return ConfigurationError(
+        f"{modification.name}: expected a Modification of the network, got one of its inputs, "
+        "which no file can hold; see what it does with 'nnw evaluate'"
+    )
+
+
 def range_warnings(modification: Modification, *, one_layer: bool) -> tuple[str, ...]:
-    """A line where the Intensity is outside the standard's range."""
+    """A line where the Intensity is outside the standard's range, if the standard has one."""
     parameter = modification.parameter
-    if parameter is None:
+    if parameter is None or modification.number is None:
         return ()
     intensity = modification.spec().options[parameter.option]
     if not isinstance(intensity, int | float):
         return ()
     if not parameter.outside_standard_range(intensity, single_layer=one_layer):
         return ()
-    single = parameter.high_single_layer if one_layer else None
-    bounds = [parameter.low, single if single is not None else parameter.high]
-    low, high = ("any" if bound is None else f"{bound:g}" for bound in bounds)
     return (
-        f"{modification.name}: intensity {intensity:g} is outside the standard's range {low} to "
-        f"{high} {parameter.unit}",
+        f"{modification.name}: intensity {parameter.with_unit(intensity)} is outside the "
+        f"standard's range {parameter.standard_range(single_layer=one_layer)}",
     )
 
 
@@ -212,7 +220,7 @@ def _surrounded(
     if how is None:
         yield _Surrounded(Alone(seed), None, lambda words: None, None)
         return
-    with work_folder(how.work_folder, task) as folder:
+    with work_folder(how.work_folder, task, network.sources) as folder:
         context = single_context(how.evaluation, network, folder, training=training)
         context = dataclasses.replace(context, seed=seed)
         differ = modifying.differ_on(
@@ -247,14 +255,30 @@ def _kept_claim(
     fresh: bytes,
     bench: RunBench,
 ) -> Claim:
-    """The claim; an interrupted training goes on with the key that it began with."""
+    """The claim; an interrupted training goes on with the key that it began with.
+
+    Of the key that was kept, only the secret is believed: all else follows from it again, so that
+    the commitment is that of the key which is used.
+    """
     kept = None if folder is None else folder / _KEY
-    if kept is not None and kept.exists():
-        return load_key(kept)
-    claim = injecting.new_claim(technology, network, payload, fresh, bench)
-    if kept is not None:
+    known = kept is not None and kept.exists()
+    used = load_key(kept).key.secret if kept is not None and known else fresh
+    claim = injecting.new_claim(technology, network, payload, used, bench)
+    if folder is None or kept is None:
+        return claim
+    if not known:
+        bind(folder, claim.key.commitment)
         save_key(claim, kept)
+    if claim.key.commitment != bound(folder):
+        raise _another_key(folder)
     return claim
+
+
+def _another_key(folder: Path | None) -> RunError:
+    return RunError(
+        f"{folder}: expected the key that this training began with, got another; the folder was "
+        "changed, start again with a new --work-folder"
+    )
 
 
 def _check_read_back(made: Injected, bench: RunBench) -> None:

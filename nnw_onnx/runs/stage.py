@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from tqdm import tqdm
@@ -12,7 +12,7 @@ from nnw_onnx.errors import RunError
 from nnw_onnx.records import CostRecord, InjectionRecord, TrialRecord
 from nnw_onnx.runs.checks import trains
 from nnw_onnx.runs.context import Context
-from nnw_onnx.runs.progress import shown_progress
+from nnw_onnx.runs.progress import Count, shown_progress
 from nnw_onnx.runs.recipes import TrainingTable
 from nnw_onnx.runs.store import Store
 from nnw_onnx.runs.tables import Evaluation
@@ -60,7 +60,7 @@ class Stage(Generic[Record]):
         known = {r.identity: r for r in self._store.records(self._model)}
         todo = [task for task in tasks if task.identity not in known]
         outcomes = engine.map(
-            _Call(function, context),
+            partial(function, context),
             todo,
             timeout=_timeout(evaluation),
             memory_limit=evaluation.session.memory_limit,
@@ -94,8 +94,11 @@ class Stage(Generic[Record]):
             total=total,
             disable=None if self._progress else True,
         )
-        with shown_progress(self._store, bar):
-            yield from bar
+        count = Count(self._title, initial, total)
+        with shown_progress(self._store, bar, count):
+            for done in bar:
+                yield done
+                count.done += 1
 
 
 def _timeout(evaluation: Evaluation) -> float:
@@ -104,14 +107,3 @@ def _timeout(evaluation: Evaluation) -> float:
         return evaluation.session.timeout
     training = evaluation.training or TrainingTable()
     return max(evaluation.session.timeout, training.timeout)
-
-
-@dataclass(frozen=True)
-class _Call(Generic[T, Record]):
-    """A function of context and task as a function of the task, that can be sent to a worker."""
-
-    function: Callable[[Context, T], Record]
-    context: Context
-
-    def __call__(self, task: T) -> Record:
-        return self.function(self.context, task)

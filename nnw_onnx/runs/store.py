@@ -5,7 +5,8 @@
     progress/<name>
 
 Records are appended in the order of the plan, one JSON line each, and forced to the disk, so a
-run that is cut off at any moment can be resumed; a last line that was cut off is dropped.
+run that is cut off at any moment can be resumed; a last line that was cut off is dropped. A run
+folder may come from elsewhere: see `runs.folders`.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ import json
 import os
 import shutil
 import tempfile
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -27,7 +27,11 @@ from pydantic import BaseModel, ValidationError
 
 from nnw_onnx.errors import RunError
 from nnw_onnx.graph import OnnxNetwork, open_network
+from nnw_onnx.kit.writing import replacing
 from nnw_onnx.records import CostRecord, Environment, InjectionRecord, Plan, TrialRecord
+from nnw_onnx.runs import folders
+from nnw_onnx.runs.arrays import read_arrays, write_arrays
+from nnw_onnx.text import one_line
 from nnw_onnx.vocabulary import Array
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -36,13 +40,14 @@ RECORDS: dict[type[BaseModel], str] = {
     TrialRecord: "records.jsonl",
     CostRecord: "costs.jsonl",
 }
-MAX_BYTES = 1 << 30
 FORM = 2
 """Of the run folders that this version reads and writes."""
 READERS = {1: "nnw-onnx 0.1 (pip install 'nnw-onnx<0.2')"}
 """Older form -> the version that reads it."""
 TASK_NOTE = "task.txt"
-"""Says in a work folder which training it belongs to."""
+"""Says in a work folder which training it belongs to, and by what claim."""
+_WIDEST = 8
+_MOST_WORDS = 4096
 SINGLE: dict[type[BaseModel], str] = {Plan: "plan.json", Environment: "environment.json"}
 
 
@@ -55,7 +60,7 @@ class Store:
     @property
     def exists(self) -> bool:
         """Whether a plan was written here."""
-        return (self.folder / SINGLE[Plan]).is_file()
+        return os.path.lexists(self.folder / SINGLE[Plan])
 
     def key_path(self, identity: str) -> Path:
         """Where the secret key of an injection lies."""
@@ -85,8 +90,17 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this process; raises `RunError` where another one holds it."""
+        """Hold the folder for this process.
+
+        Raises:
+            RunError: another one holds it, or it holds what is no plain file or folder.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
+        # Before the lock, which is a file too; keys would not be secret in a folder of others.
+        folders.expect_plain(self.folder)
+        keys = self.folder / "keys"
+        if keys.is_dir():
+            keys.chmod(0o700)
         try:
             with FileLock(self.folder / ".lock", timeout=0):
                 yield
@@ -103,10 +117,17 @@ class Store:
         )
 
     def read(self, model: type[Model]) -> Model:
-        """Read plan or environment; raises `RunError` where it is missing, broken or too old."""
+        """Read plan or environment; of the plan, after a look at all that is in the folder.
+
+        Raises:
+            RunError: it is missing, broken or too old, or the folder holds what is no plain file
+                or folder.
+        """
         path = self.folder / SINGLE[model]
         try:
-            content = _content(path)
+            if model is Plan:
+                folders.expect_plain(self.folder)
+            content = folders.content(path)
             if model is Plan:
                 _check_form(self.folder, content)
             return model.model_validate_json(content)
@@ -120,15 +141,15 @@ class Store:
 
     def read_if_there(self, model: type[Model]) -> Model | None:
         """Like `read`, but None where the run did not get that far."""
-        return self.read(model) if (self.folder / SINGLE[model]).exists() else None
+        return self.read(model) if os.path.lexists(self.folder / SINGLE[model]) else None
 
     def records(self, model: type[Model]) -> list[Model]:
         """All whole records of a kind; raises `RunError` where one is broken."""
         path = self.folder / RECORDS[model]
-        if not path.exists():
+        if not os.path.lexists(path):
             return []
         found = []
-        lines = _content(path).split(b"\n")
+        lines = folders.content(path).split(b"\n")
         for number, line in enumerate(lines[:-1], 1):
             try:
                 found.append(model.model_validate_json(line))
@@ -140,16 +161,13 @@ class Store:
         """Cut off a last line that an interruption left without its end."""
         for name in RECORDS.values():
             path = self.folder / name
-            if path.exists() and not (data := path.read_bytes()).endswith(b"\n"):
-                with path.open("r+b") as file:
-                    file.truncate(data.rfind(b"\n") + 1)
+            if os.path.lexists(path) and not (data := folders.content(path)).endswith(b"\n"):
+                folders.cut(path, data.rfind(b"\n") + 1)
 
     def append(self, record: BaseModel) -> None:
         """Append one record and force it to the disk."""
-        with (self.folder / RECORDS[type(record)]).open("ab") as file:
-            file.write(record.model_dump_json().encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        line = record.model_dump_json().encode() + b"\n"
+        folders.append(self.folder / RECORDS[type(record)], line)
 
     def save_network(self, identity: str, network: OnnxNetwork, original: OnnxNetwork) -> None:
         """Keep what an injection made: the weights that it replaced, or a graph of its own."""
@@ -158,9 +176,8 @@ class Store:
             network.save(path.with_suffix(".onnx"))
             return
         # In a type that numpy can store and that holds each value.
-        write_arrays(
-            path, {name: _exact(network.weights[name]) for name in sorted(network.replaced)}
-        )
+        weights = {name: _exact(network.weights[name]) for name in sorted(network.replaced)}
+        write_arrays(path, weights, original.sha256)
 
     def load_network(self, identity: str, original: OnnxNetwork) -> OnnxNetwork:
         """The network of an injection; raises `RunError` where its file is not whole."""
@@ -168,11 +185,12 @@ class Store:
         graph = path.with_suffix(".onnx")
         if graph.exists():
             return open_network(graph)
-        return original.with_weights(read_arrays(path))
+        most = sum(layer.size for layer in original.layers) * _WIDEST
+        return original.with_weights(read_arrays(path, most, original.sha256))
 
-    def checkpoint(self, name: str) -> StoredCheckpoint:
-        """Where a training keeps its state."""
-        return StoredCheckpoint(self.folder / "checkpoints" / f"{name}.npz")
+    def checkpoint(self, name: str, most: int = 0) -> StoredCheckpoint:
+        """Where a training keeps its state, of which at most `most` bytes are loaded."""
+        return StoredCheckpoint(self.folder / "checkpoints" / f"{name}.npz", most)
 
     def tell_progress(self, name: str, words: str) -> None:
         """Say how far a training is, for `progress` to find."""
@@ -189,25 +207,33 @@ class Store:
         folder = self.folder / "progress"
         found = []
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            with contextlib.suppress(OSError):
-                found.append(path.read_text(encoding="utf-8", errors="replace"))
+            # A worker may be done with it by now.
+            with contextlib.suppress(OSError, RunError):
+                words = folders.content(path, _MOST_WORDS).decode(errors="replace")
+                found.append(one_line(words))
         return found
 
 
 class StoredCheckpoint:
     """A `vocabulary.Checkpoint` in a file."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, most: int) -> None:
+        self.path, self._most = path, most
 
     def load(self) -> Mapping[str, Array] | None:
-        """The arrays kept last, or None; raises `RunError` where the file is not whole."""
-        return read_arrays(self.path) if self.path.exists() else None
+        """The arrays kept last, or None.
+
+        Raises:
+            RunError: the file is not whole, too large, or that of another training.
+        """
+        if not os.path.lexists(self.path):
+            return None
+        return read_arrays(self.path, self._most, self.path.stem)
 
     def save(self, arrays: Mapping[str, Array]) -> None:
-        """Keep these arrays instead."""
+        """Keep these arrays instead; they may hold what a method must keep secret."""
         self.path.parent.mkdir(exist_ok=True)
-        write_arrays(self.path, arrays)
+        write_arrays(self.path, arrays, self.path.stem, private=True)
 
     def discard(self) -> None:
         """Keep nothing any more."""
@@ -215,21 +241,40 @@ class StoredCheckpoint:
 
 
 @contextmanager
-def work_folder(wanted: Path | None, task: str) -> Iterator[Path]:
-    """Where the state of a task is kept; it is removed when the task is done."""
+def work_folder(wanted: Path | None, task: str, read: Sequence[Path] = ()) -> Iterator[Path]:
+    """Where the state of a task is kept; it is removed when the task is done.
+
+    Args:
+        wanted: the folder, or None for a temporary one.
+        task: identity of the task.
+        read: files that the task needs, which must not be removed with it.
+
+    Raises:
+        RunError: it is that of another task, holds what is no plain file or folder, or what is
+            read; or it cannot be written.
+    """
     if wanted is None:
         with tempfile.TemporaryDirectory(prefix="nnw-") as folder:
+            write_atomically(Path(folder) / TASK_NOTE, task.encode())
             yield Path(folder)
         return
-    note = wanted / TASK_NOTE
-    if wanted.exists() and not (note.is_file() and note.read_text(encoding="utf-8") == task):
+    folders.expect_plain(wanted)
+    for path in read:
+        if path.resolve().is_relative_to(wanted.resolve()):
+            raise RunError(
+                f"{wanted}: expected a folder for the state of a training alone, which is removed "
+                f"when it is done, got one with {path.name}; give another --work-folder"
+            )
+    if wanted.exists() and _noted(wanted)[:1] != [task]:
         raise RunError(
             f"{wanted}: expected a new work folder or that of this very training, got another; "
             "give another --work-folder"
         )
     try:
         wanted.mkdir(mode=0o700, parents=True, exist_ok=True)
-        note.write_text(task, encoding="utf-8")
+        wanted.chmod(0o700)
+        if not _noted(wanted):
+            write_atomically(wanted / TASK_NOTE, task.encode())
     except OSError as error:
         raise RunError(
             f"{wanted}: expected a folder that can be written, got: {error.strerror}; give "
@@ -239,50 +284,27 @@ def work_folder(wanted: Path | None, task: str) -> Iterator[Path]:
     shutil.rmtree(wanted)
 
 
-def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write named arrays so that the file is either there as a whole or not at all."""
-    names = sorted(arrays)
-    members = {f"w{i}": arrays[name] for i, name in enumerate(names)}
-    text = np.frombuffer(json.dumps(names).encode(), np.uint8)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        np.savez(file, names=text, **members)  # type: ignore[arg-type]  # numpy types **kwargs as bool
-    temporary.replace(path)
+def bind(folder: Path, commitment: str) -> None:
+    """Say in a work folder by which claim its training puts a watermark in."""
+    write_atomically(folder / TASK_NOTE, f"{_noted(folder)[0]}\n{commitment}".encode())
 
 
-def read_arrays(path: Path) -> dict[str, Array]:
-    """Named arrays of a file; raises `RunError` where it is not whole."""
+def bound(folder: Path) -> str:
+    """The commitment of that claim, or "" where none was made yet."""
+    return "".join(_noted(folder)[1:])
+
+
+def _noted(folder: Path) -> list[str]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = json.loads(archive["names"].tobytes())
-            return {name: archive[f"w{i}"] for i, name in enumerate(names)}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise RunError(
-            f"{path.name}: expected the arrays that a run keeps, got: {error}; "
-            "start the run again in a new folder"
-        ) from error
+        return folders.content(folder / TASK_NOTE, _MOST_WORDS).decode(errors="replace").split()
+    except OSError:
+        return []
 
 
-def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that it is either there as a whole or not at all."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        Path(temporary).chmod(mode)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _content(path: Path) -> bytes:
-    """All bytes of a regular file of the run folder; a run folder is untrusted input too."""
-    if path.exists() and (path.is_symlink() or not path.is_file()):
-        raise RunError(f"{path.name}: expected a regular file, got another kind; start a new run")
-    if path.stat().st_size > MAX_BYTES:
-        raise RunError(f"{path.name}: expected at most 1 GiB, got a larger file; start a new run")
-    return path.read_bytes()
+    with replacing(path) as file:
+        file.write(data)
 
 
 def _check_form(folder: Path, content: bytes) -> None:

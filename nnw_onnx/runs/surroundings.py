@@ -65,8 +65,8 @@ class Surroundings(Protocol):
         """A network by its name in the configuration (`nnw:` or a file)."""
         ...
 
-    def checkpoint(self, name: str) -> Checkpoint:
-        """Where a training keeps its state."""
+    def checkpoint(self, name: str, most: int) -> Checkpoint:
+        """Where a training keeps its state, of at most `most` bytes."""
         ...
 
     def tell_progress(self, name: str, words: str) -> None:
@@ -106,7 +106,7 @@ class Alone:
         """A network by its name, seen from the current folder."""
         return open_network(network_paths([name])[0])
 
-    def checkpoint(self, name: str) -> Checkpoint:
+    def checkpoint(self, name: str, most: int) -> Checkpoint:
         """One that keeps nothing."""
         return _NoCheckpoint()
 

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 from nnw_onnx.errors import CarrierNotFoundError
 from nnw_onnx.graph import OnnxNetwork
-from nnw_onnx.inference import RunnableGraph, Session, SessionSettings, run_isolated, unwrap
+from nnw_onnx.inference import (
+    RunnableGraph,
+    Session,
+    SessionSettings,
+    filled,
+    memory_for,
+    run_isolated,
+    unwrap,
+)
+from nnw_onnx.kit.candidates import Candidate
 from nnw_onnx.runs.guard import MisuseError
 from nnw_onnx.vocabulary import (
     Around,
@@ -19,6 +30,7 @@ from nnw_onnx.vocabulary import (
     Layer,
     Method,
     Network,
+    Suspect,
     TensorInfo,
     Values,
     Weights,
@@ -108,6 +120,82 @@ class Examined:
             total -= sizes[oldest]
 
 
+class Presented:
+    """A `vocabulary.Suspect` whose carriers have the names and shapes that a key knows them by.
+
+    Other layers keep their names. One that only has the name of a carrier is not there.
+    """
+
+    def __init__(
+        self, suspect: Suspect, carriers: Mapping[str, Candidate], names: Sequence[str]
+    ) -> None:
+        """Nothing is read yet.
+
+        Args:
+            suspect: as it is.
+            carriers: name in the key -> where it is.
+            names: of all carriers of the key, also of those that are missing.
+        """
+        self._suspect, self._carriers, self._names = suspect, carriers, names
+
+    @cached_property
+    def layers(self) -> Sequence[Layer]:
+        """See `vocabulary.Suspect`."""
+        found = []
+        for layer in self._suspect.layers:
+            own = {n: c for n, c in self._carriers.items() if c.layer.name == layer.name}
+            found += [_presented(name, candidate) for name, candidate in own.items()]
+            if not own and layer.name not in self._names:
+                found.append(layer)
+        return tuple(found)
+
+    @property
+    def weights(self) -> Weights:
+        """See `vocabulary.Suspect`."""
+        names = [layer.name for layer in self.layers]
+        return _PresentedWeights(self._suspect.weights, self._carriers, names)
+
+    @property
+    def inputs(self) -> Sequence[TensorInfo]:
+        """See `vocabulary.Suspect`."""
+        return self._suspect.inputs
+
+    def run(self, feeds: Feeds, layers: Sequence[str] = ()) -> Values:
+        """See `vocabulary.Suspect`."""
+        own = {n: c.layer.name for n, c in self._carriers.items() if n in layers}
+        told = self._suspect.run(feeds, [own.get(name, name) for name in layers])
+        outputs = {n: v for n, v in told.items() if n not in own.values()}
+        return {**outputs, **{name: told[own.get(name, name)] for name in layers}}
+
+
+class _PresentedWeights(Mapping[str, Array]):
+    def __init__(
+        self, weights: Weights, carriers: Mapping[str, Candidate], names: Sequence[str]
+    ) -> None:
+        self._weights, self._carriers, self._names = weights, carriers, names
+
+    def __getitem__(self, name: str) -> Array:
+        if name in self._carriers:
+            return self._carriers[name].of(self._weights)
+        if name not in self._names:
+            raise KeyError(name)
+        return self._weights[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _presented(name: str, candidate: Candidate) -> Layer:
+    axes = tuple(range(len(candidate.shape)))
+    layer = replace(candidate.layer, name=name)
+    if layer.shape == candidate.shape and not candidate.part:
+        return layer
+    return replace(layer, shape=candidate.shape, stored_shape=candidate.shape, axes=axes)
+
+
 class Running:
     """A network that answers through the runtime, as `AskLayers` and as `Ask`.
 
@@ -121,29 +209,61 @@ class Running:
         self._sessions: dict[tuple[str, ...], Session] = {}
 
     def __call__(self, feeds: Feeds, layers: Sequence[str] = ()) -> Values:
-        """Every output (n, ...), then that of each of these layers; raises `InferenceError`."""
+        """Every output (n, ...), then that of each of these layers; raises `InferenceError`.
+
+        n times None stands for what is no tensor.
+        """
         asked = tuple(layers)
+        return _named(self._network, asked, self._session(asked).predict(feeds, self._batch_size))
+
+    def reading(self, outputs: Sequence[int] | None) -> AskLayers:
+        """The same, of whose outputs only these are fetched; None for all."""
+        if outputs is None:
+            return self
+        every = [info.name for info in self._network.outputs]
+        wanted = [every[index] for index in outputs if index < len(every)]
+
+        def ask(feeds: Feeds, layers: Sequence[str] = ()) -> Values:
+            if layers or not wanted:
+                return self(feeds, layers)
+            told = self._session(()).predict(feeds, self._batch_size, wanted)
+            return filled(told, every, len(told[wanted[0]]))
+
+        return ask
+
+    def _session(self, asked: tuple[str, ...]) -> Session:
         if asked not in self._sessions:
             if len(self._sessions) >= MOST_SESSIONS:
                 self._sessions.pop(next(name for name in self._sessions if name))
             self._sessions[asked] = Session(self._network.runnable(asked), self._settings)
-        told = self._sessions[asked].predict(feeds, self._batch_size)
-        return _named(self._network, asked, told)
+        return self._sessions[asked]
 
 
-def isolated(network: OnnxNetwork, timeout: float = TIMEOUT) -> AskLayers:
-    """A network that answers from a process of its own, for at most `timeout` seconds.
+def isolated(
+    network: OnnxNetwork, timeout: float = TIMEOUT, memory_limit: int | None = None
+) -> AskLayers:
+    """A network that answers from a process of its own.
 
     A suspect from elsewhere may crash, hang or ask for too much memory.
+
+    Args:
+        network: the suspect.
+        timeout: seconds that an answer may take.
+        memory_limit: bytes that it may take (Linux only); None allows what a network of its size
+            may need.
     """
 
     def ask(feeds: Feeds, layers: Sequence[str] = ()) -> Values:
         asked = tuple(layers)
+        runnable = network.runnable(asked)
+        weights = len(runnable.model) + sum(w.nbytes for w in runnable.initializers.values())
+        fed = sum(values.nbytes for values in feeds.values())
         outcome = run_isolated(
             _answers,
-            network.runnable(asked),
+            runnable,
             dict(feeds),
             timeout=timeout,
+            memory_bytes=memory_limit or memory_for(weights, fed),
         )
         told = unwrap(outcome)
         return _named(network, asked, told)

@@ -12,11 +12,14 @@ from pydantic import (
     Field,
     JsonValue,
     PrivateAttr,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
-from nnw_onnx.records import Workflow
+from nnw_onnx import plugins
+from nnw_onnx.errors import ConfigurationError, PluginError
+from nnw_onnx.records import LEAST, Workflow
 from nnw_onnx.runs.recipes import MethodTraining, PluginTable, TrainingTable
 from nnw_onnx.vocabulary import (
     Code,
@@ -24,6 +27,7 @@ from nnw_onnx.vocabulary import (
     Engine,
     Method,
     Modification,
+    Parameter,
     PlugIn,
     Recipe,
     Task,
@@ -31,7 +35,10 @@ from nnw_onnx.vocabulary import (
 )
 
 PayloadSizes = Annotated[tuple[Annotated[int, Field(ge=1, le=1 << 20)], ...], Field(min_length=1)]
-Intensities = Annotated[tuple[float, ...], Field(min_length=1)]
+Intensities = Annotated[
+    tuple[Annotated[float, WithJsonSchema({"type": ["number", "string"]})], ...],
+    Field(min_length=1),
+]
 Aim = Literal["all", "carrier"] | Annotated[tuple[str, ...], Field(min_length=1)]
 WORKFLOWS: tuple[Workflow, ...] = ("NNW-NTI", "NNW-WTI", "NNW-NIR", "NNW-WIR")
 
@@ -81,17 +88,49 @@ class MethodTable(PluginTable):
         return (self.layer,) if isinstance(self.layer, str) else self.layer
 
 
+def _plain_intensities(table: object) -> object:
+    """The table of a Modification with every Intensity a plain number, whatever its unit was."""
+    if not isinstance(table, dict) or not isinstance(table.get("name"), str):
+        return table
+    try:
+        parameter = plugins.load(Modification, table["name"]).parameter
+    except PluginError:
+        return table  # the checks that follow say where the name stands
+    if parameter is None:
+        return table
+    plain = {**table}
+    for key in ("intensities", parameter.option):
+        if key in table:
+            plain[key] = _plain(parameter, table[key], key)
+    return plain
+
+
+def _plain(parameter: Parameter, given: object, key: str) -> object:
+    if isinstance(given, list | tuple):
+        return [_plain(parameter, value, key) for value in given]
+    if isinstance(given, bool) or not isinstance(given, int | float | str):
+        return given  # the types of the table say what is wrong with it
+    try:
+        read = parameter.read(given)
+    except ConfigurationError as error:
+        raise ValueError(f"{key}: {error}") from error
+    return read if isinstance(given, str) else given
+
+
 class StepTable(PluginTable):
     """One Modification: a table of `steps`, or the whole of `[[modifications]]`.
 
     Attributes:
-        intensities: values of its Parameter, in the order of the report.
+        intensities: values of its Parameter, in the order of the report, each a number or a text
+            with its unit, such as "50%".
         layers: "all" kernels, the "carrier" of the watermark, or names with wildcards; only for a
             Modification that changes the layers it is aimed at, and then "all" if left out.
     """
 
     intensities: Intensities | None = None
     layers: Aim | None = None
+
+    _units = model_validator(mode="before")(_plain_intensities)
 
 
 class ModificationTable(BaseModel):
@@ -118,6 +157,8 @@ class ModificationTable(BaseModel):
     label: Annotated[str, Field(min_length=1, max_length=120)] | None = None
     copies: Annotated[int, Field(ge=1, le=1000)] = 1
 
+    _units = model_validator(mode="before")(_plain_intensities)
+
     @model_validator(mode="after")
     def _one_form(self) -> Self:
         if (self.name is None) == (self.steps is None):
@@ -136,7 +177,8 @@ class ModificationTable(BaseModel):
         """The steps, one of them where the table is a Modification itself."""
         if self.steps is not None:
             return self.steps
-        step = StepTable(
+        # Validated once already: an Intensity has lost the unit that made it clear.
+        step = StepTable.model_construct(
             name=self.name or "",
             intensities=self.intensities,
             layers=self.layers,
@@ -168,6 +210,8 @@ class CostTable(_Table):
     Attributes:
         cells: how many of the M x D watermarked networks of each technology are measured; None
             for all of them, as the standard asks, 0 for no cost measurement.
+        sessions: how often all of it is measured, once round after the other: what one session
+            scatters says nothing of the next, so that a single one has no limits.
         repetitions: timed runs of an inference (the standard leaves it open; at least 5).
         warmups: runs before them.
         batch: samples per timed inference.
@@ -176,6 +220,7 @@ class CostTable(_Table):
     """
 
     cells: Annotated[int, Field(ge=0)] | None = None
+    sessions: Annotated[int, Field(ge=1, le=100)] = 2
     repetitions: Annotated[int, Field(ge=5)] = 30
     warmups: Annotated[int, Field(ge=1)] = 5
     batch: Annotated[int, Field(ge=1)] = 1
@@ -192,6 +237,20 @@ class ControlTable(_Table):
     """
 
     wrong_keys: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
+
+
+class PreviewTable(_Table):
+    """`[preview]`: the look at every network before anything is measured; it leaves no record.
+
+    Attributes:
+        samples: how many are run through each network; 0 for no look.
+        expected: headline quality that each network should have on these data, in the measure's own
+            numbers (0.93 is 93 %); a network far below it stops the evaluation before it begins.
+            Networks that come with the package bring theirs.
+    """
+
+    samples: Annotated[int, Field(ge=0, le=100_000)] = 300
+    expected: float | None = None
 
 
 class Evaluation(_Table):
@@ -222,7 +281,7 @@ class Evaluation(_Table):
     payloads: Annotated[int, Field(ge=1, le=1000)] = 5
     payload_sizes: PayloadSizes = (64,)
     repetitions: Annotated[int, Field(ge=1, le=1000)] = 1
-    false_positive_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-6
+    false_positive_rate: Annotated[float, Field(ge=LEAST, lt=1)] = 1e-6
     margin: Annotated[float, Field(gt=0)] | None = None
     dataset: DatasetTable
     task: PluginTable = PluginTable(name="image-classification")
@@ -233,6 +292,7 @@ class Evaluation(_Table):
     cost: CostTable = CostTable()
     workflows: Annotated[tuple[Workflow, ...], Field(min_length=1)] = WORKFLOWS
     training: TrainingTable | None = None
+    preview: PreviewTable = PreviewTable()
     engine: PluginTable = PluginTable(name="serial")
     _folder: Path = PrivateAttr(default=Path())
 

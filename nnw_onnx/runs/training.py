@@ -10,6 +10,7 @@ from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.kit import initialisation
+from nnw_onnx.kit.trainings import learning
 from nnw_onnx.records import EpochRecord, TrainingRecord
 from nnw_onnx.runs import guard
 from nnw_onnx.runs.seeds import generator, identity
@@ -29,6 +30,10 @@ from nnw_onnx.vocabulary import (
     Trainer,
     Trains,
 )
+
+_STATE_BYTES = 8 * 8
+"""Of each weight: itself, the best so far, and what optimizers keep, each as float64 at most."""
+_STATE_ROOM = 1 << 26
 
 
 def trainings_of(surroundings: Surroundings) -> Trainings:
@@ -71,8 +76,11 @@ def train(
         surroundings.tell_progress(name, words)
         also_tell(words)
 
+    words = f"{title}: {learning(network.layers, job.trainable)}"
+    surroundings.tell_progress(name, words)
+    also_tell(words)
     job = replace(job, output=common.output)
-    checkpoint = surroundings.checkpoint(name)
+    checkpoint = surroundings.checkpoint(name, _most_state(network, job))
     try:
         trained = guard.guarded(
             trainer,
@@ -82,6 +90,13 @@ def train(
     finally:
         surroundings.forget_progress(name)
     return guard.checked_trained(trainer, trained, network)
+
+
+def _most_state(network: OnnxNetwork, job: Job) -> int:
+    """Bytes that the state of a training may have: a file that holds more is not its state."""
+    own = job.additions.state if job.additions else {}
+    numbers = sum(layer.size for layer in network.layers)
+    return numbers * _STATE_BYTES + 2 * sum(values.nbytes for values in own.values()) + _STATE_ROOM
 
 
 class Added:
@@ -170,7 +185,15 @@ def recorded(trained: Trained) -> TrainingRecord:
         batches=trained.batches,
         epochs_to_inject=epochs_to_inject(trained.epochs),
         device=trained.device,
+        trained=_names(trained, "trained"),
+        frozen=_names(trained, "frozen"),
     )
+
+
+def _names(trained: Trained, what: str) -> tuple[str, ...]:
+    """Names of layers that the trainer tells of; none of one that does not."""
+    found = trained.facts.get(what)
+    return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
 
 
 def epochs_to_inject(epochs: tuple[Epoch, ...]) -> int | None:

@@ -10,22 +10,28 @@ import numpy as np
 from pydantic import ValidationError
 
 from nnw_onnx import plugins
-from nnw_onnx.errors import CarrierNotFoundError, NnwError
+from nnw_onnx.errors import CarrierNotFoundError, NnwError, NotApplicableError
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.records import ControlRecord, NewMark, TrialRecord
 from nnw_onnx.runs.bench import Place, RunBench
-from nnw_onnx.runs.context import Context, injected_network, load_samples, network_of, samples_for
+from nnw_onnx.runs.context import (
+    Context,
+    claim_of,
+    injected_network,
+    load_samples,
+    network_of,
+    samples_for,
+)
 from nnw_onnx.runs.control import control_of
 from nnw_onnx.runs.inject import symbol_errors
-from nnw_onnx.runs.keys import load_key
 from nnw_onnx.runs.modify import ALL, CARRIER, NO_CARRIER, Stacked, differ_on, modify
 from nnw_onnx.runs.plan import step_fields
-from nnw_onnx.runs.quality import measure
+from nnw_onnx.runs.quality import measure, task_for
 from nnw_onnx.runs.recording import facts_of, scores_of, unrecordable, verdict_record
 from nnw_onnx.runs.seeds import generator, identity
 from nnw_onnx.runs.suspect import Running, suspects, wrapped
 from nnw_onnx.runs.verify import SuspectOf, verify
-from nnw_onnx.vocabulary import Claim, Modification, Quality, Step, Task, Trial
+from nnw_onnx.vocabulary import Claim, Modification, Quality, Step, Trial
 
 
 def run_trial(context: Context, trial: Trial) -> TrialRecord:
@@ -43,6 +49,8 @@ def run_trial(context: Context, trial: Trial) -> TrialRecord:
         except CarrierNotFoundError as lost:
             return _not_done(trial, "skipped", str(lost))
         record = _examined(context, trial, stacked, claims)
+    except NotApplicableError as refused:
+        return _not_done(trial, "not-applicable", str(refused))
     except NnwError as error:
         return failed(trial, str(error))
     except ValidationError as error:
@@ -88,7 +96,7 @@ def outside_standard_range(steps: Sequence[Step], layers: Sequence[Sequence[str]
 
 def _is_outside(step: Step, layers: Sequence[str]) -> bool:
     made = plugins.create(Modification, step.modification)
-    if made.parameter is None:
+    if made.parameter is None or made.number is None:
         return False
     intensity = step.modification.options.get(made.parameter.option)
     single = ALL not in step.layers and len(layers) == 1
@@ -111,7 +119,9 @@ def _known(trial: Trial) -> dict[str, object]:
     }
 
 
-def _not_done(trial: Trial, status: Literal["failed", "skipped"], reason: str) -> TrialRecord:
+def _not_done(
+    trial: Trial, status: Literal["failed", "skipped", "not-applicable"], reason: str
+) -> TrialRecord:
     return TrialRecord.model_validate(
         {
             **_known(trial),
@@ -127,7 +137,7 @@ def _examined(
 ) -> TrialRecord:
     """Everything that is asked of the network at the end of the stack, with one session."""
     run = Running(stacked.network, context.settings, context.batch_size)
-    quality = _quality(context, stacked, run)
+    quality = _quality(context, trial, stacked, run)
     suspect_of = suspects(stacked.network, run, stacked.around)
     verdicts = verify(suspect_of, claims.values(), context.false_positive_rate)
     return TrialRecord.model_validate(
@@ -165,7 +175,7 @@ def _claims(context: Context, trial: Trial) -> dict[str, Claim]:
 # The claims on an unwatermarked network are the same for every setting.
 @lru_cache(maxsize=64)
 def _claim(context: Context, injection: str) -> Claim:
-    return load_key(context.store.key_path(injection))
+    return claim_of(context, injection)
 
 
 def _modified(context: Context, trial: Trial, carrier: tuple[str, ...]) -> Stacked:
@@ -193,10 +203,11 @@ def _modified(context: Context, trial: Trial, carrier: tuple[str, ...]) -> Stack
     return modify(copies[0], trial.steps, bench_for, rng_for, differ, carrier)
 
 
-def _quality(context: Context, stacked: Stacked, run: Running) -> Quality:
+def _quality(context: Context, trial: Trial, stacked: Stacked, run: Running) -> Quality:
     samples = samples_for(context, stacked.network, stacked.samples_of or "task")
-    task = plugins.create(Task, context.task)
-    return measure(wrapped(run, stacked.around), task, samples, context.batch_size)
+    task = task_for(context.task, network_of(context, trial.network))
+    ask = wrapped(run.reading(task.reads()), stacked.around)
+    return measure(ask, task, samples, context.batch_size)
 
 
 def _other_data(context: Context, stacked: Stacked) -> str | None:

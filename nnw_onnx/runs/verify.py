@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, TypeAlias
 
 import numpy as np
 
 from nnw_onnx import plugins
-from nnw_onnx.errors import CarrierNotFoundError
-from nnw_onnx.kit import evidence
+from nnw_onnx.errors import (
+    CarrierNotFoundError,
+    ConfigurationError,
+    ModelFileError,
+    NnwError,
+)
+from nnw_onnx.kit import commitments, evidence
 from nnw_onnx.runs import coding, guard
+from nnw_onnx.runs.finding import Carriers, Places, in_words, places_of
+from nnw_onnx.runs.suspect import Presented
 from nnw_onnx.vocabulary import (
     Claim,
     Code,
@@ -20,6 +28,7 @@ from nnw_onnx.vocabulary import (
     Decoding,
     Detection,
     Detects,
+    Found,
     Key,
     Method,
     Null,
@@ -31,6 +40,9 @@ SuspectOf: TypeAlias = Callable[[Method], Suspect]
 """A network as a method may see it."""
 
 NO_CARRIER = Null("no carrier in this network")
+NO_CLAIM = Null("no claim: the payload is not committed")
+LATER = "later"
+"""Whose claim it is where the payload was given after the key."""
 UNDERFLOW = -330.0
 """Stands for the logarithm of a p-value that no float holds."""
 
@@ -50,6 +62,7 @@ class Verdict:
         errors: Symbols that differ from the claimed ones; None where nothing is compared.
         bits: size of the payload, where a code or an alphabet stands between it and the Symbols.
         bit_errors: of them, wrong after the code; all of them where the code failed.
+        found: where each carrier was read; empty for a method without carriers.
     """
 
     claim: Claim
@@ -61,25 +74,69 @@ class Verdict:
     errors: int | None = None
     bits: int | None = None
     bit_errors: int | None = None
+    found: tuple[Found, ...] = ()
+
+    def __repr__(self) -> str:
+        key, found = self.claim.key, self.detection
+        where = ", ".join(place.layer for place in self.found) or ", ".join(key.layers)
+        answer = repr(found).removeprefix("<Detection: ").partition(", in ")[0].rstrip(">")
+        read = "" if self.payload is None else f", reads {self.payload!r}"
+        said = "nothing claimed" if found is None else answer
+        return f"<Verdict: {said}, {key.method.name} in {where or 'answers'}{read}>"
+
+    def __bool__(self) -> bool:
+        """The answer of the detection; raises `ConfigurationError` where there is none."""
+        if self.detection is None:
+            raise ConfigurationError(
+                "verdict: expected a claim with a payload, got a key alone; see what was decoded "
+                "in its payload"
+            )
+        return bool(self.detection)
 
 
-def verify(suspect_of: SuspectOf, claims: Iterable[Claim], level: float) -> Iterator[Verdict]:
+@dataclass(frozen=True)
+class Search:
+    """How far the carriers of a key are looked for.
+
+    Attributes:
+        thorough: whether other places are read too where the one that the name tells says No. The
+            p-values of these others are corrected so that they add a hundredth to the rate of a
+            wrong Yes.
+        layer: the layer to read, whatever the key calls it; None: see `finding.places_of`.
+        probe: says whether answers depend on what was read; asked where the answer would be Yes.
+    """
+
+    thorough: bool = False
+    layer: str | None = None
+    probe: Callable[[tuple[Found, ...]], tuple[Found, ...]] | None = None
+
+
+BY_NAME = Search()
+_SPARED = 100
+"""Others have to be this much surer than the place that the name tells, which is tested alone."""
+
+
+def verify(
+    suspect_of: SuspectOf, claims: Iterable[Claim], level: float, search: Search = BY_NAME
+) -> Iterator[Verdict]:
     """A verdict for each claim, in their order.
 
     Claims may be a generator of a thousand wrong keys; claims one after the other that differ in
-    their payload only cost one decoding.
+    their payload only cost one decoding. Carriers are looked for in the same way for every claim,
+    right or wrong, so that wrong keys are a control of what the right ones say.
 
     Args:
         suspect_of: the network as a method may see it, such as `suspect.suspects(...)`.
         claims: what is claimed.
         level: false-positive rate of the decision (0 to 1, both exclusive).
+        search: how far a carrier is looked for.
 
     Raises:
         PluginError: a method or code breaks its contract.
         InferenceError: the network does not run.
         ConfigurationError: a claimed payload has another size than its key.
     """
-    reader = _Reader(suspect_of)
+    reader = _Reader(suspect_of, search)
     for claim in claims:
         try:
             yield _verdict(reader, claim, level)
@@ -93,15 +150,49 @@ def read(suspect_of: SuspectOf, key: Key) -> Decoding | None:
     Raises:
         CarrierNotFoundError: the carrier is not in this network.
     """
-    return _Reader(suspect_of).decoding(key)
+    reader = _Reader(suspect_of, BY_NAME)
+    if plugins.decodes(reader.plugins_of(key)[0]) is None:
+        return None
+    return _verdict(reader, Claim(key), 0.5).decoding
+
+
+def later(claim: Claim, payload: Payload) -> Claim:
+    """The claim with a payload that was given afterwards.
+
+    Only the commitment of the key can say that it was chosen before; see `as_claimed`.
+    """
+    if payload == claim.payload:
+        return claim
+    return replace(claim, payload=payload, of=LATER)
+
+
+def as_claimed(verdict: Verdict, level: float) -> Verdict:
+    """The verdict, which is a No where its payload may have been chosen after looking.
+
+    That is so for one which the commitment of the key does not bind, and for one given later to a
+    key whose commitment cannot be opened.
+    """
+    claim = verdict.claim
+    if claim.payload is None or verdict.detection is None or not claim.payload:
+        return verdict
+    bound = commitments.binds(claim.key, claim.payload)
+    if bound or (bound is None and claim.of != LATER):
+        return verdict
+    got = "one of another payload" if bound is False else "one that cannot be opened"
+    reason = (
+        "payload: expected one that the commitment of the key binds, because any other may have "
+        f"been read from this network, got {got}; it is no claim"
+    )
+    none = Detection(0.0, log10_p=0.0, null=NO_CLAIM, notes=(reason,), found=verdict.found)
+    return replace(verdict, reason=reason, detection=none.decided(level))
 
 
 class _Reader:
     """Reads Symbols, and keeps the last of them and the plug-ins that it made."""
 
-    def __init__(self, suspect_of: SuspectOf) -> None:
-        self.suspect_of = suspect_of
-        self._last: tuple[Key, Decoding] | None = None
+    def __init__(self, suspect_of: SuspectOf, search: Search) -> None:
+        self.suspect_of, self.search = suspect_of, search
+        self._last: tuple[Key, dict[Carriers, Decoding]] | None = None
         self._made: tuple[Key, Method, Code | None] | None = None
 
     def plugins_of(self, key: Key) -> tuple[Method, Code | None]:
@@ -111,35 +202,166 @@ class _Reader:
             made = self._made = key, plugins.method_of(key), plugins.code_of(key)
         return made[1], made[2]
 
-    def decoding(self, key: Key) -> Decoding | None:
-        """What a key reads, or None."""
+    def places(self, key: Key) -> Places:
+        """Where the carriers of a key may be."""
+        method = self.plugins_of(key)[0]
+        return places_of(self.suspect_of(method), method, key, self.search.layer)
+
+    def looked_at(self, method: Method, key: Key, carriers: Carriers) -> Suspect:
+        """The network with its carriers under the names of the key."""
+        suspect = self.suspect_of(method)
+        if carriers.as_in_key:
+            return suspect
+        return Presented(suspect, dict(carriers.where), key.layers)
+
+    def decoding(self, key: Key, carriers: Carriers) -> Decoding | None:
+        """What a key reads in these places, or None."""
         method = plugins.decodes(self.plugins_of(key)[0])
         if method is None:
             return None
         if self._last is None or not _reads_the_same(self._last[0], key):
-            self._last = key, _decoded(method, self.suspect_of(method), key)
-        return self._last[1]
+            self._last = key, {}
+        known = self._last[1]
+        if carriers not in known:
+            suspect = self.looked_at(method, key, carriers)
+            known[carriers] = _decoded(method, suspect, key)
+        return known[carriers]
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What was read in one place."""
+
+    carriers: Carriers
+    decoding: Decoding | None
+    detection: Detection | None
+
+    @property
+    def strength(self) -> float:
+        """Larger is more evidence, for the claim or for its opposite; else surer Symbols."""
+        if self.detection is not None and self.detection.log10_p is not None:
+            return -min(self.detection.log10_p, self.detection.log10_inverted or 0.0)
+        if self.detection is not None:
+            return self.detection.statistic
+        return sum(self.decoding.confidence) if self.decoding is not None else 0.0
 
 
 def _verdict(reader: _Reader, claim: Claim, level: float) -> Verdict:
-    method, code = reader.plugins_of(claim.key)
-    decoding = reader.decoding(claim.key)
-    found = _detection(method, reader.suspect_of, claim, decoding)
-    payload = None if decoding is None else coding.bits_of(method, code, claim.key, decoding)
-    verdict = Verdict(
-        claim,
-        decoding=decoding,
-        detection=None if found is None else _decided(found, level),
-        payload=payload,
+    """The verdict of the place that the name tells; where it says No, of the best other one."""
+    places = reader.places(claim.key)
+    lost: list[NnwError] = []
+    first = None if places.first is None else _tried(reader, claim, places.first, lost)
+    if lost and not reader.search.thorough:
+        raise lost[0]
+    told = None if first is None else _told(reader, claim, first, level)
+    if told is not None and (_is_yes(told) or not _searches_on(reader, first)):
+        return told
+    tried = [r for p in places.others() if (r := _tried(reader, claim, p, lost)) is not None]
+    spared = 1 if first is None else _SPARED
+    found = sorted((_corrected(r, len(tried), spared) for r in tried), key=lambda r: -r.strength)
+    for reading in found:
+        if told is not None and not _says_yes(reading.detection, level):
+            break
+        other = _told(reader, claim, reading, level)
+        if _is_yes(other):
+            return other
+        told = other if told is None else told
+    if told is None:
+        raise lost[0] if lost else CarrierNotFoundError(places.missing)
+    if first is not None and told.status == "done":
+        return _told(reader, claim, first, level, others=len(tried))
+    return told
+
+
+def _searches_on(reader: _Reader, first: _Reading | None) -> bool:
+    """Whether others are read after this one: where only a p-value can tell them apart."""
+    found = None if first is None else first.detection
+    return reader.search.thorough and found is not None and found.log10_p is not None
+
+
+def _is_yes(verdict: Verdict) -> bool:
+    return verdict.detection is not None and verdict.detection.detected is True
+
+
+def _tried(
+    reader: _Reader, claim: Claim, carriers: Carriers, lost: list[NnwError]
+) -> _Reading | None:
+    """What is read in a place; None where it cannot be read, which is appended to `lost`."""
+    method, _ = reader.plugins_of(claim.key)
+    try:
+        decoding = reader.decoding(claim.key, carriers)
+        suspect_of = partial(reader.looked_at, key=claim.key, carriers=carriers)
+        return _Reading(carriers, decoding, _detection(method, suspect_of, claim, decoding))
+    except (CarrierNotFoundError, ModelFileError) as error:
+        lost.append(error)
+        return None
+
+
+def _corrected(reading: _Reading, candidates: int, spared: int) -> _Reading:
+    """The reading with its evidence corrected for the number of places that were read."""
+    carriers = reading.carriers.among(candidates)
+    found = reading.detection
+    if found is None or found.log10_p is None:
+        return replace(reading, carriers=carriers)
+    shift = math.log10(candidates * spared)
+    inverted, least = found.log10_inverted, found.null.log10_least
+    detection = replace(
+        found,
+        log10_p=min(0.0, found.log10_p + shift),
+        log10_tie=found.log10_tie if shift == 0 else None,
+        log10_inverted=None if inverted is None else min(0.0, inverted + shift),
+        null=replace(found.null, log10_least=None if least is None else min(0.0, least + shift)),
     )
-    if decoding is None or claim.payload is None:
+    return replace(reading, carriers=carriers, detection=detection)
+
+
+def _says_yes(found: Detection | None, level: float) -> bool:
+    return found is not None and found.log10_p is not None and 10.0**found.log10_p <= level
+
+
+def _told(
+    reader: _Reader, claim: Claim, reading: _Reading, level: float, others: int = 0
+) -> Verdict:
+    """The verdict of a reading: with the code undone, and compared with what is claimed."""
+    method, code = reader.plugins_of(claim.key)
+    found, decoding = reading.detection, reading.decoding
+    where = reading.carriers.found()
+    if reader.search.probe is not None and _says_yes(found, level):
+        where = reader.search.probe(where)
+        unused = [f for f in where if f.use == "answers do not depend"]
+        if unused:
+            return _not_applicable(claim, _unused(unused, found), level, where)
+    notes = in_words(where, claim.key, reading.carriers.left, others)
+    payload = None if decoding is None else coding.bits_of(method, code, claim.key, decoding)
+    if decoding is not None:
+        decoding = replace(decoding, found=where, notes=(*decoding.notes, *notes))
+    if found is not None:
+        found = _decided(replace(found, found=where, notes=(*found.notes, *notes)), level)
+    verdict = Verdict(claim, decoding=decoding, detection=found, payload=payload, found=where)
+    return _compared(verdict, method, code)
+
+
+def _compared(verdict: Verdict, method: Method, code: Code | None) -> Verdict:
+    """The verdict with the number of Symbols, and of bits after the code, that are wrong."""
+    claim, read = verdict.claim, verdict.decoding
+    if read is None or claim.payload is None:
         return verdict
-    verdict = replace(verdict, errors=claim.payload.errors(decoding.payload))
+    verdict = replace(verdict, errors=claim.payload.errors(read.payload))
     if not coding.between(method, code):
         return verdict
-    size = claim.key.carries
+    size, payload = claim.key.carries, verdict.payload
     wrong = size if payload is None else _claimed(method, code, claim).errors(payload)
     return replace(verdict, bits=size, bit_errors=wrong)
+
+
+def _unused(where: Sequence[Found], found: Detection | None) -> str:
+    read = "" if found is None or found.p_value is None else f" (p = {found.p_value:.2g})"
+    names = ", ".join(f.layer for f in where)
+    return (
+        f"carrier: expected weights that answers depend on, got {names}, in which the mark is "
+        f"read{read} while no answer moves with it: {where[0].note}; give inputs of the network's "
+        "own kind to try others"
+    )
 
 
 def _claimed(method: Method, code: Code | None, claim: Claim) -> Payload:
@@ -187,9 +409,11 @@ def _decided(found: Detection, level: float) -> Detection:
     return found.decided(level)
 
 
-def _not_applicable(claim: Claim, reason: str, level: float) -> Verdict:
-    none = Detection(0.0, log10_p=0.0, null=NO_CARRIER, notes=(reason,))
-    return Verdict(claim, "not-applicable", reason, detection=none.decided(level))
+def _not_applicable(
+    claim: Claim, reason: str, level: float, where: tuple[Found, ...] = ()
+) -> Verdict:
+    none = Detection(0.0, log10_p=0.0, null=NO_CARRIER, notes=(reason,), found=where)
+    return Verdict(claim, "not-applicable", reason, detection=none.decided(level), found=where)
 
 
 def _reads_the_same(one: Key, other: Key) -> bool:
@@ -197,8 +421,12 @@ def _reads_the_same(one: Key, other: Key) -> bool:
     if one is other:
         return True
     # Of wrong keys no two are alike, and there are thousands: the cheap question comes first.
-    if one.secret != other.secret or replace(one, commitment="") != replace(other, commitment=""):
+    if one.secret != other.secret or _unbound(one) != _unbound(other):
         return False
     return one.arrays.keys() == other.arrays.keys() and all(
         np.array_equal(values, other.arrays[name]) for name, values in one.arrays.items()
     )
+
+
+def _unbound(key: Key) -> Key:
+    return replace(key, commitment="", opening="")

@@ -44,6 +44,9 @@ _LUMA_OFFSET = 16 / 255
 class ImageRestoration(Task):
     """PSNR and SSIM, each the mean over the images.
 
+    Guessing is one colour for all pixels of all images, the mean of the targets. Where images are
+    faint that has a high PSNR, but hardly any structure, which is why SSIM is the guard.
+
     Answers and targets are brought back to [0, 1] by the scale of the samples and clipped, as a
     file of the image would be; a value that is no number counts as the farthest end of the range.
     The range of both measures is 1.
@@ -53,8 +56,9 @@ class ImageRestoration(Task):
     summary: ClassVar[str] = "PSNR and SSIM of images that a network makes of images"
     measures: ClassVar[tuple[Measure, ...]] = (
         Measure("PSNR", "dB", low=0, high=PSNR_LIMIT, negligible=0.1, usable_loss=1.0),
-        Measure("SSIM", low=-1, high=1),
+        Measure("SSIM", low=-1, high=1, usable_loss=0.10),
     )
+    guard: ClassVar[str | None] = "SSIM"
     loss: ClassVar[Loss | None] = "mse"
 
     output: Annotated[int, Ge(0)] = option(0, help="index of the output that holds the images")
@@ -64,6 +68,10 @@ class ImageRestoration(Task):
     channels: Literal["all", "luma"] = option(
         "all", help="all: each channel counts alike; luma: Y of BT.601 (16 to 235) of colours"
     )
+
+    def reads(self) -> tuple[int, ...]:
+        """The one output."""
+        return (self.output,)
 
     def meter(self, samples: Samples) -> Meter:
         """A new meter; raises `ConfigurationError` where the samples are no images."""
@@ -83,6 +91,8 @@ class _ImageMeter:
         self._task, self._scale = task, scale
         self._psnr: list[float] = []
         self._ssim: list[float] = []
+        # Of each target: the mean of its colours, and of their squares.
+        self._moments: list[NDArray[np.float64]] = []
 
     def add(self, outputs: Values, targets: Targets) -> None:
         """Take answers of the form of the targets; their channels may be on the other end."""
@@ -94,6 +104,7 @@ class _ImageMeter:
             made = np.where(np.isfinite(made), made, farthest)
             self._psnr.append(psnr(made, wanted))
             self._ssim.append(ssim(made, wanted))
+            self._moments.append(np.stack([(wanted**k).mean(axis=(0, 1)) for k in (1, 2)]))
 
     def result(self) -> Quality:
         """PSNR first, with that of each image."""
@@ -102,7 +113,15 @@ class _ImageMeter:
                 f"{self._task.name}: expected at least one answer, got none; add data"
             )
         scores = np.array(self._psnr, np.float64)
-        return Quality({"PSNR": float(scores.mean()), "SSIM": float(np.mean(self._ssim))}, scores)
+        values = {"PSNR": float(scores.mean()), "SSIM": float(np.mean(self._ssim))}
+        return Quality(values, scores, chance=self._guessed())
+
+    def _guessed(self) -> float:
+        """PSNR of the mean colour of the targets as an answer to every sample."""
+        means, squares = np.stack(self._moments, axis=1)
+        colour = means.mean(axis=0)
+        errors = (squares - 2 * colour * means + colour**2).mean(axis=1)
+        return float(np.mean([_decibels(max(float(error), 0.0)) for error in errors]))
 
     def _prepared(self, values: Array) -> Images:
         image: Images = to_signal(values[np.newaxis], self._scale)[0].astype(np.float64)
@@ -121,7 +140,11 @@ class _ImageMeter:
 
 def psnr(made: Images, wanted: Images) -> float:
     """Peak signal-to-noise ratio in dB of images in [0, 1], at most `PSNR_LIMIT`."""
-    error = float(np.mean((made - wanted) ** 2))
+    return _decibels(float(np.mean((made - wanted) ** 2)))
+
+
+def _decibels(error: float) -> float:
+    """PSNR of a mean squared error; that of equal images is only rounding."""
     return PSNR_LIMIT if error == 0 else min(PSNR_LIMIT, -10 * float(np.log10(error)))
 
 

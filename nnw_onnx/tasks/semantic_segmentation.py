@@ -53,6 +53,10 @@ class SemanticSegmentation(Task):
         None, help="of one value a pixel: above it the class is 1, else 0"
     )
 
+    def reads(self) -> tuple[int, ...]:
+        """The one output."""
+        return (self.output,)
+
     def meter(self, samples: Samples) -> Meter:
         """A new meter; raises `ConfigurationError` where the samples have no classes."""
         return _PixelMeter(self, classes_of(self.name, samples))

@@ -23,11 +23,13 @@ class ArrayNetwork:
         layers: the layers, in order.
         weights: canonical weights of each layer, read-only.
         inputs: inputs that must be fed.
+        producer: of the program that made it.
     """
 
     layers: tuple[Layer, ...]
     weights: Weights
     inputs: tuple[TensorInfo, ...] = ()
+    producer: str = ""
 
     @classmethod
     def of(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnw_onnx.errors import CarrierNotFoundError, TrainingError
-from nnw_onnx.kit import keystream
+from nnw_onnx.kit import keystream, trainings
 from nnw_onnx.kit.samples import ArraySamples
 from nnw_onnx.testing.array_network import ArrayNetwork
 from nnw_onnx.vocabulary import (
@@ -193,9 +193,11 @@ class ArrayTrainer(Trainer):
         batches = -(-len(job.samples) // job.recipe.batch_size)
         epochs = []
         for number in range(1, max(1, round(job.recipe.epochs)) + 1):
-            losses = [training.step(number, index) for index in range(batches)]
-            if on_batch is not None:
-                on_batch()
+            losses = []
+            for index in range(batches):
+                losses.append(training.step(number, index))
+                if on_batch is not None:
+                    on_batch()
             task, penalty = np.mean(losses, axis=0)
             watched = job.watch(training.network()) if job.watch else None
             has_penalty = job.additions is not None and job.additions.penalty is not None
@@ -203,7 +205,13 @@ class ArrayTrainer(Trainer):
                 Epoch(number, float(task), float(penalty) if has_penalty else None, watched)
             )
             on_epoch(epochs[-1])
-        return Trained(training.network(), tuple(epochs), batches * len(epochs), training.state)
+        return Trained(
+            training.network(),
+            tuple(epochs),
+            batches * len(epochs),
+            training.state,
+            facts={"trained": [*training.learning.trained], "frozen": [*training.learning.frozen]},
+        )
 
     def gradient(
         self, network: Network, feeds: Feeds, targets: Targets, loss: Loss, output: int = 0
@@ -220,6 +228,7 @@ class _Training:
 
     def __init__(self, network: Network, job: Job) -> None:
         self._original, self._job, self._additions = network, job, job.additions
+        self.learning = trainings.learning(network.layers, job.trainable)
         start = network.with_weights(self._additions.start) if self._additions else network
         self._weights = {n: np.asarray(start.weights[n], np.float64) for n in start.weights}
         self._velocity = {name: np.zeros_like(w) for name, w in self._weights.items()}
@@ -248,7 +257,7 @@ class _Training:
         return loss, penalty.value
 
     def _move(self, name: str, gradient: NDArray[np.float64]) -> None:
-        if self._job.trainable is not None and name not in self._job.trainable:
+        if name not in self.learning.trained:
             return
         recipe, fixed = self._job.recipe, self._additions.fixed if self._additions else {}
         self._velocity[name] = recipe.momentum * self._velocity[name] + gradient

@@ -9,14 +9,18 @@ standard library (and bounds of `annotated_types`) are imported here.
 from nnw_onnx.vocabulary.bench import Bench
 from nnw_onnx.vocabulary.evidence import (
     SECRET_BYTES,
+    Bound,
     Claim,
     Decoding,
     Detection,
+    Found,
     Key,
     Null,
     Place,
+    Use,
+    Way,
 )
-from nnw_onnx.vocabulary.methods import Code, Decodes, Detects, Injects, Method, Trains
+from nnw_onnx.vocabulary.methods import Code, Commits, Decodes, Detects, Injects, Method, Trains
 from nnw_onnx.vocabulary.modifications import (
     Family,
     FileModification,
@@ -27,9 +31,11 @@ from nnw_onnx.vocabulary.modifications import (
     WeightModification,
 )
 from nnw_onnx.vocabulary.networks import (
+    WEIGHT_ROLES,
     Around,
     Array,
     Ask,
+    Coverage,
     Feeds,
     Layer,
     Network,
@@ -70,16 +76,20 @@ from nnw_onnx.vocabulary.training import (
 
 __all__ = [
     "SECRET_BYTES",
+    "WEIGHT_ROLES",
     "Additions",
     "Around",
     "Array",
     "Ask",
     "Batch",
     "Bench",
+    "Bound",
     "Checkpoint",
     "Claim",
     "Claims",
     "Code",
+    "Commits",
+    "Coverage",
     "Dataset",
     "Decodes",
     "Decoding",
@@ -90,6 +100,7 @@ __all__ = [
     "Family",
     "Feeds",
     "FileModification",
+    "Found",
     "Indices",
     "Injects",
     "InputModification",
@@ -129,7 +140,9 @@ __all__ = [
     "Trainer",
     "Trains",
     "Trial",
+    "Use",
     "Values",
+    "Way",
     "WeightModification",
     "Weighted",
     "Weights",

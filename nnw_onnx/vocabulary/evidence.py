@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
 
 from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.vocabulary.networks import Array
@@ -11,6 +13,9 @@ from nnw_onnx.vocabulary.payloads import Payload
 from nnw_onnx.vocabulary.specs import Json, Spec
 
 SECRET_BYTES = 32
+
+Bound: TypeAlias = tuple[str, Sequence[int], str]
+"""What a commitment binds of one thing: its name, its shape and the SHA-256 (hex) of its values."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class Key:
         arrays: what a key holds beside its secret, such as trigger inputs; as secret as that.
         commitment: SHA-256 (hex) that binds secret, method, carriers with their unmarked weights,
             and the payload once `kit.commitments.bound` has bound it.
+        opening: the commitment before it bound the payload, by which anyone with the key can check
+            that; empty where no payload is bound, or in key files of earlier versions.
         notes: plain words on how the carrier was chosen; not secret.
     """
 
@@ -43,6 +50,7 @@ class Key:
     arrays: Mapping[str, Array] = field(default_factory=dict, repr=False, compare=False)
     commitment: str = ""
     notes: tuple[str, ...] = ()
+    opening: str = ""
 
     def __post_init__(self) -> None:
         if len(self.secret) != SECRET_BYTES:
@@ -50,6 +58,14 @@ class Key:
                 f"key: expected a secret of {SECRET_BYTES} bytes, got {len(self.secret)}; "
                 "make the key again"
             )
+
+    def __repr__(self) -> str:
+        """Short, and without anything secret: it may end in a log."""
+        return f"<Key: {self._in_words()}>"
+
+    def _in_words(self) -> str:
+        size = f", {self.size} symbol{'s' * (self.size != 1)}" if self.size else ""
+        return f"{self.method.name}{size} in {', '.join(self.layers) or 'answers'}"
 
 
 @dataclass(frozen=True)
@@ -67,6 +83,47 @@ class Claim:
     payload: Payload | None = field(default=None, repr=False)
     of: str = "owner"
 
+    def __repr__(self) -> str:
+        payload = "no payload" if self.payload is None else "a payload"
+        return f"<Claim of {self.of}: {self.key._in_words()}, with {payload}>"
+
+
+Way = Literal["name", "similar name", "shape", "order", "asked"]
+"""How a carrier was found: under its own name, under a unique name that contains it or is contained
+in it, by its shape, by the order of all carriers of its shape, or named by who asks."""
+Use = Literal["live", "answers depend", "answers do not depend"]
+"""What is known of a carrier's use: that the graph leads from it to an output, or what running the
+network with other values in it has shown."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a carrier of a key was read in a network.
+
+    Attributes:
+        carrier: its name in the key.
+        layer: the layer that was read.
+        part: which weights of the layer, such as "rows 0 to 63"; empty for all as they are.
+        way: how it was found.
+        candidates: places that were read before this one was chosen, itself included. Evidence
+            chosen among several is corrected for their number.
+        use: what is known of its use; a carrier that no output depends on is none.
+        note: plain words on that, such as how far answers moved, or why it was not run.
+    """
+
+    carrier: str
+    layer: str
+    part: str = ""
+    way: Way = "name"
+    candidates: int = 1
+    use: Use = "live"
+    note: str = ""
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is whole, under its own name, and nothing else was read."""
+        return self.way == "name" and not self.part and self.candidates == 1
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -80,12 +137,17 @@ class Decoding:
             network; whether a watermark is there is for the Detector to say.
         ties: number of Symbols whose statistic was exactly undecided and was taken from the key.
         notes: plain words on how the carrier was found, where that needs saying.
+        found: where each carrier was read; the runner fills it in.
     """
 
     payload: Payload
     confidence: tuple[float, ...]
     ties: int = 0
     notes: tuple[str, ...] = ()
+    found: tuple[Found, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Decoding: {self.payload!r}>"
 
 
 @dataclass(frozen=True)
@@ -132,16 +194,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Detection:
-    """How well a claim fits a network; a method fills in all but `level` and `detected`.
+    """How well a claim fits a network; a method fills in all but `found`, `level`, `detected`.
 
     A level is not a method's affair: `decided` applies the one of the evaluation, the same for all
     methods. As `bool` a decided Detection is its answer.
 
     Attributes:
         statistic: larger is more evidence for the claim.
-        log10_p: decimal logarithm of P(T >= statistic) for a network made without the key, one key
-            and uncorrected; None where no null is known: then it is compared with networks that
-            cannot carry the watermark.
+        log10_p: decimal logarithm of P(T >= statistic) for a network made without the key, one key;
+            corrected for the places that were read where the carrier had to be searched; None where
+            no null is known: then it is compared with networks that cannot carry the watermark.
         null: the distribution that `log10_p` is taken from.
         log10_tie: likewise P(T = statistic), for decisions of exactly a level; None where T is
             continuous.
@@ -149,6 +211,7 @@ class Detection:
             None where that means nothing.
         places: evidence by place, where the method tells it.
         notes: plain words, such as on how the carrier was found.
+        found: where each carrier was read.
         level: false-positive rate of the decision.
         detected: the decision, or None before it.
     """
@@ -160,6 +223,7 @@ class Detection:
     log10_inverted: float | None = None
     places: tuple[Place, ...] = ()
     notes: tuple[str, ...] = ()
+    found: tuple[Found, ...] = ()
     level: float | None = None
     detected: bool | None = None
 
@@ -187,6 +251,12 @@ class Detection:
             )
         return replace(self, level=level, detected=p_value <= level)
 
+    def __repr__(self) -> str:
+        answer = {True: "yes", False: "no", None: "undecided"}[self.detected]
+        sure = "" if self.log10_p is None else f", p {power(self.log10_p)}"
+        where = ", ".join(found.layer for found in self.found)
+        return f"<Detection: {answer}{sure}{f', in {where}' if where else ''}>"
+
     def __bool__(self) -> bool:
         if self.detected is None:
             raise ConfigurationError(
@@ -194,3 +264,11 @@ class Detection:
                 "use Detection.decided(level)"
             )
         return self.detected
+
+
+def power(log10_p: float) -> str:
+    """A probability from its decimal logarithm, also where it is too small for a float."""
+    exponent = math.floor(log10_p)
+    if exponent >= -3:
+        return f"{10**log10_p:.3g}"
+    return f"{10 ** (log10_p - exponent):.1f}e{exponent}"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from nnw_onnx.vocabulary.bench import Bench
-from nnw_onnx.vocabulary.evidence import Decoding, Detection, Key
+from nnw_onnx.vocabulary.evidence import Bound, Decoding, Detection, Key
 from nnw_onnx.vocabulary.networks import Network, Suspect
 from nnw_onnx.vocabulary.payloads import Payload
 from nnw_onnx.vocabulary.specs import PlugIn
@@ -87,6 +88,22 @@ class Trains(Method):
     @abstractmethod
     def additions(self, network: Network, payload: Payload, key: Key) -> Additions:
         """What it adds to a training of this network."""
+
+
+class Commits(Method):
+    """A method whose commitment binds something else than the weights of its carriers."""
+
+    @abstractmethod
+    def committed(self, key: Key, network: Network) -> Sequence[Bound]:
+        """What the commitment of a key binds beside its secret, in the order of `make_key`.
+
+        Args:
+            key: as it is now.
+            network: before anything was put in.
+
+        Raises:
+            CarrierNotFoundError: the network cannot be that one.
+        """
 
 
 class Code(PlugIn):

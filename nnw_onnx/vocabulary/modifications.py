@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.vocabulary.bench import Bench
 from nnw_onnx.vocabulary.evidence import Claim
 from nnw_onnx.vocabulary.networks import Around, Ask, Feeds, Network, Values, Weights
@@ -21,6 +23,8 @@ Family = Literal["standard", "deployment", "preserving", "adaptive", "removal"]
 """Groups of the report: the standard's table; what happens to networks anyway; what leaves the
 function as it is; who knows the method but no key; everything else."""
 
+_QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*", re.ASCII)
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -29,7 +33,8 @@ class Parameter:
     Attributes:
         letter: the letter of the reference software: S, P, R, B, ...
         meaning: what the Intensity measures.
-        unit: "ratio", "%", "bits", ...
+        unit: what it is counted in: "%", "bits", "x sigma" (times something), ...; "" or "ratio"
+            where it is a plain number.
         low: smallest Intensity of the standard's table; None where it has none.
         high: largest one, likewise.
         high_single_layer: largest one where a single layer is aimed at, if that differs.
@@ -53,6 +58,72 @@ class Parameter:
             high = self.high_single_layer
         too_low = self.low is not None and intensity < self.low
         return too_low or (high is not None and intensity > high)
+
+    def with_unit(self, intensity: float) -> str:
+        """An Intensity as a person reads it: "0.5 %", "4 bits", "0.1 x sigma", "quality 50"."""
+        if self.unit in ("", "ratio"):
+            return (
+                f"{intensity:g}" if self.option == "intensity" else f"{self.option} {intensity:g}"
+            )
+        counted = not self.unit.startswith("x ")
+        unit = self.unit.removesuffix("s") if counted and intensity == 1 else self.unit
+        return f"{intensity:g} {unit}"
+
+    def standard_range(self, *, single_layer: bool = False) -> str:
+        """The standard's range in words, such as "1 to 90 %"; "" where it has none."""
+        single = self.high_single_layer if single_layer else None
+        bounds = (self.low, self.high if single is None else single)
+        if bounds == (None, None):
+            return ""
+        low, high = ("any" if bound is None else f"{bound:g}" for bound in bounds)
+        unit = "" if self.unit == "ratio" else self.unit
+        return f"{low} to {high} {unit}".rstrip()
+
+    def read(self, given: float | str) -> float:
+        """An Intensity from a number, or from a text with its unit such as "50%" or "4 bits".
+
+        Of a Parameter that is a share in %, a bare number below 1 is refused: 0.5 is half a per
+        cent here, and half of the weights for who knows other libraries.
+
+        Raises:
+            ConfigurationError: no number, another unit, or a bare number that may mean either.
+        """
+        number, unit = self._parts(given)
+        if unit:
+            return number / self._divisor(unit, given)
+        if self.unit == "%" and 0 < number < 1:
+            raise ConfigurationError(
+                f"expected a percentage, got {number:g}, which is {number:g} % and not a share; "
+                f'write "{number:g}%" if it is meant, else {100 * number:g}'
+            )
+        return number
+
+    def _parts(self, given: float | str) -> tuple[float, str]:
+        if not isinstance(given, str):
+            return float(given), ""
+        found = _QUANTITY.fullmatch(given)
+        if found is None:
+            raise ConfigurationError(
+                f"expected a number, such as {self.example()}, got {given!r}; correct it"
+            )
+        return float(found[1]), found[2].lower().removeprefix("x ")
+
+    def _divisor(self, unit: str, given: object) -> float:
+        own = self.unit.lower().removeprefix("x ")
+        if unit in (own, own.removesuffix("s")):
+            return 1.0
+        # A ratio may be written in per cent of what it is a ratio of.
+        if unit == "%" and (self.unit.startswith("x ") or self.unit == "ratio"):
+            return 100.0
+        raise ConfigurationError(
+            f"expected a number in {self.unit or 'no unit'}, such as {self.example()}, got "
+            f"{given!r}; correct it"
+        )
+
+    def example(self) -> str:
+        """An Intensity as somebody may write it."""
+        number = self.high if self.high is not None else 1
+        return f"{number:g}" if self.unit in ("", "ratio") else self.with_unit(number)
 
 
 @dataclass(frozen=True)

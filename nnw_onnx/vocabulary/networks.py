@@ -44,18 +44,23 @@ class TensorInfo:
     dtype: str
 
 
+WEIGHT_ROLES = ("kernel", "recurrent", "embedding")
+"""Roles of the standard's Weights: factors on the connections between two nodes."""
+
+
 @dataclass(frozen=True)
 class Layer:
-    """One tensor of trainable weights and the operator that consumes it.
+    """The weights that one operator computes with, named after the tensor that stores them.
 
     Attributes:
-        name: name of the tensor in the file; the key of `Network.weights`.
+        name: name of the (main) tensor in the file; the key of `Network.weights`.
         operator: type of the consuming operator, such as "Conv" (the first, if shared).
-        role: "kernel", "bias", "embedding", "norm", "recurrent" or "other". Only kernels are
-            "Weights" in the sense of the standard's Modifications.
+        role: "kernel", "bias", "embedding", "norm", "recurrent" or "other"; those of
+            `WEIGHT_ROLES` are "Weights" in the sense of the standard's Modifications.
         shape: canonical shape; (out, in, *kernel) for a kernel whose axes are known.
-        axes: for each canonical axis the axis of the stored tensor, or None where the stored
-            layout is kept because the output axis is unknown.
+        axes: for each canonical axis the axis of the stored tensor, or of what arrives where
+            arithmetic leaves nothing of its layout; None where the layout is kept because the
+            output axis is unknown.
         stored_shape: shape of the tensor in the file.
         dtype: numpy name of the stored type, such as "float32" or "bfloat16".
         node: name of the consuming node, possibly empty.
@@ -63,9 +68,15 @@ class Layer:
         consumers: "operator:node:input index" of every use; more than one means shared.
         storage: "initializer", "constant", "subgraph", "function" or "quantized".
         quantization: how integer weights are stored ("DequantizeLinear", "QLinearConv",
-            "MatMulNBits", ...), or None. Quantized weights can be read but not replaced.
-        position: place of the consuming node among those of its graph: layers are computed in the
-            order of their positions.
+            "MatMulNBits", ...), or None. New values of such a layer land on its grid.
+        position: place of the consuming node in the order in which the network computes.
+        live: whether a value computed with it can reach an output of the network, as far as the
+            graph tells.
+        learns: whether a training may change it; not so for masks, statistics and constants.
+        parts: other stored tensors that make the weights which arrive at the operator, such as a
+            mask, the gains of weight normalisation or the factors of a low-rank sum.
+        arithmetic: types of the operators between stored tensor and consumer that compute.
+        obstacle: why `Network.with_weights` takes no new values for it, or None where it does.
     """
 
     name: str
@@ -81,6 +92,11 @@ class Layer:
     storage: str = "initializer"
     quantization: str | None = None
     position: int = 0
+    live: bool = True
+    learns: bool = True
+    parts: tuple[str, ...] = ()
+    arithmetic: tuple[str, ...] = ()
+    obstacle: str | None = None
 
     @property
     def size(self) -> int:
@@ -95,7 +111,32 @@ class Layer:
     @property
     def replaceable(self) -> bool:
         """Whether `Network.with_weights` accepts new values for it."""
-        return self.quantization is None
+        return self.obstacle is None
+
+    @property
+    def in_all(self) -> bool:
+        """Whether "all" layers include it: Weights that reach an output and take new values."""
+        return self.role in WEIGHT_ROLES and self.live and self.replaceable
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Which part of a network's floating-point weights a choice of layers reaches.
+
+    Attributes:
+        reached: number of weights in the chosen layers, quantized ones included.
+        total: number of weights of the network, whatever they are used for.
+        left: why the others are not reached -> how many, the most first.
+    """
+
+    reached: int
+    total: int
+    left: Mapping[str, int]
+
+    @property
+    def share(self) -> float:
+        """Part that is reached (0 to 1); 1 for a network without weights."""
+        return self.reached / self.total if self.total else 1.0
 
 
 class Weighted(Protocol):
@@ -103,12 +144,12 @@ class Weighted(Protocol):
 
     @property
     def layers(self) -> Sequence[Layer]:
-        """Every layer, in the order of the file."""
+        """Every layer, in the order in which the network computes."""
         ...
 
     @property
     def weights(self) -> Weights:
-        """Weights by layer name, canonical layout, stored dtype, read-only."""
+        """Weights by layer name as they arrive at their operator; canonical layout, read-only."""
         ...
 
 
@@ -121,6 +162,11 @@ class Network(Weighted, Protocol):
         ...
 
     @property
+    def producer(self) -> str:
+        """Name and version of the program that made it, possibly empty."""
+        ...
+
+    @property
     def inputs(self) -> Sequence[TensorInfo]:
         """Inputs that must be fed."""
         ...
@@ -128,9 +174,11 @@ class Network(Weighted, Protocol):
     def with_weights(self, replaced: Weights) -> Self:
         """The same network with some weights replaced; nothing else is copied.
 
-        Values are given in canonical layout in any float dtype and are stored in the layer's own
-        dtype. Raises `ModelFileError` for an unknown name, a wrong shape, a value that is not
-        finite (also after the cast), or a layer that is not replaceable.
+        Values are given in canonical layout in any float dtype, and are those that shall arrive at
+        the operator: they are stored in the layer's own dtype or on its grid, and masked ones stay
+        masked, so that what `weights` then tells may differ from them. Raises `ModelFileError` for
+        an unknown name, a wrong shape, a value that is not finite (also after the cast), or a layer
+        that is not replaceable.
         """
         ...
 

@@ -32,6 +32,16 @@ class Payload:
                 f"payload: expected symbols from 0 to {self.alphabet - 1}, got another; correct it"
             )
 
+    def __repr__(self) -> str:
+        """Short, and Python where nothing is cut off."""
+        for door, form in (("from_text", self.text), ("from_hex", self.hex)):
+            if form:
+                return f"Payload.{door}({_cut(form)!r})"
+        if self.alphabet == 2 and self.symbols:
+            return f"Payload.from_bits({_cut(self.bits)!r})"
+        symbols = _cut(", ".join(map(str, self.symbols)))
+        return f"Payload(({symbols}), alphabet={self.alphabet})" if symbols else "Payload()"
+
     def __len__(self) -> int:
         return len(self.symbols)
 
@@ -70,6 +80,22 @@ class Payload:
                 f"payload: expected a text that UTF-8 can hold, got {text[:40]!r}; "
                 "give it as hexadecimal digits"
             ) from error
+
+    @classmethod
+    def of(cls, given: Payload | str) -> Payload:
+        """What somebody gave: a payload as it is, or the bits of a text.
+
+        Raises:
+            ConfigurationError: anything else.
+        """
+        if isinstance(given, str):
+            return cls.from_text(given)
+        if isinstance(given, cls):
+            return given
+        raise ConfigurationError(
+            f"payload: expected a text or a Payload, got {type(given).__name__}; make one, such as "
+            "nnw_onnx.Payload.from_hex"
+        )
 
     @classmethod
     def random(cls, size: int, rng: np.random.Generator) -> Payload:
@@ -150,3 +176,7 @@ def _digits(number: int, base: int, count: int) -> tuple[int, ...]:
         number, digit = divmod(number, base)
         found.append(digit)
     return tuple(reversed(found))
+
+
+def _cut(text: str, length: int = 40) -> str:
+    return text if len(text) <= length else f"{text[:length]}..."

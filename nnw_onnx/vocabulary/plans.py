@@ -111,6 +111,11 @@ class Outcome(Generic[Result]):
 class Engine(PlugIn):
     """Who carries out tasks: the plug-ins of `nnw_onnx.engines`."""
 
+    @property
+    def at_once(self) -> int:
+        """How many items it works on at the same time, as far as it knows."""
+        return 1
+
     @abstractmethod
     def map(
         self,

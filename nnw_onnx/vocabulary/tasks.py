@@ -21,10 +21,11 @@ Indices: TypeAlias = NDArray[np.int64]
 Loss: TypeAlias = Literal["cross-entropy", "soft-cross-entropy", "mse", "mae", "bce", "next-token"]
 """What a training minimises.
 
-"cross-entropy": scores (n, classes, ...) against classes (n, ...), of which negative ones do not
-count; "soft-cross-entropy": against probabilities of the shape of the scores; "mse", "mae": against
-values of the shape of the output; "bce": logits against values in 0 to 1; "next-token": scores (n,
-length, vocabulary) against token ids (n, length), each position telling the next one.
+"cross-entropy": scores (n, classes, ...), or of two classes one score (n, 1), against classes (n,
+...), of which negative ones do not count; "soft-cross-entropy": against probabilities of the shape
+of the scores; "mse", "mae": against values of the shape of the output; "bce": logits against values
+in 0 to 1; "next-token": scores (n, length, vocabulary) against token ids (n, length), each position
+telling the next one.
 """
 
 
@@ -187,6 +188,20 @@ class Task(PlugIn):
     guard: ClassVar[str | None] = None
     loss: ClassVar[Loss | None] = None
     output: int = 0
+
+    def reads(self) -> tuple[int, ...] | None:
+        """Indices of the graph outputs that a meter reads, so that no other is fetched.
+
+        None for all; a meter finds n times None in the place of what was not fetched.
+        """
+        return None
+
+    def answered_by(self, operators: Sequence[str]) -> Self:
+        """The task as networks mean it whose outputs these operators compute, one an output.
+
+        It is asked once of the network before any change, so that no change can move a threshold.
+        """
+        return self
 
     @abstractmethod
     def meter(self, samples: Samples) -> Meter:

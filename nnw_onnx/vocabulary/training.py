@@ -184,7 +184,8 @@ class Trained:
         state: the method's own arrays at the end.
         device: "cpu" or the name of the accelerator.
         device_peak_bytes: largest memory on the accelerator, or None on a CPU.
-        facts: what else a record should keep.
+        facts: what else a record should keep, such as the names of the layers that were "trained"
+            and of those that stayed, "frozen".
     """
 
     network: Network
@@ -234,7 +235,8 @@ class Trainer(PlugIn):
         Args:
             network: where to start (`Additions.start` is applied by the trainer).
             job: what to do.
-            on_epoch: is told of each epoch when it ends.
+            on_epoch: is told of each epoch when it ends and all that belongs to its end is done, so
+                that the time of an epoch can be divided by its batches.
             on_batch: is called after each step, the device having finished it.
             checkpoint: where the state after each epoch is kept and taken up again.
 

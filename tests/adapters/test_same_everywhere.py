@@ -20,6 +20,8 @@ import nnw_onnx_tensorflow  # noqa: E402 - after the frameworks are known to be 
 import nnw_onnx_torch  # noqa: E402
 from nnw_onnx_torch import OnnxModule  # noqa: E402
 
+pytestmark = pytest.mark.xdist_group("one network in three frameworks")
+
 PAYLOAD = nnw.Payload.from_text("same")
 OPTIONS = {"strength": 0.1}
 LEVEL = 0.01

@@ -50,7 +50,7 @@ def test_no_in_words_and_too_few(nnw: Nnw, files: tuple[Path, Path], tmp_path: P
 
 
 def test_decoding_tells_values_beyond_bits(nnw: Nnw, files: tuple[Path, Path]) -> None:
-    told = json.loads(nnw("decode", files[0], "--key", files[1]).out)
+    told = json.loads(nnw("decode", files[0], "--key", files[1], "--format", "json").out)
     assert (told["symbols"], told["matching_symbols"], told["ties"]) == (40, 37, 0)
     assert told["symbol_error_rate"] == pytest.approx(3 / 40)
     assert told["payload"]["bits"] is None
@@ -65,7 +65,7 @@ def test_right_answers_are_bits_and_text_again(nnw: Nnw, tmp_path: Path) -> None
     key = answering.claim_of(PAYLOAD)
     nnw_onnx.save_key(key, tmp_path / "key.npz", keep_payload=False)
     marked = answering.write_classifier(tmp_path / "m.onnx", key)
-    told = json.loads(nnw("decode", marked, "--key", tmp_path / "key.npz").out)
+    told = json.loads(nnw("decode", marked, "--key", tmp_path / "key.npz", "--format", "json").out)
     assert told["payload"]["text"] == "mine!"
     assert told["payload"]["bits"] == PAYLOAD.bits
     assert told["p_value"] is None

@@ -38,8 +38,10 @@ def test_every_plugin_is_listed_with_its_options(nnw: Nnw, group: str) -> None:
 
 def test_defaults_are_told_as_a_person_writes_them(nnw: Nnw) -> None:
     text = nnw("list", "datasets").out
-    assert "preprocessing (Preprocessing, default layout auto, channels auto): " in text
-    assert 'targets (str, default ""): ' in text
+    assert "preprocessing (table, default layout auto, channels auto): " in text
+    assert 'targets (text, default ""): ' in text
+    assert "size (list of 2 whole numbers from 1 to 4096, optional): " in text
+    assert "path (path, required): " in text
     assert "default input_ids, attention_mask, token_type_ids): " in text
     listed = {d["name"]: d for d in json.loads(nnw("list", "datasets", "--format=json").out)}
     defaults = {o["name"]: o["default"] for o in listed["npz"]["options"]}
@@ -179,7 +181,7 @@ def test_a_new_evaluation_is_valid(
     out = tmp_path / "mine.toml"
     answer = nnw("new-evaluation", model, other_model, "--data", tmp_path / "photos", "-o", out)
     assert (answer.status, answer.out) == (0, "")
-    assert answer.err == f"nnw: wrote {out}; read it, then: nnw evaluate {out}\n"
+    assert answer.err.splitlines()[0] == f"nnw: wrote {out}; read it, then: nnw evaluate {out}"
     evaluation = read_evaluation(out)
     assert [p.resolve() for p in network_paths(evaluation.networks)] == [model, other_model]
     assert evaluation.dataset.name == "image-folder"
@@ -216,7 +218,26 @@ def test_every_commented_setting_is_a_valid_one(nnw: Nnw, model: Path, tmp_path:
     assert evaluation.dataset.spec.options["preprocessing"]["channels"] == "BGR"
     assert evaluation.methods[0].code.name == "repetition"
     assert evaluation.methods[-1].training is not None
-    assert evaluation.modifications[-1].name == "overwriting"
+    names = [[step.name for step in table.stack] for table in evaluation.modifications[5:]]
+    assert names == [
+        ["l1-pruning", "quantizing"], ["averaging"], ["fine-tuning"], ["distillation"],
+        ["overwriting"],
+    ]  # fmt: skip
+    assert evaluation.modifications[5].stack[0].spec.options == {"intensity": 50.0}
+    assert (evaluation.modifications[6].copies, evaluation.control.wrong_keys) == (2, 1000)
+
+
+def test_a_network_whose_name_has_brackets_is_that_file(
+    nnw: Nnw, model: Path, other_model: Path, tmp_path: Path
+) -> None:
+    """As a pattern `net[1].onnx` would be `net1.onnx`."""
+    named = tmp_path / "net[1] ü*.onnx"
+    named.write_bytes(model.read_bytes())
+    (tmp_path / "net1.onnx").write_bytes(other_model.read_bytes())
+    answer = nnw("new-evaluation", named, "--dataset", "digits", "-o", tmp_path / "x.toml")
+    assert answer.status == 0
+    evaluation = read_evaluation(tmp_path / "x.toml")
+    assert network_paths(evaluation.networks) == [named]
 
 
 def test_hostile_names_stay_inside_their_comment(

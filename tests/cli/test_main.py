@@ -48,7 +48,10 @@ def test_every_command_has_a_short_help_with_an_example(nnw: Nnw, command: str) 
         (["detect", "x"], "Missing option '--key'; see 'nnw detect --help'"),
         (["list", "--fromat", "json"], "No such option: --fromat"),
         (["list", "--format", "yaml"], "'yaml' is not one of 'text', 'json'"),
-        (["modify", "x", "-o", "y", "--modification", "z", "--intensity", "much"], "--intensity"),
+        (
+            ["modify", "x", "-o", "y", "--modification", "jpeg", "--intensity", "much"],
+            "--intensity",
+        ),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(

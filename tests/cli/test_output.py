@@ -9,14 +9,15 @@ import sys
 import pytest
 
 from nnw_onnx.cli import output
+from nnw_onnx.text import harmless
 
 HOSTILE = "conv\x1b[31m\r\n\u202e[bold]x[/bold]"
 Captured = pytest.CaptureFixture[str]
 
 
 def test_control_characters_are_written_as_escapes() -> None:
-    assert output.printable(HOSTILE) == "conv\\x1b[31m\\r\\n\\u202e[bold]x[/bold]"
-    assert output.printable("Größe 100 %") == "Größe 100 %"
+    assert harmless(HOSTILE) == "conv\\x1b[31m\\r\\n\\u202e[bold]x[/bold]"
+    assert harmless("Größe 100 %") == "Größe 100 %"
 
 
 @pytest.mark.parametrize("write", [output.note, output.warning, output.error])
@@ -34,14 +35,14 @@ def test_answers_go_to_stdout(capsys: Captured) -> None:
     output.text("one", HOSTILE)
     out, err = capsys.readouterr()
     assert err == ""
-    assert out.splitlines() == ["one", output.printable(HOSTILE)]
+    assert out.splitlines() == ["one", harmless(HOSTILE)]
 
 
 def test_a_table_is_aligned_and_neither_wrapped_nor_interpreted(capsys: Captured) -> None:
     output.table(("name", "weights"), [("a", "1"), (HOSTILE + "y" * 300, "20")], right=["weights"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["name", "weights"]
-    assert output.printable(HOSTILE) + "y" * 300 in lines[2]
+    assert harmless(HOSTILE) + "y" * 300 in lines[2]
     assert len({len(line) for line in lines}) == 1
     assert lines[1].endswith(" 1")
 

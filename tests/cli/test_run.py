@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+import sys
+import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,9 @@ import pytest
 
 import nnw_onnx
 from nnw_onnx.cli.main import main
+from nnw_onnx.cli.options import parse_changes
+
+pytestmark = pytest.mark.xdist_group("one run of the command line")
 
 Nnw = Callable[..., Any]
 
@@ -51,8 +57,9 @@ def run_folder(small: Path) -> Path:
 def test_an_evaluation_ends_with_verdicts_and_the_report(
     nnw: Nnw, small: Path, run_folder: Path
 ) -> None:
-    again = nnw("evaluate", small, "--run-folder", run_folder, "--resume")
+    again = nnw("evaluate", small, "--run-folder", run_folder)
     assert again.status == 0
+    assert "this evaluation is finished already, its report is written again" in again.err
     lines = again.out.splitlines()
     assert lines[-1] == f"report: {run_folder / 'report.html'}"
     assert (run_folder / "report.html").is_file()
@@ -61,10 +68,10 @@ def test_an_evaluation_ends_with_verdicts_and_the_report(
 
 
 def test_an_evaluation_as_json(nnw: Nnw, small: Path, run_folder: Path) -> None:
-    words = ("--run-folder", run_folder, "--resume", "--format", "json")
+    words = ("--run-folder", run_folder, "--format", "json")
     told = json.loads(nnw("evaluate", small, *words).out)
     assert told["report"] == str(run_folder / "report.html")
-    assert told["summary"] == nnw("evaluate", small, *words[:3]).out.splitlines()[:-1]
+    assert told["summary"] == nnw("evaluate", small, *words[:2]).out.splitlines()[:-1]
 
 
 @pytest.mark.parametrize(
@@ -132,19 +139,65 @@ def test_an_interruption_tells_how_to_go_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(nnw_onnx, "evaluate", interrupt, raising=False)
-    answer = nnw("evaluate", "my own.toml", "--run-folder", "run", "--engine", "processes")
+    words = ("--run-folder", "run", "--engine", "processes", "--set", "session.threads=2")
+    answer = nnw("evaluate", "my own.toml", *words)
     assert answer == (
         130,
         "",
         "nnw: interrupted; what is done is kept, go on with: nnw evaluate 'my own.toml' "
-        "--run-folder run --engine processes --resume\n",
+        "--run-folder run --engine processes --set session.threads=2\n",
     )
 
 
 def test_warnings_go_to_stderr(nnw: Nnw, monkeypatch: pytest.MonkeyPatch) -> None:
-    def evaluate(*arguments: Any, tell: Callable[[str], None], **options: Any) -> None:
-        tell("accuracy is at chance")
+    def evaluate(*arguments: Any, **options: Any) -> None:
+        logging.getLogger("nnw_onnx").warning("accuracy is at chance")
+        logging.getLogger("nnw_onnx.runs").info("epoch 1/8")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(nnw_onnx, "evaluate", evaluate, raising=False)
-    assert nnw("evaluate").err.startswith("nnw: warning: accuracy is at chance\n")
+    told = nnw("evaluate").err.splitlines()
+    assert told[:2] == ["nnw: warning: accuracy is at chance", "nnw: epoch 1/8"]
+    assert nnw("evaluate", "-q").err == ""
+
+
+def test_a_key_is_set_on_the_command_line(nnw: Nnw, small: Path, tmp_path: Path) -> None:
+    """What is set is part of the plan, so the run of the file alone is another one."""
+    words = ("--run-folder", tmp_path / "run", "--set", "title=Smaller", "--set")
+    answer = nnw("evaluate", small, *words, 'modifications.0.intensities=["8 bits"]')
+    assert answer.status == 0
+    plan = json.loads((tmp_path / "run" / "plan.json").read_text())
+    assert plan["evaluation"]["title"] == "Smaller"
+    assert plan["settings"][0]["intensities"] == [8]
+    assert plan["settings"][0]["parameter"]["unit"] == "bits"
+    refused = nnw("evaluate", small, "--run-folder", tmp_path / "run")
+    assert "expected a run of this evaluation, got one of another" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3), ("0.5", 0.5), ("true", True), ("digits", "digits"), ('"x y"', "x y"),
+        ("[1, 2]", [1, 2]), ("{ name = 'x' }", {"name": "x"}), ("", ""), ("a=b", "a=b"),
+        ("1\n[engine]", "1\n[engine]"), ("[" * 5000, "[" * 5000),
+    ],
+)  # fmt: skip
+def test_values_are_toml_or_texts(text: str, value: object) -> None:
+    assert parse_changes([f"a.b={text}"]) == {"a.b": value}
+
+
+def test_the_report_is_opened_where_there_is_a_screen(
+    nnw: Nnw, run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda url: not opened.append(url))
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    page = run_folder / "report.html"
+    monkeypatch.setattr(sys, "platform", "linux")
+    blind = nnw("report", run_folder, "--open")
+    assert (blind.status, opened) == (0, [])
+    assert f"no browser can be started here; open {page} yourself" in blind.err
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert nnw("report", run_folder, "--open") == (0, f"report: {page}\n", "")
+    assert opened == [page.resolve().as_uri()]

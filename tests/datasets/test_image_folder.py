@@ -126,7 +126,7 @@ def test_the_file_and_not_its_buffer_is_named(tmp_path, form):
         ImageFolder(path).load("test")
     path = _write(tmp_path, form, {"0.png": b"no image"})
     with pytest.raises(DatasetError, match=r"got: cannot identify image file '0.png'; remove"):
-        decoded(f"{path.name}: 0.png", b"no image", None)
+        decoded(f"{path.name}: 0.png", b"no image")
 
 
 def test_a_truncated_image_is_named(tmp_path):

@@ -31,6 +31,7 @@ class Case:
         storage: its expected storage.
         feed: shape of `x`.
         expected: further attributes of the layer.
+        step: distance of the values that can arrive, 0 where all can.
     """
 
     model: onnx.ModelProto
@@ -41,6 +42,7 @@ class Case:
     role: str = "kernel"
     storage: str = "initializer"
     expected: Mapping[str, Any] = field(default_factory=dict)
+    step: float = 0.0
 
 
 def values(*shape: int, dtype: Any = np.float32, seed: int = 0) -> NDArray[Any]:
@@ -285,9 +287,9 @@ def _fake_quantized() -> Case:
         node("DequantizeLinear", ["q", "s", "z"], ["d"]),
         node("Gemm", ["x", "d"], ["y"], transB=1),
     ]
-    arrays = {"w": values(5, 4), "s": np.array(0.02, np.float32), "z": np.array(0, np.int8)}
+    arrays = {"w": values(5, 4), "s": np.array(0.05, np.float32), "z": np.array(0, np.int8)}
     model = make(nodes, arrays, (2, 4))
-    return Case(model, "w", (5, 4), 1, (2, 4), expected={"quantization": None})
+    return Case(model, "w", (5, 4), 1, (2, 4), expected={"quantization": None}, step=0.05)
 
 
 def _scaled() -> Case:

@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from nnw_onnx.errors import ModelFileError
-from nnw_onnx.graph import Limits, OnnxNetwork, layers, open_network, wire
+from nnw_onnx.graph import Limits, OnnxNetwork, open_network, walking, wire
 from nnw_onnx.graph.tensors import one_line
 
 from .handmade import CASES, make, node, tensor, values
@@ -75,13 +75,13 @@ def test_long_chain(
 
 
 def test_chain_longer_than_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers, "MOST_STEPS", 10)
+    monkeypatch.setattr(walking, "MOST_STEPS", 10)
     (layer,) = _open_bytes(_chain("Identity", 50), tmp_path).layers
     assert (layer.name, layer.role, layer.operator) == ("w", "other", "Identity")
 
 
 def test_steps_in_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers, "MOST_STEPS_IN_ALL", 30)
+    monkeypatch.setattr(walking, "MOST_STEPS_IN_ALL", 30)
     assert len(_open_bytes(_chain("Identity", 10, 20), tmp_path).layers) == 1
     _chain_of_more = _chain("Identity", 10, 21)
     (tmp_path / "m.onnx").write_bytes(_chain_of_more.SerializeToString())
@@ -116,7 +116,8 @@ def test_attributes_of_other_types(kind: int, tmp_path: Path) -> None:
 def test_shapes_that_are_none(scalars: Sequence[float], tmp_path: Path) -> None:
     nodes = [node("Reshape", ["w", "s"], ["r"]), node("MatMul", ["x", "r"], ["y"])]
     model = make(nodes, {"w": values(4, 5), "s": np.array(scalars, np.float32)}, (2, 4))
-    assert _open_bytes(model, tmp_path).layers[0].axes is None
+    layers = {layer.name: layer for layer in _open_bytes(model, tmp_path).layers}
+    assert layers["w"].axes is None
 
 
 def test_many_names_of_one_kind(tmp_path: Path) -> None:

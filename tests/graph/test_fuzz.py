@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import onnx
 import pytest
 
 from nnw_onnx.errors import ModelFileError
-from nnw_onnx.graph import open_network
+from nnw_onnx.graph import open_network, wire
 
 from .handmade import CASES
 
@@ -77,3 +79,49 @@ def test_other_text_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(data)
     found = _open_all(tmp_path / "m.onnx") or ""
     assert "expected text as the place of external data, got other bytes" in found
+
+
+def _field(number: int, body: bytes) -> bytes:
+    return wire.length_field(number, body)
+
+
+MANY = {
+    "initializers": lambda n: b"".join(
+        _field(5, b"\x08\x01\x10\x01\x42\x06%06d\x4a\x04\0\0\0\0" % i) for i in range(n)
+    ),
+    "of one name": lambda n: _field(5, b"\x08\x01\x10\x01\x42\x01w\x4a\x04\0\0\0\0") * n,
+    "without anything": lambda n: _field(5, b"") * n,
+    "dimensions": lambda n: _field(5, b"\x08\x01" * 10 * n + b"\x10\x01"),
+    "numbers": lambda n: _field(5, b"\x28\0" * 10 * n + b"\x10\x06"),
+    "places": lambda n: _field(5, b"\x6a\0" * 10 * n + b"\x10\x01"),
+    "attributes": lambda n: _field(1, _field(5, b"") * 5 * n),
+    "sparse": lambda n: _field(15, b"") * n,
+    "chain": lambda n: b"".join(
+        _field(1, b"\x0a\x06%06d\x12\x06%06d\x22\x04Relu" % (i, i + 1)) for i in range(n)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", list(MANY))
+def test_time_grows_with_the_size_and_no_faster(kind: str, tmp_path: Path) -> None:
+    """A megabyte of anything is opened or refused in seconds."""
+    model = CASES["matmul"]().model
+    base = model.graph.SerializeToString()
+    seconds = []
+    for many in (4_000, 16_000):
+        graph = _field(7, base + MANY[kind](many))
+        (tmp_path / "m.onnx").write_bytes(b"\x08\x08" + graph + _field(8, b"\x10\x11"))
+        seconds.append(min(_time_of_opening(tmp_path / "m.onnx") for _ in range(3)))
+    assert seconds[1] < 10 * seconds[0] + 0.3
+
+
+def _time_of_opening(path: Path) -> float:
+    """Processor time, without that of collecting what other tests have left in the process."""
+    gc.collect()
+    gc.freeze()
+    try:
+        began = time.process_time()
+        _open_all(path)
+        return time.process_time() - began
+    finally:
+        gc.unfreeze()

@@ -64,6 +64,9 @@ def test_overlay_saves_and_runs(case: Case, network: OnnxNetwork, tmp_path: Path
     new = (np.asarray(array, np.float64) * 1.5 + 0.25).astype(np.float32)
     changed = network.with_weights({case.layer: new})
     expected = new.astype(array.dtype)
+    if case.step:
+        expected = changed.weights[case.layer]
+        assert np.abs(expected - new).max() <= case.step / 2 + 1e-6
     np.testing.assert_array_equal(changed.weights[case.layer], expected)
     changed.save(tmp_path / "changed.onnx")
     again = open_network(tmp_path / "changed.onnx")

@@ -83,3 +83,66 @@ def test_too_large_a_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         "model: expected a graph below 2 GiB without its large weights, got more; store its "
         "constants as initializers"
     )
+
+
+def _branch(name: str, weights: str, inside: dict[str, NDArray[Any]] | None = None) -> Any:
+    return onnx.helper.make_graph(
+        [node("MatMul", ["x", weights], [f"{name}_out"])],
+        name,
+        [],
+        [onnx.helper.make_tensor_value_info(f"{name}_out", 1, None)],
+        [tensor(a, n) for n, a in (inside or {}).items()],
+    )
+
+
+def _never(out: str) -> list[onnx.NodeProto]:
+    """A choice by the input between two branches; the first one uses w, the second one u."""
+    return [
+        node("ReduceMax", ["x"], ["top"], keepdims=0),
+        node("Greater", ["top", "huge"], ["go"]),
+        node("If", ["go"], [out], then_branch=_branch("a", "w"), else_branch=_branch("b", "u")),
+    ]
+
+
+_HUGE = {"huge": np.float32(9)}
+_PLAIN = [node("MatMul", ["x", "w"], ["y"])]
+_SHADOWED = [
+    *_never("unused")[:2],
+    node("If", ["go"], ["y"], then_branch=_branch("a", "w"),
+         else_branch=_branch("b", "u", {"u": values(64, 64, seed=8)})),
+]  # fmt: skip
+IDLE = {
+    "nothing reads it": (_PLAIN, {}),
+    "a node reads it whose value nothing reads": ([*_PLAIN, node("Neg", ["u"], ["z"])], {}),
+    "a branch reads it": (_never("y"), _HUGE),
+    "a branch reads it whose value nothing reads": ([*_PLAIN, *_never("z")], _HUGE),
+    "a branch has another one of its name": (_SHADOWED, _HUGE),
+}
+
+
+@pytest.mark.parametrize("kind", IDLE)
+@pytest.mark.parametrize("width", [64, 3], ids=["large", "small"])
+def test_tensors_that_nothing_reads_do_not_stop_a_network(
+    tmp_path: Path, kind: str, width: int
+) -> None:
+    nodes, more = IDLE[kind]
+    width = 64 if "branch reads" in kind else width
+    model = make(nodes, {"w": values(64, 64), "u": values(width, 64, seed=7), **more}, (2, 64))
+    onnx.save(model, tmp_path / "m.onnx")
+    assert _same(open_network(tmp_path / "m.onnx"))
+
+
+def test_a_default_value_that_nothing_reads_needs_no_feed(tmp_path: Path) -> None:
+    extra = [onnx.helper.make_tensor_value_info("u", 1, [64, 64])]
+    model = make(_PLAIN, {"w": values(64, 64), "u": values(64, 64)}, (2, 64), extra_inputs=extra)
+    onnx.save(model, tmp_path / "m.onnx")
+    assert _same(open_network(tmp_path / "m.onnx"))
+
+
+def test_new_weights_of_one_that_nothing_reads_are_saved(tmp_path: Path) -> None:
+    nodes = [*_PLAIN, node("MatMul", ["x", "u"], ["z"])]
+    onnx.save(make(nodes, {"w": values(64, 64), "u": values(64, 64)}, (2, 64)), tmp_path / "m.onnx")
+    changed = open_network(tmp_path / "m.onnx").with_weights({"u": values(64, 64, seed=9)})
+    assert _same(changed)
+    changed.save(tmp_path / "n.onnx")
+    assert np.array_equal(open_network(tmp_path / "n.onnx").weights["u"], changed.weights["u"])

@@ -66,7 +66,25 @@ def _files(folder: Path) -> dict[str, bytes]:
 def test_unchanged_elsewhere(network: OnnxNetwork, tmp_path: Path) -> None:
     (tmp_path / "to").mkdir()
     network.save(tmp_path / "to" / "m.onnx")
-    assert _files(tmp_path / "to") == _files(tmp_path / "from")
+    assert sorted(_files(tmp_path / "to")) == ["m.onnx", "m.onnx.data"]
+    again = open_network(tmp_path / "to" / "m.onnx")
+    for name in ("w1", "w2"):
+        np.testing.assert_array_equal(again.weights[name], network.weights[name])
+
+
+def test_unchanged_elsewhere_under_its_own_name_is_byte_identical(tmp_path: Path) -> None:
+    places = {name: ("m.onnx.data", offset) for name, (_, offset) in ONE.items()}
+    network = open_network(_store(tmp_path / "from", places))
+    (tmp_path / "to").mkdir()
+    network.save(tmp_path / "to" / "m.onnx")
+    before, after = _files(tmp_path / "from"), _files(tmp_path / "to")
+    stored = onnx.load(tmp_path / "to" / "m.onnx", load_external_data=False).graph.initializer
+    places_now = [{e.key: e.value for e in t.external_data} for t in stored]
+    assert [(p["location"], p["offset"]) for p in places_now] == [
+        ("m.onnx.data", "0"),
+        ("m.onnx.data", "16391"),
+    ]
+    assert after["m.onnx"] == before["m.onnx"]
 
 
 def test_unchanged_beside(network: OnnxNetwork, tmp_path: Path) -> None:
@@ -102,10 +120,11 @@ def test_changed_elsewhere_differs_only_there(tmp_path: Path) -> None:
     (tmp_path / "to").mkdir()
     _changed(network).save(tmp_path / "to" / "m.onnx")
     before, after = _files(tmp_path / "from"), _files(tmp_path / "to")
-    assert after["m.onnx"] == before["m.onnx"]
-    size = 64 * 64 * 4
-    assert after["w.data"][size:] == before["w.data"][size:]
-    assert after["w.data"][:size] == (values(64, 64, seed=1) * 2).tobytes()
+    size, second = 64 * 64 * 4, ONE["w2"][1]
+    assert after["m.onnx.data"][second:] == before["w.data"][second : second + size]
+    assert after["m.onnx.data"][:size] == (values(64, 64, seed=1) * 2).tobytes()
+    # What belongs to no tensor is not passed on.
+    assert not any(after["m.onnx.data"][size:second])
 
 
 def test_data_of_another_model_stays(tmp_path: Path) -> None:
@@ -138,7 +157,7 @@ def test_all_data_files_change(tmp_path: Path) -> None:
     assert not again.weights["w1"].any()
     assert not again.weights["w2"].any()
     names = set(_files(tmp_path / "from"))
-    assert {"n.onnx.data", "n.onnx.1.data"} <= names
+    assert names == {"m.onnx", "a/one.data", "two.data", "n.onnx", "n.onnx.data"}
 
 
 def test_reads_what_was_opened(tmp_path: Path) -> None:
@@ -229,7 +248,7 @@ def test_permissions_are_those_of_a_new_file(tmp_path: Path) -> None:
     (tmp_path / "to").mkdir()
     (tmp_path / "plain").touch()
     network.save(tmp_path / "to" / "m.onnx")
-    for name in ("m.onnx", "w.data"):
+    for name in ("m.onnx", "m.onnx.data"):
         assert (tmp_path / "to" / name).stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 

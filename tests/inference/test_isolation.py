@@ -214,11 +214,60 @@ def _script(folder: Path, text: str) -> list[str]:
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def test_a_script_without_guard_gets_one_clear_error(tmp_path: Path):
+@pytest.mark.parametrize("standard_input", [False, True], ids=["file", "standard input"])
+def test_a_script_without_guard_runs_once(tmp_path: Path, standard_input: bool):
     text = """
 from nnw_onnx.inference import IsolatedPool
+print("once", flush=True)
 with IsolatedPool(2) as pool:
-    print(list(pool.map(abs, range(5))))
+    print([outcome.value for outcome in pool.map(abs, range(-4, 1))])
+"""
+    done = subprocess.run(
+        [sys.executable, "-"] if standard_input else _script(tmp_path, text),
+        input=text if standard_input else "",
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "once\n[4, 3, 2, 1, 0]\n"
+
+
+def test_other_processes_of_a_script_still_find_what_it_defines(tmp_path: Path):
+    text = """
+import multiprocessing
+from nnw_onnx.inference import IsolatedPool
+def own(n):
+    return n + 1
+if __name__ == "__main__":
+    with IsolatedPool(1) as pool:
+        print([outcome.value for outcome in pool.map(own, range(2))])
+    with IsolatedPool(1) as pool:
+        print([outcome.value for outcome in pool.map(abs, range(2))])
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(pool.map(own, range(2)))
+"""
+    done = subprocess.run(
+        _script(tmp_path, text),
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "[1, 2]\n[0, 1]\n[1, 2]\n"
+
+
+def test_a_script_without_guard_whose_own_functions_are_sent_gets_one_clear_error(tmp_path: Path):
+    text = """
+from nnw_onnx.inference import IsolatedPool
+def own(n):
+    return n + 1
+with IsolatedPool(2) as pool:
+    print(list(pool.map(own, range(5))))
 """
     done = subprocess.run(
         _script(tmp_path, text),

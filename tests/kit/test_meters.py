@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from nnw_onnx.errors import ConfigurationError
-from nnw_onnx.kit.meters import chance_check, chosen_output, classes_of, predicted_classes
+from nnw_onnx.kit.meters import (
+    chance_check,
+    chosen_output,
+    classes_of,
+    classification_fault,
+    is_classification,
+    predicted_classes,
+    two_scores,
+)
 from nnw_onnx.kit.samples import ArraySamples
 from nnw_onnx.vocabulary import Measure, Quality
 
@@ -111,3 +119,39 @@ def test_without_a_chance_nothing_is_said():
 def test_the_chance_of_the_data_comes_before_that_of_the_measure():
     measure = Measure("error", chance=0.0)
     assert chance_check(Quality({"error": 0.5}, chance=0.6), measure) is not None
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"), [([0.2, 0.7], [0, 1]), ([-1.0, 0.7, 3], [0, 1, 1])]
+)
+def test_one_score_becomes_two_of_which_the_larger_is_its_class(scores, expected):
+    made = two_scores(np.array(scores))
+    assert made.argmax(axis=1).tolist() == expected
+    np.testing.assert_array_equal(made[:, 0], -made[:, 1])
+
+
+def test_what_is_no_classification_is_told():
+    rng = np.random.Generator(np.random.PCG64(0))
+    good = rng.random((9, 4))
+    assert is_classification(good, 4)
+    assert is_classification(rng.random((9, 1)), 2)
+    assert is_classification(np.arange(9) % 3, 3)
+    assert is_classification(rng.random((9, 1000)) + np.eye(1000)[0], 4, part=True)
+    for output, classes, words in [
+        (rng.random((9, 512)), 4, r"(n, 512) of float64, which are no scores of 4 classes"),
+        (rng.random((9, 25200, 85)), 4, "(n, 25200, 85) of float64, which are no scores"),
+        (rng.random((9, 4, 7, 7)), 4, "which are no scores of 4 classes"),
+        (rng.random((9, 1)), 3, "which are no scores of 3 classes"),
+        (np.full((9, 4), np.nan), 4, "no answer that is one of the classes"),
+        (np.full(9, 7), 4, "no answer that is one of the classes"),
+        (np.tile(good[:1], (9, 1)), 4, "the same answer to every sample"),
+    ]:
+        assert words in classification_fault(output, classes)
+        assert not is_classification(output, classes)
+
+
+def test_a_map_that_was_not_fetched_is_told():
+    outputs = {"map": np.full(3, None), "p": np.zeros((3, 2))}
+    with pytest.raises(ConfigurationError, match=r"t: expected a tensor, got the output 'map'"):
+        chosen_output("t", outputs, 0)
+    assert chosen_output("t", outputs, 1) is outputs["p"]

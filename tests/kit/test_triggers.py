@@ -144,3 +144,24 @@ def test_extremes_of_what_has_none():
     two = ArraySamples({"a": np.ones((3, 4)), "b": np.ones((3, 4))}, np.zeros(3))
     with pytest.raises(InjectionError, match="got a of float64, b of float64"):
         triggers.extremes(two)
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1), (4, 1, 1, 1)])
+def test_one_score_of_two_classes_is_two(shape):
+    told = {"p": np.array([0.1, 0.6, 0.49, 1], np.float32).reshape(shape)}
+    scores = triggers.scores_of(told, 0, 4, 2)
+    assert triggers.answers(scores).classes.tolist() == [0, 1, 0, 1]
+    with pytest.raises(CarrierNotFoundError, match=r"expected scores of shape \(4, 3\)"):
+        triggers.scores_of(told, 0, 4, 3)
+
+
+def test_data_of_some_classes_do_not_tell_how_many_a_network_has():
+    class Bench:
+        def samples(self):
+            facts = {"classes": ["a", "b"], "part": True}
+            return ArraySamples({"x": np.zeros((3, 2))}, np.zeros(3), facts)
+
+        def run(self, network, feeds):
+            return {"y": np.zeros((1, 1000))}
+
+    assert triggers.class_count(None, Bench(), 0) == 1000

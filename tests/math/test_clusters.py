@@ -20,13 +20,23 @@ def drawn(rng, networks, payloads, share, correlation):
 
 
 def test_a_share_has_clopper_pearsons_limits_at_the_effective_number():
-    means = np.array([0.0, 0.2, 0.4, 0.2, 0.0, 0.6, 0.2, 0.4, 0.0, 0.2])
+    means = np.array([0.2, 0.2, 0.4, 0.2, 0.0, 0.6, 0.2, 0.4, 0.0, 0.2])
     low, high = clusters.cluster_limits(means)
     mean, variance = means.mean(), means.var(ddof=1) / 10
     n = mean * (1 - mean) / variance * (stats.norm.ppf(0.975) / stats.t.ppf(0.975, 9)) ** 2
     assert low == pytest.approx(stats.beta.ppf(0.025, n * mean, n - n * mean + 1))
     assert high == pytest.approx(stats.beta.ppf(0.975, n * mean + 1, n - n * mean))
     assert low < mean < high
+
+
+def test_a_share_that_few_networks_make_up_counts_no_more_trials_than_networks():
+    means = np.array([0.9, 0.1, 0.05] + 9 * [0.01])
+    assert clusters.contributing(means) == pytest.approx(means.sum() ** 2 / (means**2).sum())
+    assert clusters.contributing(means) < clusters.FEW_CONTRIBUTE
+    n = 12 * (stats.norm.ppf(0.975) / stats.t.ppf(0.975, 11)) ** 2
+    expected = stats.beta.ppf(0.975, n * means.mean() + 1, n - n * means.mean())
+    assert clusters.cluster_limits(means, 1e6)[1] == pytest.approx(expected)
+    assert clusters.contributing([0.25] * 4) == 4
 
 
 def test_no_more_trials_are_believed_than_there_were():
@@ -97,9 +107,41 @@ def test_the_effective_number_lies_between_networks_and_watermarks():
 
 
 def test_a_loss_has_limits_of_both_kinds_of_error():
-    low, high = clusters.two_way_limits([0.01, 0.02, 0.03], 0.004)
-    half = 2.919986 * math.sqrt(0.01**2 / 3 + 0.004**2)
-    assert (low, high) == pytest.approx((0.02 - half, 0.02 + half), abs=1e-7)
+    low, high = clusters.two_way_limits([0.01, 0.02, 0.03], 0.004, shared=0.002**2)
+    between, samples, shared = 0.01**2 / 3, 0.004**2, 0.002**2
+    variance = between + samples - shared
+    freedom = variance**2 / (between**2 / 2)
+    half = stats.t.ppf(0.95, freedom) * math.sqrt(variance)
+    assert (low, high) == pytest.approx((0.02 - half, 0.02 + half), abs=1e-9)
+
+
+def test_neither_part_of_a_loss_is_more_than_the_whole():
+    low, high = clusters.two_way_limits([0.01, 0.02, 0.03], 0.001, shared=1.0)
+    half = stats.t.ppf(0.95, 2) * 0.01 / math.sqrt(3)
+    assert (low, high) == pytest.approx((0.02 - half, 0.02 + half), abs=1e-9)
+
+
+def test_two_sessions_that_differ_leave_one_degree_of_freedom():
+    low, high = clusters.crossed_limits([[6.66, 53.2]] * 5)
+    half = stats.t.ppf(0.975, 1) * np.std([6.66, 53.2], ddof=1) / math.sqrt(2)
+    assert high - low == pytest.approx(2 * half)
+    assert clusters.crossed_limits([[1.0, 1.0]] * 5) is None
+
+
+def test_sessions_that_agree_leave_the_spread_of_networks():
+    values = np.array([1.0, 1.2, 0.9, 1.1])
+    low, high = clusters.crossed_limits(np.stack([values, values], axis=1))
+    half = stats.t.ppf(0.975, 3) * values.std(ddof=1) / 2
+    assert (low, high) == pytest.approx((1.05 - half, 1.05 + half))
+
+
+def test_limits_of_crossed_effects_cover_their_mean(rng):
+    hits = 0
+    for _ in range(1000):
+        table = rng.normal(0, 1, (6, 1)) + rng.normal(0, 0.5, (1, 3)) + rng.normal(0, 0.5, (6, 3))
+        low, high = clusters.crossed_limits(table)
+        hits += low <= 0 <= high
+    assert 0.93 <= hits / 1000 <= 0.98
 
 
 def test_one_network_has_limits_for_other_samples_only():

@@ -43,7 +43,7 @@ def test_peak_is_of_the_call_not_of_the_past():
 def test_measure_operation_times_at_least_five_calls():
     calls = []
     measured = cost.measure_operation(lambda: calls.append(time.sleep(0.3)), repetitions=30)
-    assert len(calls) == 7
+    assert len(calls) == 8  # one that loads, two for memory
     assert measured.repetitions == 5
     assert measured.minimum <= measured.seconds
     assert measured.seconds >= 0.3
@@ -62,7 +62,42 @@ def test_memory_is_not_that_of_a_library_loaded_by_the_first_call():
         np.ones(32 * MIB, np.uint8)
 
     measured = cost.measure_operation(operation, repetitions=5)
-    assert 32 * MIB * 0.9 <= measured.peak_bytes <= 32 * MIB * 1.5
+    assert 32 * MIB * 0.9 <= measured.memory.peak_bytes <= 32 * MIB * 1.5
+    assert 32 * MIB <= measured.memory.allocated_bytes <= 32 * MIB * 1.1
+
+
+def test_allocations_are_seen_where_the_resident_set_does_not_grow():
+    # The allocator keeps small blocks that are given back; the next call fits into them.
+    def operation() -> None:
+        blocks = [np.ones(100_000, np.uint8) for _ in range(40)]
+        del blocks
+
+    operation()
+    assert clock.peak_of(operation)[0] < 4_000_000
+    assert 4_000_000 <= clock.allocated_by(operation) <= 4_400_000
+
+
+def test_the_time_of_an_epoch_includes_what_is_done_at_its_end(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(clock, "seconds", lambda: now[0])
+
+    def training(batch, end, start=5.0):
+        def train(lap, over):
+            now[0] += start
+            for _ in range(4):
+                now[0] += batch
+                lap()
+            now[0] += end
+            over()
+
+        return train
+
+    measured = cost.measure_training(training(0.3, 2.0), training(0.2, 0.0))
+    # An epoch of 10 batches: 10 x 0.3 s and 2 s at its end.
+    assert measured.seconds(10) == pytest.approx(0.5)
+    assert measured.baseline(10) == pytest.approx(0.2)
+    assert measured.minimum == pytest.approx(0.3)
+    assert measured.repetitions == 4 * 3
 
 
 def test_inference_is_interleaved_in_alternating_order():
@@ -76,12 +111,13 @@ def test_inference_is_interleaved_in_alternating_order():
         return load
 
     measured = cost.measure_inference(loader("w"), loader("o"), repetitions=5, warmups=1)
-    assert order[:5] == ["load w", "w", "load o", "w", "o"]
-    assert order[5:] == ["w", "o", "o", "w", "w", "o", "o", "w", "w", "o"]
+    assert order[:6] == ["load w", "w", "load w", "w", "load w", "load o"]
+    assert order[6:8] == ["w", "o"]
+    assert order[8:] == ["w", "o", "o", "w", "w", "o", "o", "w", "w", "o"]
     assert len(measured.watermarked) == len(measured.original) == 5
 
 
 def test_ratio_is_the_median_of_paired_ratios():
-    measured = cost.InferenceCost((2.0, 3.0, 8.0), (1.0, 3.0, 2.0), 0, 0)
+    measured = cost.InferenceCost((2.0, 3.0, 8.0), (1.0, 3.0, 2.0), cost.Memory(0, 0, 0))
     assert measured.ratio == 2.0
     assert measured.seconds == 3.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from nnw_onnx.math.clusters import crossed_limits
 from nnw_onnx.measures.costs import cost_of
 from nnw_onnx.measures.run import Run
 from nnw_onnx.measures.trainings import training_of
@@ -15,7 +16,7 @@ from .made import make_injection, make_plan, make_technology, make_twin
 def record(operation, network, payload, **fields):
     given = {"seconds": 0.01 * (1 + network), "repetitions": 30, "device": "cpu"}
     return CostRecord(
-        identity=f"{operation}-{network}-{payload}",
+        identity=f"{operation}-{network}-{payload}-{fields.get('session', 0)}",
         status=fields.pop("status", "done"),
         operation=operation,
         network=network,
@@ -35,13 +36,30 @@ def every(operation, networks=2, payloads=3, **fields):
     return [record(operation, n, d, **fields) for n in range(networks) for d in range(payloads)]
 
 
-def test_limits_are_over_networks():
-    found = costs_of(every("detection", peak_bytes=4096))
-    assert found.detection.value == pytest.approx(0.015)
+def test_limits_are_over_networks_and_sessions():
+    found = costs_of(
+        [*every("detection", load=0.5), *every("detection", session=1, seconds=0.045, load=3.0)]
+    )
+    assert found.detection.value == pytest.approx(0.03)
     assert (found.detection.networks, found.detection.low) == (2, 0)
-    assert found.detection.high == pytest.approx(0.015 + 12.7062 * 0.005, rel=1e-4)
-    assert found.detection_memory.value == 4096
+    expected = crossed_limits([[0.01, 0.045], [0.02, 0.045]])[1]
+    assert found.detection.high == pytest.approx(expected)
     assert (found.cells, found.repetitions, found.devices) == (6, (30,), ("cpu",))
+    assert (found.sessions, found.load) == (2, (0.5, 3.0))
+    assert found.session_ratio == pytest.approx(3)
+
+
+def test_one_session_has_no_limits():
+    found = costs_of(every("detection"))
+    assert (found.detection.value, found.detection.limits) == (pytest.approx(0.015), None)
+    assert (found.sessions, found.session_ratio, found.load) == (1, None, None)
+
+
+def test_memory_that_the_resident_set_does_not_show_is_what_was_allocated():
+    unseen = costs_of(every("detection", peak_bytes=0, allocated_bytes=5_000_000))
+    assert unseen.detection_memory.value == 5_000_000
+    seen = costs_of(every("detection", peak_bytes=8_000_000, allocated_bytes=5_000_000))
+    assert seen.detection_memory.value == 8_000_000
 
 
 def test_fewer_than_five_measurements_have_values_only():

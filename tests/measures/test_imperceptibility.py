@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
+from scipy.stats import t
 
 from nnw_onnx.math.statistics import mcnemar
 from nnw_onnx.measures.imperceptibility import imperceptibility
@@ -54,10 +56,13 @@ def test_the_limits_decide_at_the_margin(wrong, verdict):
 
 def test_the_limits_are_over_networks_and_samples_at_once():
     found = found_of(lambda n, d: 20 * n)
-    between = 0.002 / math.sqrt(3)
-    # Answers are lost from the first on, so that the mean over networks is 2/3 and 1/3 of 20 each.
-    samples = math.sqrt((20 * 4 / 9 + 20 / 9 - 20**2 / N) / N**2)
-    half = 2.919986 * math.hypot(between, samples)
+    # Answers are lost from the first on: none, 20 and 40, all of the same samples.
+    lost = np.arange(N) < 20 * np.arange(3)[:, None]
+    between = lost.mean(axis=1).var(ddof=1) / 3
+    samples = lost.mean(axis=0).var(ddof=1) / N
+    rest = lost - lost.mean(axis=1, keepdims=True) - lost.mean(axis=0) + lost.mean()
+    variance = between + samples - (rest**2).sum() / (2 * (N - 1)) / (3 * N)
+    half = t.ppf(0.95, variance**2 / (between**2 / 2)) * math.sqrt(variance)
     assert found.loss.limits == pytest.approx((0.002 - half, 0.002 + half), rel=1e-3)
     assert (found.loss.method, found.loss.confidence) == ("two-way", 0.9)
 

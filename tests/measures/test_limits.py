@@ -7,6 +7,7 @@ import math
 import pytest
 from pydantic import ValidationError
 
+from nnw_onnx.math.clusters import crossed_limits
 from nnw_onnx.math.statistics import mean_limits
 from nnw_onnx.measures import limits
 from nnw_onnx.measures.limits import Nested, SampleError
@@ -65,7 +66,8 @@ def test_nothing_measured_is_a_reason_and_never_zero():
     for value in (
         limits.rate(empty, "why"),
         limits.average(empty, "why"),
-        limits.cost(empty, "why"),
+        limits.cost({0: empty}, "why"),
+        limits.count(empty, "why"),
     ):
         assert (value.value, value.reason) == (None, "why")
     assert limits.median([], "why").reason == "why"
@@ -82,19 +84,48 @@ def test_a_loss_has_ninety_percent_limits():
     assert (found.confidence, found.method) == (0.9, "two-way")
 
 
+def cells(factor=1.0, networks=3, payloads=5):
+    return Nested.of((n, d, factor * (1.0 + n)) for n in range(networks) for d in range(payloads))
+
+
 def test_a_cost_of_fewer_than_five_measurements_has_values_only():
-    found = limits.cost(Nested.of((n, 0, 1.0 + n) for n in range(4)), "none")
+    found = limits.cost({0: cells(1, 4, 1), 1: cells(1, 4, 1)}, "none")
     assert found.limits is None
     assert found.individual == (1, 2, 3, 4)
     assert "fewer than 5" in found.reason
 
 
-def test_limits_of_a_cost_are_over_networks_and_not_over_payloads():
-    cells = [(n, d, 1.0 + n) for n in range(3) for d in range(5)]
-    found = limits.cost(Nested.of(cells), "none")
-    assert found.high == pytest.approx(mean_limits([1.0, 2.0, 3.0])[1])
+def test_one_session_of_costs_has_no_limits():
+    found = limits.cost({0: cells()}, "none")
+    assert (found.value, found.limits) == (2.0, None)
+    assert "one session" in found.reason
+
+
+def test_limits_of_a_cost_are_over_networks_and_sessions_and_not_over_payloads():
+    found = limits.cost({0: cells(), 1: cells(1.5)}, "none")
+    table = [[1.0, 1.5], [2.0, 3.0], [3.0, 4.5]]
+    assert found.value == pytest.approx(2.5)
+    assert found.high == pytest.approx(crossed_limits(table)[1])
     assert found.low == 0  # no time is negative
-    assert found.networks == 3
+    assert (found.networks, found.method, found.confidence) == (3, "approximate", None)
+
+
+def test_limits_of_two_sessions_that_differ_hold_both():
+    found = limits.cost({0: cells(6.66, 5, 1), 1: cells(53.2, 5, 1)}, "none")
+    assert found.low <= 3 * 6.66
+    assert found.high >= 3 * 53.2
+
+
+def test_a_network_that_is_missing_in_a_session_leaves_values_only():
+    found = limits.cost({0: cells(), 1: cells(1, 2)}, "none")
+    assert (found.value, found.limits) == (2.0, None)
+    assert "missing in a session" in found.reason
+
+
+def test_a_count_has_approximate_limits_over_networks():
+    found = limits.count(cells(), "none")
+    assert (found.low, found.high) == (0, pytest.approx(mean_limits([1.0, 2.0, 3.0])[1]))
+    assert (found.method, found.confidence) == ("approximate", None)
 
 
 def test_what_was_not_done_is_counted_by_reason():

@@ -55,7 +55,7 @@ def make_row(usabilities, family="removal", number=None, steps=None) -> Setting:
 
 LETTERS = {
     "+": "survives", "-": "lost", "?": "undecided", "v": "void", "f": "failed",
-    "n": "not run", "a": "n/a", "d": "undetectable",
+    "n": "not run", "a": "n/a", "d": "undetectable", "N": "noticed", "U": "unnoticed",
 }  # fmt: skip
 USABLE = {"u": "usable", "x": "unusable", "?": "undecided", "e": "elsewhere"}
 
@@ -74,6 +74,10 @@ def draft_of(usable, statuses):
         ("uu?", "+++", "survives", 1, 1, None),
         ("uue", "+++", "survives", 2, 2, None),
         ("uuu", "+--", "partly", 0, 0, 1),
+        ("uux", "NNN", "noticed", 2, None, None),
+        ("uux", "UNN", "unnoticed", 0, None, None),
+        ("xuu", "UUN", "unnoticed", 1, None, None),
+        ("uuu", "N?N", "undecided", 1, None, None),
         ("uux", "++?", "survives", 1, 1, None),
         ("uuu", "---", "lost", 0, None, 0),
         ("xuu", "+--", "lost", 1, None, 1),

@@ -132,7 +132,7 @@ def test_a_payload_too_short_for_a_yes_is_undetectable_and_not_lost():
 
 
 @pytest.mark.parametrize(
-    ("status", "word"), [("failed", "failed"), ("skipped", "not run"), ("not-applicable", "n/a")]
+    ("status", "word"), [("failed", "failed"), ("skipped", "n/a"), ("not-applicable", "n/a")]
 )
 def test_what_was_not_done_says_so(status, word):
     marks = marks_of()
@@ -241,6 +241,7 @@ def test_an_integrity_method_names_the_place_of_the_change():
     ]
     found = point_of(marks, trials, technology=technology)
     assert {p.layer: p.tests for p in found.places} == {"conv2": 1, "conv1": 1}
+    assert (found.status, found.noticed, found.tested) == ("noticed", 2, 2)
     assert found.place_right.value == 0.5
 
 
@@ -250,10 +251,19 @@ def test_an_integrity_method_that_finds_all_whole_names_nothing():
     said = [make_verdict(m, places=places(conv1=8, conv2=8), reads=False) for m in marks]
     trials = [make_trial(0, m, v, **AT) for m, v in zip(marks, said, strict=True)]
     found = point_of(marks, trials, technology=technology)
+    assert (found.status, found.noticed) == ("unnoticed", 0)
     assert (found.places, found.place_right.reason) == (
         (),
         "no place was named, or nothing was aimed at",
     )
+
+
+def test_an_integrity_method_that_says_no_has_noticed():
+    marks = marks_of()
+    technology = make_technology(method="fragile", bits=0, kind="integrity")
+    trials = [make_trial(0, m, make_verdict(m, 60, reads=False), **AT) for m in marks]
+    found = point_of(marks, trials, technology=technology)
+    assert (found.status, found.found, found.noticed) == ("noticed", 0, 2)
 
 
 def test_the_effective_number_of_marks_is_printed_with_the_correlation():

@@ -51,10 +51,34 @@ def test_networks_that_differ_leave_it_undecided():
     assert level.usability == "undecided"
 
 
-def test_without_scores_a_single_network_is_judged_by_its_value():
-    bare = make_trial(0, setting=0, intensity=0.1, quality={ACCURACY.name: 0.97})
-    assert level_of(bare).usability == "usable"
-    assert level_of(bare).loss.limits is None
+@pytest.mark.parametrize("quality", [0.97, 0.5])
+def test_a_loss_without_limits_decides_nothing(quality):
+    level = level_of(make_trial(0, setting=0, intensity=0.1, quality={ACCURACY.name: quality}))
+    assert (level.usability, level.loss.limits, level.counts) == ("undecided", None, False)
+    assert "there is one network" in level.reason
+
+
+def test_a_setting_that_does_not_apply_to_these_networks_is_no_undecided_one():
+    refused = make_trial(
+        0, setting=0, intensity=0.1, status="not-applicable", reason="nothing to fold"
+    )
+    level = level_of(refused)
+    assert (level.usability, level.counts) == ("n/a", False)
+    assert "nothing to fold" in level.reason
+
+
+def test_only_the_standards_modifications_have_its_range():
+    made = [
+        make_setting(0, number=1, family="standard"),
+        make_setting(1, "scaling", family="preserving"),
+        make_setting(2, number=1, family="standard", copies=2),
+        make_setting(3, "float16", intensities=(), family="deployment"),
+    ]
+    far = make_trial(0, setting=0, intensity=0.2, outside_standard_range=True)
+    found = usability.settings(Run(make_plan(settings=made), (), (far,)))
+    assert [[level.standard for level in s.levels] for s in found] == [
+        ["inside", "outside"], [None, None], [None, None], [None]
+    ]  # fmt: skip
 
 
 def test_all_forms_of_a_setting_are_averaged_for_all_technologies():

@@ -154,21 +154,26 @@ def test_a_lost_layer_costs_nothing_whatever_its_key_says_of_its_size(network):
 
 
 def test_layers_that_cannot_vouch_for_themselves(network):
-    flat = network.weights["wide"].reshape(-1, 9)
-    ninth = np.where(np.arange(9) == 0, flat, 0).reshape(64, 64, 3, 3)
-    empty = network.with_weights({"wide": ninth})
+    wide = network.weights["wide"]
+    seventh = np.where((np.arange(wide.size) % 7 == 0).reshape(wide.shape), wide, 0)
+    empty = network.with_weights({"wide": seventh})
     assert "wide" in Fragile().make_key(empty, 0, SECRET, BENCH).layers
     few = Fragile(block=64)
     key = few.make_key(empty, 0, SECRET, BENCH)
     assert "wide" not in key.layers
     assert "not vouched for: wide, bias" in key.notes
-    message = "blocks with 32 weights that are not zero, got wide with 7 of float32; use fewer"
+    message = "blocks with 32 weights that keep a bit, got wide with 9 of float32; use fewer bits"
     with pytest.raises(InjectionError, match=message):
         few.make_key(empty, 0, SECRET, ArrayBench(layers=("wide", "last")))
     with pytest.raises(InjectionError, match="fragile: expected no payload"):
         few.make_key(network, 4, SECRET, BENCH)
-    with pytest.raises(InjectionError, match="got no kernel; use fewer"):
+    with pytest.raises(InjectionError, match="keep a bit, got none; use fewer"):
         few.make_key(ArrayNetwork.of({"bias": np.ones(90)}), 0, SECRET, BENCH)
+    coarse = dataclasses.replace(network.layers[1], quantization="MatMulNBits")
+    packed = ArrayNetwork((network.layers[0], coarse, *network.layers[2:]), network.weights)
+    assert "wide" not in few.make_key(packed, 0, SECRET, BENCH).layers
+    with pytest.raises(InjectionError, match="got wide with steps of MatMulNBits larger than"):
+        few.make_key(packed, 0, SECRET, ArrayBench(layers=("wide",)))
 
 
 def _case():

@@ -10,12 +10,12 @@ from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.graph import OnnxNetwork, open_network
 from nnw_onnx.inference import Session
-from nnw_onnx.kit import carriers
+from nnw_onnx.kit import candidates
 from nnw_onnx.kit.samples import ArraySamples
 from nnw_onnx.math.quantizing import fake_quantize
 from nnw_onnx.testing import ArrayBench
 from nnw_onnx.testing.file_bench import shipped_network
-from nnw_onnx.vocabulary import Key, Modification, Modified, Network, Spec
+from nnw_onnx.vocabulary import Modification, Modified, Network, Spec
 
 
 def make(name: str, **options):
@@ -158,9 +158,10 @@ def test_carriers_are_found_again_among_kernels_of_one_shape(tmp_path, name, opt
     shapes = [w.shape for w in kernels(network).values()]
     assert [shapes.count(shape) for shape in shapes] == [2, 2, 2, 2]
     for layer, given in kernels(network).items():
-        key = Key(Spec("any"), bytes(32), 1, layers=(layer,), shapes=(given.shape,))
-        found = carriers.find(done.network, key, "any")
-        assert np.corrcoef(found.values.ravel(), given.ravel())[0, 1] > 0.98, layer
+        found = candidates.likely(done.network, layer, given.shape)
+        assert found is not None
+        values = found.of(done.network.weights)
+        assert np.corrcoef(values.ravel(), given.ravel())[0, 1] > 0.98, layer
 
 
 @pytest.mark.shared_data

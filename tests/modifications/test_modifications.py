@@ -171,13 +171,13 @@ def test_an_overflow_of_half_precision_is_left_to_the_network(recwarn):
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("gaussian-noise", {"intensity": -0.1}, "greater than or equal to 0"),
-        ("l1-pruning", {"intensity": 100.5}, "less than or equal to 100"),
-        ("random-pruning", {"intensity": 101}, "less than or equal to 100"),
-        ("quantizing", {"intensity": 2.5}, "multiple of 1"),
-        ("quantizing", {"intensity": 0}, "greater than or equal to 1"),
-        ("quantizing", {"intensity": 33}, "less than or equal to 32"),
-        ("random-pruning", {"intensity": 1, "scope": "global"}, "'all' or 'layer'"),
+        ("gaussian-noise", {"intensity": -0.1}, "a number of at least 0"),
+        ("l1-pruning", {"intensity": 100.5}, "a number from 0 to 100"),
+        ("random-pruning", {"intensity": 101}, "a number from 0 to 100"),
+        ("quantizing", {"intensity": 2.5}, "a whole number from 1 to 32"),
+        ("quantizing", {"intensity": 0}, "a whole number from 1 to 32"),
+        ("quantizing", {"intensity": 33}, "a whole number from 1 to 32"),
+        ("random-pruning", {"intensity": 1, "scope": "global"}, "all or layer"),
     ],
 )
 def test_impossible_options_are_refused(name, options, words):

@@ -16,7 +16,7 @@ TABLES = {
     name: getattr(columns, name)
     for name in (
         "TECHNOLOGIES", "ROBUSTNESS", "SETTINGS", "IMPERCEPTIBILITY", "QUALITY", "PAIRS", "COST",
-        "CONTROLS", "EPOCHS",
+        "CONTROLS", "EPOCHS", "PLACES",
     )
 }  # fmt: skip
 
@@ -39,7 +39,9 @@ def test_keys_are_declared_once(name):
 
 
 def test_every_number_has_one_row(rows):
-    places = [(r.technology, r.setting, r.intensity, r.measure) for r in rows]
+    places = [
+        (r.technology, r.modification, r.intensity, r.table, r.quantity, r.measure) for r in rows
+    ]
     assert len(set(places)) == len(places)
 
 
@@ -49,25 +51,33 @@ def test_rows_hold_what_the_report_holds(report, rows):
     (row,) = [
         r
         for r in rows
-        if (r.technology, r.setting) == (label, report.settings[2].label)
-        and (r.intensity, r.measure) == (point.intensity, "robustness.loss")
+        if (r.technology, r.modification) == (label, report.settings[2].label)
+        and (r.intensity, r.table, r.quantity) == (point.intensity, "robustness", "loss")
     ]
     assert (row.value, row.low, row.high) == (point.loss.value, point.loss.low, point.loss.high)
-    assert row.networks == 3
+    assert (row.networks, row.unit, row.confidence) == (3, "share", 0.9)
+    assert row.intensity_unit == report.settings[2].parameter.unit
+
+
+def test_a_row_holds_a_number_with_its_unit_or_a_word(rows):
+    for row in rows:
+        assert not (row.word and row.value is not None), row
+        assert row.unit or row.value is None, row
+        assert row.value is None or isinstance(row.value, int | float)
+    assert {r.unit for r in rows} >= {"share", "1", "log10(p)", "s", "B", "probability"}
 
 
 def test_no_value_of_a_point_is_left_without_a_column(report):
     point = report.points[0]
     read = [column.get(point) for column in columns.ROBUSTNESS]
-    left_out = {"found_rate"}  # 1 - missed_rate
     for name, about in type(point).model_fields.items():
-        if about.annotation is Value and name not in left_out:
+        if about.annotation is Value:
             value = getattr(point, name)
             assert any(entry is value for entry in read), name
 
 
 def test_what_was_not_measured_has_a_reason_in_its_row(rows):
-    missing = [r for r in rows if r.value is None and r.measure.startswith("cost.")]
+    missing = [r for r in rows if r.value is None and r.table == "cost"]
     assert missing
     assert all(r.reason for r in missing)
 

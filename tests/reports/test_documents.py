@@ -13,6 +13,7 @@ import pytest
 
 from nnw_onnx.errors import RunError
 from nnw_onnx.reports import Report, columns, documents, forms, names, tables
+from nnw_onnx.reports.latex import as_latex
 from nnw_onnx.reports.matrix import matrix
 
 from .synthetic import large as make_large
@@ -55,9 +56,11 @@ def test_write_documents(small, tmp_path):
     there = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
     assert {str(p.relative_to(tmp_path)) for p in written} == there
     assert written[0] == tmp_path / "report.html"
-    assert {"report.json", "figures/evidence.svg", "tables/all.csv"} <= there
+    assert {"report.json", "figures/evidence.svg", "figures/evidence.pdf"} <= there
+    assert {"tables/all.csv", "tables/cells.csv"} <= there
     assert "figures/curves-1b-l1-pruning-carrier-layer.svg" in there
-    for table in ("matrix", "technologies", "settings", "imperceptibility", "robustness", "cost"):
+    assert {"tables/matrix.md", "tables/matrix.tex"} <= there
+    for table in ("technologies", "settings", "imperceptibility", "robustness", "cost"):
         assert {f"tables/{table}.{suffix}" for suffix in ("csv", "md", "tex")} <= there
 
 
@@ -92,11 +95,12 @@ def read_csv(text):
 
 
 def test_csv_holds_the_bare_numbers_with_their_limits(small):
-    rows = read_csv(forms.write(tables_of(small)["robustness"], "csv"))
+    rows = read_csv(forms.as_csv(tables_of(small)["robustness"]))
     assert len(rows) == len(small.points) + len(small.technologies)
     by_place = {(r["technology"], r["modification"], r["intensity"]): r for r in rows}
     point = small.points_of(0, 0)[1]
-    row = by_place[small.technologies[0].label, "Gaussian noise", "0.2 σ"]
+    row = by_place[small.technologies[0].label, "Gaussian noise", "0.2"]
+    assert row["unit"] == "σ"
     assert float(row["loss"]) == point.loss.value
     assert (float(row["loss_low"]), float(row["loss_high"])) == point.loss.limits
     assert int(row["found"]) == point.found
@@ -119,9 +123,30 @@ def test_every_declared_column_is_in_the_tables(small):
 
 def test_all_numbers_are_in_one_file_one_a_row(small):
     rows = read_csv(tables.all_rows(small))
-    wanted = [r for r in rows if r["measure"] == "robustness.ser" and r["setting"] == "Quantizing"]
+    wanted = [r for r in rows if r["quantity"] == "ser" and r["modification"] == "Quantizing"]
     assert [r["intensity"] for r in wanted] == ["8.0", "4.0", "3.0", "2.0"] * 2
-    assert float(wanted[0]["value"]) == small.points_of(0, 4 - 0)[0].ser.value or wanted
+    assert {(r["intensity_unit"], r["unit"], r["table"]) for r in wanted} == {
+        ("bits", "share", "robustness")
+    }
+    place = next(s.index for s in small.settings if s.label == "Quantizing")
+    assert float(wanted[0]["value"]) == small.points_of(0, place)[0].ser.value
+
+
+def test_no_field_of_a_csv_file_is_a_number_with_words(small):
+    texts = [tables.all_rows(small), *(forms.as_csv(t) for t in tables_of(small).values())]
+    for row in (row for text in texts for row in read_csv(text)):
+        for key in ("value", "low", "high", "intensity", "found", "loss", "ser", "injections"):
+            assert not row.get(key) or float(row[key]) is not None
+
+
+def test_the_matrix_for_machines_has_one_cell_a_row(small):
+    rows = read_csv(forms.as_csv(tables_of(small)["cells"]))
+    assert len(rows) == len(small.cells)
+    for row, cell in zip(rows, small.cells, strict=True):
+        levels = small.settings[cell.setting].levels
+        assert row["status"] == cell.status
+        survived = None if cell.survived is None else levels[cell.survived].intensity
+        assert (float(row["survived"]) if row["survived"] else None) == survived
 
 
 def test_units_are_in_headings_and_not_in_cells(small):
@@ -134,9 +159,9 @@ def test_units_are_in_headings_and_not_in_cells(small):
 
 def test_spreadsheets_find_no_formula(hostile):
     for text in (
-        forms.write(tables_of(hostile)["robustness"], "csv"),
+        forms.as_csv(tables_of(hostile)["robustness"]),
         tables.all_rows(hostile),
-        forms.write(tables_of(hostile)["matrix"], "csv"),
+        forms.as_csv(tables_of(hostile)["matrix"]),
     ):
         for row in csv.reader(io.StringIO(text)):
             for field in row:
@@ -147,14 +172,18 @@ def test_spreadsheets_find_no_formula(hostile):
 
 def test_latex_and_markdown_find_nothing_to_obey(hostile):
     made = tables_of(hostile)["robustness"]
-    latex = forms.write(made, "latex")
+    latex = as_latex(made)
     assert r"\input{x}" not in latex
     assert r"\textbackslash{}input\{x\}" in latex
-    body = latex.partition(r"\midrule")[2].partition(r"\bottomrule")[0]
+    for part in latex.split(r"\caption")[1:]:
+        forms_of = re.search(r"\\begin\{(?:tabular|longtable)\}\{(.*)\}$", latex, re.MULTILINE)
+        assert forms_of
+        body = part.partition(r"\midrule")[2].partition(r"\bottomrule")[0]
+        rows = [line for line in body.splitlines() if line.endswith(r"\\")]
+        rows = [line for line in rows if not line.startswith(r"\multicolumn")]
+        assert len({len(re.findall(r"(?<!\\)&", line)) for line in rows}) == 1
     columns_of = len(made.brief().heads)
-    for line in body.strip().splitlines():
-        assert len(re.findall(r"(?<!\\)&", line)) == columns_of - 1
-    markdown = forms.write(made, "markdown")
+    markdown = forms.as_markdown(made)
     rows = [line for line in markdown.splitlines() if line.startswith("| ")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {columns_of + 1}
     assert "<script>" not in markdown
@@ -166,7 +195,7 @@ def test_whole_documents_in_other_forms(small, hostile):
     assert "survives" in told
     assert "## Warnings" in told
     assert r"\begin{tabular}" in documents.render(small, "latex")
-    assert documents.render(small, "csv").startswith("technology,setting,intensity,measure")
+    assert documents.render(small, "csv").startswith("technology,modification,intensity,")
     for form in documents.FORMATS:
         text = documents.render(hostile, form)
         assert "\x1b" not in text
@@ -176,7 +205,7 @@ def test_whole_documents_in_other_forms(small, hostile):
 
 def test_paper_tables_are_narrow(small):
     made = tables_of(small)
-    assert len(made["robustness"].brief().heads) <= 8
+    assert len(made["robustness"].brief().heads) <= 11
     assert len(made["robustness"].heads) > 20
 
 

@@ -32,7 +32,7 @@ def some(report, status):
 
 def test_every_status_occurs_and_is_in_the_key(large, drawn):
     met = {cell.status for cell in large.cells}
-    assert met >= set(MEANINGS) - {"undecided"}
+    assert met >= set(MEANINGS) - {"undecided", "noticed", "unnoticed"}
     assert [meaning for *_, meaning in drawn.key] == [MEANINGS[s] for s in MEANINGS if s in met]
 
 
@@ -160,3 +160,39 @@ def test_short_names_differ_and_are_short(large, small):
 )
 def test_names_are_shortened(name, expected):
     assert names.shortened(name, 7) == expected
+
+
+def test_an_integrity_method_notices_or_does_not(small):
+    cells = list(small.cells)
+    cells[0] = Cell(technology=0, setting=0, status="noticed", level=4)
+    cells[1] = Cell(technology=0, setting=1, status="unnoticed", level=1)
+    tally = Tally(
+        usable=21, survived=0, lost=0, noticed=20, unnoticed=1, undecided=0, without_result=0
+    )
+    first = small.technologies[0].model_copy(update={"tally": tally})
+    points = tuple(p.model_copy(update={"noticed": p.tested}) for p in small.points)
+    changed = small.model_copy(
+        update={
+            "cells": tuple(cells),
+            "technologies": (first, *small.technologies[1:]),
+            "points": points,
+        }
+    )
+    drawn = matrix(changed, names.technology_names(changed))
+    noticed, unnoticed = (entry_of(changed, drawn, cell) for cell in cells[:2])
+    assert (noticed.sign, noticed.top, noticed.said) == ("nt", "9/9", "noticed at all")
+    assert "9 of 9 noticed" in noticed.title
+    assert (unnoticed.sign, unnoticed.said) == ("nn", "unnoticed at 95 %")
+    bar = drawn.bars[changed.order.index(0)]
+    assert (bar.survived, bar.lost, bar.words) == (20, 1, ("noticed", "unnoticed"))
+
+
+def test_the_count_stands_beside_down_to_where_it_is_known(small):
+    cell = next(c for c in small.cells if c.status == "survives")
+    point = small.points_of(cell.technology, cell.setting)[cell.level]
+    rate = point.found_rate.model_copy(update={"low": 0.3684, "high": 1.0})
+    points = tuple(p.model_copy(update={"found_rate": rate}) for p in small.points)
+    changed = small.model_copy(update={"points": points})
+    entry = entry_of(changed, matrix(changed, names.technology_names(changed)), cell)
+    assert "9 of 9 found (at least 37 % with 95 % confidence)" in entry.title
+    assert f"quality {100 * point.quality.value:.2f} %" in entry.title

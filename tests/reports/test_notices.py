@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nnw_onnx.records import ControlRecord, NewMark
+from nnw_onnx.records import ControlRecord, CostRecord, NewMark
 from nnw_onnx.reports.build import build_report
 
 from ..measures.made import (  # noqa: TID252 - shared by two rooms' tests
@@ -225,10 +225,57 @@ def test_undecided_symbols():
 
 
 def test_intensities_outside_the_range_of_the_standard():
-    made = changed(clean(), lambda t: t.setting == 0, outside_standard_range=True)
+    setting = make_setting(intensities=(0.1,), number=0)
+    made = changed(clean(settings=[setting]), lambda t: t.setting == 0, outside_standard_range=True)
     found = codes(made)["outside-standard-range"]
     assert found.name == "1 setting outside the standard's range"
     assert found.details == ("gaussian-noise 0.1",)
+
+
+def test_what_does_not_apply_is_no_failure():
+    made = changed(
+        clean(), lambda t: t.setting == 0, status="not-applicable", reason="nothing to fold"
+    )
+    found = codes(made)
+    assert "not-done" not in found
+    assert found["not-applicable"].details == ("20 × nothing to fold",)
+    assert "usability" not in found
+
+
+def costs(*sessions):
+    return tuple(
+        CostRecord(
+            identity=f"c-{s}-{n}",
+            status="done",
+            operation="detection",
+            network=n,
+            technology=0,
+            payload_index=0,
+            session=s,
+            seconds=seconds,
+            load=0.5 + s,
+        )
+        for s, seconds in enumerate(sessions)
+        for n in range(5)
+    )
+
+
+def test_times_that_differ_from_session_to_session():
+    found = codes(clean().but(costs=costs(6.66e-3, 53.2e-3)))["unstable"]
+    assert found.details == ("uchida, 64 bits: 8 ×, load average 0.5 to 1.5",)
+    assert "unstable" not in codes(clean().but(costs=costs(6.66e-3, 7e-3)))
+    assert "unstable" not in codes(clean().but(costs=costs(6.66e-3)))
+
+
+def test_weights_that_all_layers_do_not_reach():
+    made = clean()
+    networks = tuple(
+        n.model_copy(update={"stored": 1000, "left": {"embedding": 590, "bias": 10}})
+        for n in made.plan.networks
+    )
+    made = made.but(plan=made.plan.model_copy(update={"networks": networks}))
+    found = codes(made)["reach"]
+    assert found.details[0] == "0.onnx: 40.0 % of 1,000; left: embedding 59.0 % and bias 1.0 %"
 
 
 def test_a_data_set_that_is_too_small():

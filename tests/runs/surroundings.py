@@ -98,7 +98,7 @@ class Around:
     def named(self, name: str) -> OnnxNetwork:
         return open_network(MODEL.parent / name)
 
-    def checkpoint(self, name: str) -> Checkpoint:
+    def checkpoint(self, name: str, most: int) -> Checkpoint:
         self.names.append(name)
         return Kept()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 import onnx
 import pytest
@@ -10,6 +11,7 @@ from onnx import TensorProto, helper
 
 import nnw_onnx as nnw
 from nnw_onnx.errors import CarrierNotFoundError, InferenceError
+from nnw_onnx.inference import memory_for
 
 from . import answering
 
@@ -130,6 +132,49 @@ def test_a_network_that_hangs_is_stopped(claim, tmp_path):
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
     with pytest.raises(InferenceError, match="took longer than 8 s"):
         nnw.decode(path, claim, timeout=8)
+
+
+def write_glutton(path, values):
+    """A classifier that makes so many float32 values of each sample, in a few hundred bytes."""
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"]),
+        helper.make_node("ReduceSum", ["flat", "one"], ["sum"]),
+        helper.make_node("Expand", ["sum", "shape"], ["much"]),
+        helper.make_node("ReduceSum", ["much", "one"], ["again"]),
+        helper.make_node("Expand", ["again", "ten"], ["y"]),
+    ]
+    constants = [
+        helper.make_tensor(name, TensorProto.INT64, [len(numbers)], numbers)
+        for name, numbers in {"one": [1], "shape": [1, values], "ten": [1, 10]}.items()
+    ]
+    port = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes, "g", [port("x", TensorProto.FLOAT, ["n", 1, 8, 8])],
+        [port("y", TensorProto.FLOAT, ["n", 10])], constants,
+    )  # fmt: skip
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    return path
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process")
+@pytest.mark.parametrize(
+    ("values", "limit"), [(2**30, None), (2**22, 512 << 20)], ids=["by its size", "as asked"]
+)
+def test_a_network_that_wants_more_memory_than_it_may_have_is_stopped(
+    claim, tmp_path, values, limit
+):
+    path = write_glutton(tmp_path / "m.onnx", values)
+    assert path.stat().st_size < 1024
+    with pytest.raises(InferenceError, match="memory"):
+        nnw.detect(path, claim, memory_limit=limit)
+
+
+def test_what_a_network_may_take_follows_from_its_size():
+    assert memory_for(0, 0) >= 1 << 30
+    assert memory_for(1 << 30, 0) - memory_for(0, 0) == 8 << 30
+    assert memory_for(0, 1 << 20) - memory_for(0, 0) == 64 << 20
+    assert memory_for(1 << 62, 1 << 62) == sys.maxsize
 
 
 def test_a_network_that_the_runtime_refuses_is_told(claim, tmp_path):

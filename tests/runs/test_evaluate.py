@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -21,6 +22,8 @@ from nnw_onnx.runs.store import Store
 
 from .trained import carried_out
 
+pytestmark = pytest.mark.xdist_group("one small run")
+
 MODELS = Path(__file__).resolve().parents[2] / "models" / "digits"
 SMALL = """
 title = "Small"
@@ -36,8 +39,11 @@ preprocessing = {{ scale = 0.0625 }}
 timeout = {timeout}
 [control]
 wrong_keys = 20
+[preview]
+samples = 0
 [cost]
 cells = {cells}
+sessions = 1
 repetitions = 5
 warmups = 1
 [[methods]]
@@ -92,6 +98,8 @@ def test_every_cost_is_measured(finished):
         assert cost.status == "done"
         assert 0 < cost.minimum <= cost.seconds < 10
         assert 0 <= cost.peak_bytes < 10**9
+        assert 0 < cost.allocated_bytes < 10**9
+        assert cost.load >= 0
     assert 0.2 < costs[-1].ratio < 5
 
 
@@ -124,14 +132,16 @@ def test_records_are_the_same_bytes_on_another_engine_and_with_another_seed_not(
     assert contents(other)["records.jsonl"] != expected["records.jsonl"]
 
 
-def test_resume_repeats_nothing_and_ends_with_the_same_bytes(finished, tmp_path):
+def test_an_unfinished_run_is_finished_and_ends_with_the_same_bytes(finished, tmp_path, caplog):
     path, folder = configuration(tmp_path), tmp_path / "run"
     shutil.copytree(finished.folder, folder)
     whole = contents(folder)
     lines = whole["records.jsonl"].split(b"\n")
     (folder / "records.jsonl").write_bytes(b"\n".join(lines[:5]) + b"\n" + lines[5][:40])
     (folder / "environment.json").unlink()
-    assert contents(carried_out(path, folder, resume=True)) == whole
+    with caplog.at_level(logging.INFO, "nnw_onnx"):
+        assert contents(carried_out(path, folder)) == whole
+    assert "an unfinished run of this evaluation; the rest is done now" in caplog.text
 
 
 def test_a_finished_run_is_not_measured_again(finished, tmp_path):
@@ -147,12 +157,7 @@ def test_a_finished_run_is_not_measured_again(finished, tmp_path):
 def test_a_run_folder_belongs_to_one_evaluation(finished, tmp_path):
     other = configuration(tmp_path, seed=5)
     with pytest.raises(nnw.NnwError, match="expected a run of this evaluation, got one of another"):
-        carried_out(other, finished.folder, resume=True)
-    unfinished = tmp_path / "run"
-    shutil.copytree(finished.folder, unfinished)
-    (unfinished / "environment.json").unlink()
-    with pytest.raises(nnw.NnwError, match="add --resume to finish it"):
-        carried_out(configuration(tmp_path), unfinished)
+        carried_out(other, finished.folder)
 
 
 def test_ctrl_c_leaves_a_run_that_can_be_resumed(finished, tmp_path):
@@ -167,8 +172,8 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(finished, tmp_path):
     _, messages = process.communicate(timeout=30)
     assert process.returncode != 0
     assert "Traceback" not in messages
-    assert "--resume" in messages
-    resumed, fresh = contents(carried_out(path, folder, resume=True)), contents(finished.folder)
+    assert "go on with: nnw evaluate " in messages
+    resumed, fresh = contents(carried_out(path, folder)), contents(finished.folder)
     for name in ("injections.jsonl", "records.jsonl"):  # the plans ask for other costs
         assert resumed[name] == fresh[name]
 
@@ -194,15 +199,14 @@ def test_a_provider_that_is_not_there_is_told_before_anything_is_written(tmp_pat
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_that_measured_nothing_is_an_error(tmp_path):
+def test_a_run_that_measured_nothing_is_an_error(tmp_path, caplog):
     onnx.save(hanging_network(), tmp_path / "hangs.onnx")
     path = configuration(tmp_path, [str(tmp_path / "hangs.onnx")], timeout=5)
     text = path.read_text().replace("payloads = 2", "payloads = 1")
     path.write_text(text[: text.index("[[modifications]]")])
-    told: list[str] = []
     with pytest.raises(nnw.NnwError, match="got 2 that failed: took longer than 5 s"):
-        nnw.evaluate(path, run_folder=tmp_path / "run", progress=False, tell=told.append)
-    assert "2 of 2 trials failed, the first because: took longer than 5 s" in told
+        nnw.evaluate(path, run_folder=tmp_path / "run", progress=False)
+    assert "2 of 2 trials failed, the first because: took longer than 5 s" in caplog.messages
     assert (tmp_path / "run" / "report.html").exists()
 
 

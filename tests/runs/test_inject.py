@@ -90,10 +90,12 @@ def test_every_option_is_in_the_key(network):
 def test_the_commitment_binds_the_symbols(network):
     """Step two of the key policy, computed here."""
     bench = bench_of(network)
-    bare = Plain().make_key(network, 24, SECRET, bench)
-    text = json.dumps([bare.commitment, 2, list(PAYLOAD.symbols)])
+    # the method commits to nothing, so that its secret and name are all that is bound before
+    first = hashlib.sha256(b"nnw-onnx commitment 1" + SECRET + b'["plain", []]').hexdigest()
+    text = json.dumps([first, 2, list(PAYLOAD.symbols)])
     expected = hashlib.sha256(b"nnw-onnx commitment with payload 1" + text.encode()).hexdigest()
-    assert new_claim(PLAIN, network, PAYLOAD, SECRET, bench).key.commitment == expected
+    key = new_claim(PLAIN, network, PAYLOAD, SECRET, bench).key
+    assert (key.commitment, key.opening) == (expected, first)
 
 
 def test_without_training_it_is_put_in_and_read_back(network):
@@ -130,6 +132,8 @@ def test_a_training_gets_additions_and_a_watch(network):
     assert symbol_errors(made.claim, bench.suspect_of(made.network)) == 0
     assert bench.checkpoints == around.names == ["here-0"]
     assert around.told == [
+        "title: 8 layers (conv1.weight, conv1.bias, conv2.weight, conv2.bias, conv3.weight, "
+        "conv3.bias, ...) learn",
         "title: epoch 1/1, loss 0.500, penalty 0.25, watermark error 0.0%", "end of here-0"
     ]  # fmt: skip
 

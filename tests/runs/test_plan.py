@@ -161,7 +161,7 @@ def test_a_stack_has_its_steps_in_order_and_the_intensity_in_the_swept_one():
         assert second.modification.options["intensity"] == 0.5
     (setting,) = settings.setting_records(evaluation(modifications=[table]))
     assert (setting.label, setting.swept) == (
-        "L1 pruning, carrier layer, then gaussian noise 0.5",
+        "L1 pruning, carrier layer, then gaussian noise 0.5 x sigma",
         0,
     )
     assert setting.parameter.letter == "P"

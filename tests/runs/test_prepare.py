@@ -152,7 +152,7 @@ def test_a_run_is_not_resumed_with_another_version_of_a_plug_in(tmp_path):
     path.write_text(json.dumps(plan))
     got = " ".join(plugins.origin(plugins.load(Method, "uchida")))
     with pytest.raises(RunError) as caught:
-        evaluate.run(prepared, resume=True, progress=False, tell=print)
+        evaluate.run(prepared, progress=False, tell=print)
     assert str(caught.value) == (
         f"plugin methods/uchida: expected nnw-onnx 0.0.9, got {got}; install that version again, "
         "or start a new run with another --run-folder"

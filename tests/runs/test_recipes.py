@@ -145,16 +145,16 @@ def test_an_overwriting_modifies_the_unwatermarked_network_once_for_each_method(
     ("changes", "message"),
     [
         (
-            {"training": {"learning_rat": 1}},
+            {"training": {"initial_epochs": 1, "learning_rat": 1}},
             "a.toml: training: learning_rat: expected one of the keys trainer, initial_epochs, "
             "split, limit, timeout, transfer, epochs,",
         ),
         (
-            {"training": {"learning_rate": -1}},
+            {"training": {"initial_epochs": 1, "learning_rate": -1}},
             "a.toml: training: learning_rate: expected a number greater than 0; got -1; correct it",
         ),
         (
-            {"training": {"initial_epochs": 0}},
+            {"training": {"initial_epochs": 0}, "modifications": []},
             "a.toml: training.initial_epochs: expected a number greater than 0; got 0; correct it",
         ),
         (
@@ -201,15 +201,15 @@ def test_an_overwriting_modifies_the_unwatermarked_network_once_for_each_method(
         ),
         (
             {"training": {"initial_epochs": 1, "trainer": {"name": "tensorflw"}}},
-            "a.toml: training: trainers: expected one of torch; got 'tensorflw'",
+            "a.toml: training.trainer: trainers: expected one of torch; got 'tensorflw'",
         ),
         (
             {"training": {"initial_epochs": 1, "trainer": {"name": "torch", "devic": "cpu"}}},
-            "a.toml: training: torch: expected an option among device,",
+            "a.toml: training.trainer: torch: expected an option among device,",
         ),
         (
             {"training": {"initial_epochs": 1, "transfer": {"name": "mnits"}}},
-            "a.toml: training: datasets: expected one of",
+            "a.toml: training.transfer: datasets: expected one of",
         ),
         (
             {"workflows": ["NNW-XYZ"]},

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,15 +19,19 @@ from .trained import MODEL, TRAINED, configuration, write_student
 torch = pytest.importorskip("torch")
 
 
-def test_one_network_is_trained_outside_an_evaluation(tmp_path):
-    told: list[str] = []
+def test_one_network_is_trained_outside_an_evaluation(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "nnw_onnx")
     payload = nnw.Payload.from_text("own")
     marked = nnw.inject(
         MODEL, payload, method="uchida", options={"strength": 0.1}, seed=1,
-        training=configuration(tmp_path), tell=told.append,
+        training=configuration(tmp_path),
     )  # fmt: skip
     assert nnw.decode(marked.network, marked.claim).payload.text == "own"
-    assert [line.partition(":")[0] for line in told] == ["uchida in cnn-0.onnx"] * 6
+    told = caplog.messages
+    assert told[0].startswith("uchida in cnn-0.onnx: 8 layers (conv1.weight, ")
+    assert [line.partition(",")[0] for line in told[1:]] == [
+        f"uchida in cnn-0.onnx: epoch {epoch}/6" for epoch in range(1, 7)
+    ]
     assert marked.change > 0
     tuned = nnw.modify(marked.network, "fine-tuning", 0.05, training=configuration(tmp_path))
     assert tuned.facts["epochs"] == 2
@@ -153,6 +160,59 @@ def test_what_is_put_in_is_what_the_seed_says_and_an_interruption_changes_nothin
     assert finished.key.secret == kept.key.secret
     assert finished.claim.payload == kept.payload
     assert not (tmp_path / "work").exists()
+
+
+@pytest.fixture
+def interrupted(tmp_path, monkeypatch):
+    """A training that was interrupted in its third epoch, as a function that goes on with it."""
+    from nnw_onnx.runs.context import Context
+
+    def injected(**more):
+        return nnw.inject(
+            MODEL, nnw.Payload.from_text("own"), method="uchida", options={"strength": 0.1},
+            training=configuration(tmp_path), work_folder=tmp_path / "work", **more,
+        )  # fmt: skip
+
+    told = []
+
+    def stop(self, name, words):
+        told.append(words)
+        if len(told) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Context, "tell_progress", stop)
+        with pytest.raises(KeyboardInterrupt):
+            injected()
+    return injected
+
+
+def test_a_key_that_was_exchanged_is_not_used(interrupted, tmp_path):
+    """Not even where it claims the commitment of the right one."""
+    path = tmp_path / "work" / "key.npz"
+    own = nnw.load_key(path)
+    other = dataclasses.replace(own.key, secret=bytes(32))
+    nnw.save_key(dataclasses.replace(own, key=other), path)
+    with pytest.raises(RunError, match="expected the key that this training began with"):
+        interrupted()
+    # Nor another payload, nor other carriers: of the key only the secret is believed.
+    forged = dataclasses.replace(own.key, layers=("conv1.weight",), shapes=((16, 1, 3, 3),))
+    nnw.save_key(dataclasses.replace(own, key=forged), path)
+    finished = interrupted()
+    assert finished.key.layers == own.key.layers
+    assert finished.key.commitment == own.key.commitment
+
+
+def test_a_state_that_was_kept_for_another_key_is_not_taken_up(interrupted, tmp_path, caplog):
+    """With its note exchanged too, the training starts again and keeps nothing of the other's."""
+    path, note = tmp_path / "work" / "key.npz", tmp_path / "work" / "task.txt"
+    path.unlink()
+    assert len(note.read_text().split()) == 2
+    (before,) = (tmp_path / "work" / "checkpoints").iterdir()
+    caplog.set_level(logging.INFO, "nnw_onnx")
+    finished = interrupted()
+    assert finished.key.commitment[:16] not in before.name
+    assert sum("epoch" in message for message in caplog.messages) == 6
 
 
 def test_a_method_that_learns_a_decoder_of_its_own_keeps_it(tmp_path):

@@ -94,8 +94,7 @@ def test_records_are_regular_files(tmp_path):
     os.mkfifo(store.folder / "records.jsonl")
     with pytest.raises(RunError, match=r"records\.jsonl: expected a regular file"):
         store.records(TrialRecord)
-    (store.folder / "plan.json").symlink_to("/etc/passwd")
-    with pytest.raises(RunError, match=r"plan\.json: expected a regular file"):
+    with pytest.raises(RunError, match=r"expected plain files and folders, got a pipe, .* named"):
         store.read(Plan)
 
 

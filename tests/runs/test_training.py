@@ -25,6 +25,7 @@ from nnw_onnx.vocabulary import Epoch
 from .trained import MODEL, TRAINED, carried_out, configuration
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.xdist_group("one run that trains")
 
 RECORDS = ("plan.json", "injections.jsonl", "records.jsonl")
 
@@ -142,8 +143,10 @@ def test_nothing_of_a_finished_training_is_left(finished):
 
 
 def test_records_are_the_same_on_several_processes(finished, tmp_path):
-    run = carried_out(configuration(tmp_path), tmp_path / "run", engine="processes")
-    for name in RECORDS:
+    # Costs are measured one at a time on every engine, so they need not be measured again.
+    text = TRAINED.replace("cells = 1", "cells = 0")
+    run = carried_out(configuration(tmp_path, text), tmp_path / "run", engine="processes")
+    for name in RECORDS[1:]:
         assert (run / name).read_bytes() == (finished / name).read_bytes()
 
 
@@ -240,7 +243,7 @@ def test_the_bar_shows_how_far_trainings_are(tmp_path, monkeypatch):
 
     store = Store(tmp_path)
     monkeypatch.setattr(progress, "_SECONDS", 0.01)
-    with progress.shown_progress(store, Bar()):
+    with progress.shown_progress(store, Bar(), progress.Count("trials", 0, 2)):
         store.tell_progress("a", "first: epoch 1/2")
         store.tell_progress("b", "second: epoch 2/2")
         for _ in range(500):

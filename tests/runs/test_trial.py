@@ -204,6 +204,13 @@ def boom(monkeypatch):
     monkeypatch.setattr(plugins, "_imported", lambda entry, kind: Boom)
 
 
+def test_a_modification_that_can_do_nothing_to_a_network_is_not_applicable(tmp_path):
+    run = run_of(tmp_path, modifications=[{"name": "bn-folding"}])
+    for record in run.records(setting=0):
+        assert (record.status, record.verdicts) == ("not-applicable", ())
+        assert "there is nothing to fold" in record.reason
+
+
 @pytest.mark.usefixtures("boom")
 def test_a_fault_of_a_plug_in_is_a_failed_record_that_names_it(tmp_path):
     run = run_of(tmp_path, modifications=[{"name": "boom", "intensities": [1, 2, 3]}])
@@ -251,8 +258,10 @@ def test_wrong_keys_made_from_a_template_are_those_of_the_method(plain):
         for number, claim in enumerate(quick):
             made = control._made(context, 0, index, number)
             assert made.payload == claim.payload
-            plain_key = dataclasses.replace(made.key, commitment="", notes=())
-            assert plain_key == dataclasses.replace(claim.key, commitment="", notes=())
+            unbound = {"commitment": "", "opening": "", "notes": ()}
+            assert dataclasses.replace(made.key, **unbound) == dataclasses.replace(
+                claim.key, **unbound
+            )
 
 
 def test_scores_that_are_no_bits_are_kept_as_float32_with_their_weights():

@@ -46,14 +46,18 @@ intensities = [0.05]
 [[modifications]]
 name = "distillation"
 intensities = [2]
+learning_rate = 0.1
 student = "student.onnx"
 [[modifications]]
 name = "overwriting"
 intensities = [2]
 [control]
 wrong_keys = 10
+[preview]
+samples = 0
 [cost]
 cells = 1
+sessions = 1
 repetitions = 5
 warmups = 1
 training_batches = 10
@@ -93,12 +97,11 @@ def carried_out(
     folder: Path,
     *,
     engine: str | None = None,
-    resume: bool = False,
     tell: Callable[[str], None] = lambda message: None,
 ) -> Path:
     """Every stage of an evaluation, without its report; the run folder."""
     asked = read_evaluation(path)
     if engine is not None:
         asked = with_engine(asked, engine)
-    evaluate.run(prepare(asked, folder), resume=resume, progress=False, tell=tell)
+    evaluate.run(prepare(asked, folder), progress=False, tell=tell)
     return folder

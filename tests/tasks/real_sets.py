@@ -15,7 +15,7 @@ from PIL import Image
 
 from nnw_onnx.graph import open_network
 from nnw_onnx.inference import Session
-from nnw_onnx.kit.images import decoded
+from nnw_onnx.kit.images import Form, decoded
 from nnw_onnx.kit.preprocessing import Preprocessing
 from nnw_onnx.kit.samples import ImageSamples, only_feed
 
@@ -59,7 +59,7 @@ def segmented_pictures(folder: Path, shared_data: Path, triggers: int = 3) -> Pa
     for kind in ("images", "masks"):
         (folder / "test" / kind).mkdir(parents=True)
     for name, path in pictures(shared_data, triggers).items():
-        image = decoded(name, path.read_bytes(), (257, 257))
+        image = decoded(name, path.read_bytes(), Form((257, 257)))
         one = ImageSamples(image[np.newaxis], np.zeros(1), FROM_MINUS_ONE).fitted(session.inputs)
         scores = only_feed(session.predict(one.read(np.arange(1)).feeds))
         mask = scores[0].argmax(axis=-1).astype(np.uint8)

@@ -36,7 +36,7 @@ def test_psnr_worked_by_hand():
     np.testing.assert_allclose(quality.scores, [20, 40], atol=1e-5)
     assert quality.values["PSNR"] == pytest.approx(30)
     assert list(quality.values) == [m.name for m in ImageRestoration.measures]
-    assert quality.chance is None
+    assert quality.chance == PSNR_LIMIT  # these targets are one flat colour
 
 
 def test_equal_images_have_a_finite_psnr():
@@ -172,3 +172,28 @@ def test_a_network_that_does_nothing_has_the_psnr_of_its_input(shape):
     signals = [i @ luma if shape[1] == 1 else i.astype(float) for i in (clean / 255, noisy / 255)]
     errors = ((signals[0] - signals[1]) ** 2).mean(axis=(1, 2, 3))
     np.testing.assert_allclose(quality.scores, -10 * np.log10(errors), atol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_guessing_is_the_mean_colour_of_all_targets(batch):
+    """Reference: the quality of that answer."""
+    rng = np.random.Generator(np.random.PCG64(3))
+    wanted = rng.random((5, 3, 14, 15)) * rng.random((5, 3, 1, 1))
+    flat = np.broadcast_to(wanted.mean(axis=(0, 2, 3))[:, None, None], wanted.shape)
+    guessed = _quality(flat, wanted, batch=batch)
+    assert guessed.chance == pytest.approx(guessed.values["PSNR"], abs=1e-5)
+    better = _quality(0.5 * flat + 0.5 * wanted, wanted, batch=batch)
+    assert better.values["PSNR"] > better.chance == pytest.approx(guessed.chance)
+
+
+def test_a_collapse_to_the_mean_of_faint_images_is_caught_by_the_guard():
+    """Half a decibel of PSNR is all that it costs, and nearly all structure."""
+    rng = np.random.Generator(np.random.PCG64(3))
+    structure = 0.03 * rng.normal(size=(4, 1, 32, 32))
+    wanted = 0.5 + structure
+    good = _quality(wanted + 0.03 * rng.normal(size=wanted.shape), wanted)
+    flat = _quality(np.full_like(wanted, 0.5), wanted)
+    headline, guard = ImageRestoration.measures
+    assert (guard.name, ImageRestoration.guard) == ("SSIM", "SSIM")
+    assert headline.loss(good.values["PSNR"], flat.values["PSNR"]) < headline.usable_loss
+    assert guard.loss(good.values["SSIM"], flat.values["SSIM"]) > guard.usable_loss

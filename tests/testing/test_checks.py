@@ -149,7 +149,7 @@ METHODS = {
     Greedy: {"is found": "", "reads back 40 symbols from float32": ""},
     Leaky: {"guesses with a wrong key": "expected p <= 0.1 for about a tenth of 100 wrong keys"},
     Remembering: {
-        "is not found where it is not": "got Detection(",
+        "is not found where it is not": "got <Detection: ",
         "reads the network and remembers nothing": "remember nothing of an injection",
     },
     Unbound: {"commits to secret and network": "expected a commitment that depends on the secret"},

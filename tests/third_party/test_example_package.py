@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("one installed package")
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = Path(__file__).with_name("nnw-onnx-example")
 USE = """

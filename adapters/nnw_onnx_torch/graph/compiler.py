@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import onnx
@@ -32,18 +32,20 @@ MOST_NESTED = 100
 
 @dataclass(frozen=True)
 class Bound:
-    """A weight or constant of the model: the layer it is, if it is one, and its value."""
+    """A weight or constant of the model: the layer it is, if it is one, its value and type."""
 
     layer: str | None
     value: Value
+    data_type: int = 0
 
 
 @dataclass
 class Frame:
-    """Slots of a program that is being made, and what is bound to them from the start."""
+    """Slots of a program that is being made, what is bound to them, what inputs say they hold."""
 
     size: int = 2
     bindings: dict[int, int] = field(default_factory=dict)
+    declared: dict[int, int] = field(default_factory=dict)
     hosted: dict[int, Value] = field(default_factory=dict)
 
     def slot(self) -> int:
@@ -130,7 +132,7 @@ class Compiler:
         self._check_depth(scope)
         for index, tensor in enumerate(graph.initializer):
             place_ = (*address, ("initializer", index))
-            self._bind(scope, tensor.name, place_, partial(self._stored, tensor))
+            self._bind(scope, tensor.name, place_, partial(self._stored, tensor), tensor.data_type)
         for index, sparse in enumerate(graph.sparse_initializer):
             place_ = (*address, ("sparse_initializer", index))
             self._bind(scope, sparse.values.name, place_, partial(parsing.dense, sparse))
@@ -138,7 +140,9 @@ class Compiler:
         for value in graph.input:
             if value.name not in scope.names:
                 scope.names[value.name] = scope.frame.slot()
-                inputs.append(scope.names[value.name])
+                slot = scope.names[value.name]
+                inputs.append(slot)
+                scope.frame.declared[slot] = value.type.tensor_type.elem_type
         steps = self._nodes(graph.node, address, scope)
         outputs = tuple(self._slot(value.name, scope) for value in graph.output)
         unsure = inputs if scope.around else ()
@@ -164,11 +168,18 @@ class Compiler:
     def _stored(self, tensor: TensorProto) -> Value:
         return parsing.constant(tensor, self._given)
 
-    def _bind(self, scope: Scope, name: str, address: Address, value: Callable[[], Value]) -> None:
+    def _bind(
+        self,
+        scope: Scope,
+        name: str,
+        address: Address,
+        value: Callable[[], Value],
+        data_type: int = 0,
+    ) -> None:
         """Give a name its weight or constant; the same address is read once only."""
         if address not in self._numbers:
             self._numbers[address] = len(self.bound)
-            self.bound.append(Bound(self._layers.get(address), value()))
+            self.bound.append(Bound(self._layers.get(address), value(), data_type))
         slot = scope.names.setdefault(name, scope.frame.slot())
         scope.frame.bindings[slot] = self._numbers[address]
 
@@ -206,7 +217,8 @@ class Compiler:
             # The value depends on the call of the function, so it is no weight of the model.
             scope.frame.hosted[scope.names[node.output[0]]] = value
             return
-        self._bind(scope, node.output[0], place_, lambda: value)
+        data_type = next((a.t.data_type for a in node.attribute if a.HasField("t")), 0)
+        self._bind(scope, node.output[0], place_, lambda: value, data_type)
 
     def _slot(self, name: str, scope: Scope) -> int:
         if not name:
@@ -232,7 +244,8 @@ class Compiler:
         # Statistics that the graph computes are no running ones; exporters normalize layers so.
         batch = operator is not OPERATORS["", "BatchNormalization"] or inputs[3] not in scope.made
         kinds = ((False, False), (True, False), (True, batch))
-        calls = tuple(Call(attributes, wanted, opset, *kind) for kind in kinds)
+        types = tuple(self._type(slot, scope.frame) for slot in inputs)
+        calls = tuple(Call(attributes, wanted, opset, *kind, types) for kind in kinds)
         reads: set[int] = set().union(*(inner.reads for _, inner in blocks.values()))
         make_call = None
         if blocks or program is not None:
@@ -248,6 +261,11 @@ class Compiler:
             address=address,
             label=f"{node.op_type} {node.name!a}",
         )
+
+    def _type(self, slot: int, frame: Frame) -> int:
+        """ONNX data type of a value that the file stores or is fed, or 0."""
+        number = frame.bindings.get(slot)
+        return frame.declared.get(slot, 0) if number is None else self.bound[number].data_type
 
     def _attributes(
         self, node: NodeProto, address: Address, scope: Scope
@@ -316,8 +334,7 @@ def _calls_with_graphs(
         held = {name: block.as_function(run, values) for name, block in blocks.items()}
         if program is not None:
             held["body"] = program.as_function(run)
-        attributes = {**plain.attributes, **held}
-        return Call(attributes, plain.outputs, plain.opset, plain.training, plain.batch_statistics)
+        return replace(plain, attributes={**plain.attributes, **held})
 
     return make_call
 

@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 import torch
 
+from nnw_onnx.errors import TrainingError
 from nnw_onnx.vocabulary import Array
 
 TORCH_TYPES: Mapping[int, torch.dtype] = {
@@ -55,9 +56,25 @@ def to_tensor(array: Array) -> torch.Tensor:
     return torch.from_numpy(np.array(array, order="C"))
 
 
+def on_host(tensor: torch.Tensor) -> torch.Tensor:
+    """The values in the memory of the CPU, without a history of gradients.
+
+    Raises:
+        TrainingError: what the device was given to do before has failed, which shows here first.
+    """
+    try:
+        return tensor.detach().cpu()
+    except RuntimeError as error:
+        words = str(error).strip().partition("\n")[0][:300]
+        raise TrainingError(
+            f"device: expected values on {tensor.device}, got an error of torch ({words}); see "
+            "that indices and classes are within their tables, or use device 'cpu'"
+        ) from error
+
+
 def to_numpy(tensor: torch.Tensor) -> Array:
     """An array of its own memory, C-contiguous, of the same type (of ml_dtypes where needed)."""
-    host = tensor.detach().cpu().contiguous()
+    host = on_host(tensor).contiguous()
     if host.dtype in _VIEWED:
         _, bits, dtype = _VIEWED[host.dtype]
         viewed: Array = host.view(bits).numpy().view(dtype)

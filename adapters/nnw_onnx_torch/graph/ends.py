@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import onnx
 
+from nnw_onnx.errors import CarrierNotFoundError
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx_torch.graph.program import Address
 
@@ -56,20 +57,40 @@ def _over_classes(node: onnx.NodeProto) -> bool:
 
 
 def consumers(model: onnx.ModelProto, network: OnnxNetwork) -> Mapping[str, Address]:
-    """Layer name -> place of the node that computes with it, for those where it is certain."""
-    places: dict[tuple[int, str, str], list[Address]] = {}
-    for nodes, address in _graphs(model):
+    """Layer name -> place of the node whose first output counts as what the layer answers.
+
+    In the main graph that is the one of which `OnnxNetwork.inner` tells: with a bias that is added.
+    Inside a subgraph or function it is the node that computes with the layer, where it is certain.
+    """
+    graphs = list(_graphs(model))
+    makers = {
+        name: (*graphs[0][1], ("node", k))
+        for k, node in enumerate(graphs[0][0])
+        for name in node.output
+    }
+    named: dict[tuple[str, str], list[Address]] = {}
+    for nodes, address in graphs[1:]:
         for k, node in enumerate(nodes):
-            place = (*address, ("node", k))
-            places.setdefault((k, node.op_type, node.name), []).append(place)
+            named.setdefault((node.op_type, node.name), []).append((*address, ("node", k)))
     found: dict[str, Address] = {}
     for layer in network.layers:
-        candidates = places.get((layer.position, layer.operator, layer.node), [])
+        value = _result(network, layer.name)
         home = network.addresses[layer.name]
-        nearest = [c for c in candidates if home[: len(c) - 1] == c[:-1]]
-        if len(candidates) == 1 or nearest:
-            found[layer.name] = max(nearest or candidates, key=len)
+        inside = named.get((layer.operator, layer.node), [])
+        nearest = [c for c in inside if home[: len(c) - 1] == c[:-1]]
+        if value in makers:
+            found[layer.name] = makers[value]
+        elif value is None and (len(inside) == 1 or nearest):
+            found[layer.name] = max(nearest or inside, key=len)
     return found
+
+
+def _result(network: OnnxNetwork, name: str) -> str | None:
+    """The value of the main graph that the layer stands for; None for one inside another graph."""
+    try:
+        return network.inner([name])[name]
+    except CarrierNotFoundError:
+        return None
 
 
 def _graphs(model: onnx.ModelProto) -> list[tuple[Sequence[onnx.NodeProto], Address]]:

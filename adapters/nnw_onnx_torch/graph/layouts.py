@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from nnw_onnx.vocabulary import Array, Layer
+from nnw_onnx_torch.graph.dtypes import on_host
 
 
 def as_array(tensor: torch.Tensor) -> Array:
@@ -13,10 +14,8 @@ def as_array(tensor: torch.Tensor) -> Array:
 
     On the CPU this is the memory of the tensor itself.
     """
-    kept = tensor.detach()
-    if kept.dtype == torch.bfloat16:
-        kept = kept.float()
-    array: Array = kept.cpu().numpy()
+    kept = on_host(tensor)
+    array: Array = (kept.float() if kept.dtype == torch.bfloat16 else kept).numpy()
     return array
 
 

@@ -17,8 +17,9 @@ from nnw_onnx.vocabulary import Array, Feeds, Layer, TensorInfo, Values, Weights
 from nnw_onnx_torch.graph import parsing
 from nnw_onnx_torch.graph.compiler import Bound, Compiler
 from nnw_onnx_torch.graph.dtypes import to_numpy, to_tensor, torch_dtype
-from nnw_onnx_torch.graph.ends import SOFTMAX, End, consumers, find_ends
+from nnw_onnx_torch.graph.ends import SIGMOID, SOFTMAX, End, consumers, find_ends
 from nnw_onnx_torch.graph.feeds import arranged
+from nnw_onnx_torch.graph.layouts import stored_tensor
 from nnw_onnx_torch.graph.operators import OPERATORS
 from nnw_onnx_torch.graph.operators._table import Value
 from nnw_onnx_torch.graph.program import Address, Run
@@ -47,10 +48,12 @@ class Holder(torch.nn.Module):
 class OnnxModule(torch.nn.Module):
     """A network of an ONNX file that torch runs and trains.
 
-    Every layer that can be replaced is a parameter in the layout and type of the file;
-    running statistics of BatchNormalization are buffers. `state_dict` has them as
-    "stored." and the name of the layer with "/" for ".". The module is itself a `Network`, and
-    serves as a `Suspect` that shows everything (`layers`, `weights`, `inputs`, `run`).
+    Every layer of floating-point numbers that learns is a parameter in the layout and type of the
+    file; masks, running statistics and other constants are buffers (see `Layer.learns`).
+    `state_dict` has them as "stored." and the name of the layer with "/" for ".". Weights that
+    arrive at their operator through arithmetic are computed by the graph, as in the file: a mask
+    stays a mask, and of weight normalisation both factors learn. The module is itself a `Network`,
+    and serves as a `Suspect` that shows everything (`layers`, `weights`, `inputs`, `run`).
 
     In training mode BatchNormalization uses and updates statistics of the batch (unless
     `batch_norm` is "freeze"), with torch's momentum 1 - that of the file, and Dropout drops. In
@@ -105,12 +108,13 @@ class OnnxModule(torch.nn.Module):
         value = bound.value
         if not isinstance(value, torch.Tensor):
             return _Source(None, "", value)
-        if layer is None or not layer.replaceable:
+        if layer is None or layer.quantization is not None or not value.is_floating_point():
             self.constants.register_buffer(f"c{number}", value, persistent=False)
             return _Source(_CONSTANTS, f"c{number}")
         key = self.stored.free(layer.name)
         self._keys[layer.name] = key
-        if value.dtype in _TRAINABLE and not any(_is_statistic(use) for use in layer.consumers):
+        statistic = any(_is_statistic(use) for use in layer.consumers)
+        if value.dtype in _TRAINABLE and layer.learns and not statistic:
             self.stored.register_parameter(key, torch.nn.Parameter(value))
         else:
             self.stored.register_buffer(key, value)
@@ -127,13 +131,18 @@ class OnnxModule(torch.nn.Module):
         return self._network.inputs
 
     @property
+    def producer(self) -> str:
+        """Name and version of the program that wrote the file, possibly empty."""
+        return self._network.producer
+
+    @property
     def digest(self) -> str:
         """SHA-256 (hex) of the network with the weights as they are now."""
         return self.network().digest
 
     @property
     def tensors(self) -> Mapping[str, torch.Tensor]:
-        """Layer name -> parameter or buffer in stored layout; quantized layers are not in it."""
+        """Layer name -> parameter or buffer in stored layout; integers are not in it."""
         return MappingProxyType({name: self.stored.at(key) for name, key in self._keys.items()})
 
     @property
@@ -142,7 +151,8 @@ class OnnxModule(torch.nn.Module):
         found: dict[str, Array] = {}
         for layer in self.layers:
             if layer.name in self._keys:
-                found[layer.name] = to_numpy(self.canonical(layer.name))
+                with torch.no_grad():
+                    found[layer.name] = to_numpy(self.canonical(layer.name))
             else:
                 found[layer.name] = self._network.weights[layer.name]
             found[layer.name].setflags(write=False)
@@ -167,10 +177,38 @@ class OnnxModule(torch.nn.Module):
             )
         return self._keys[name]
 
-    def canonical(self, name: str) -> torch.Tensor:
-        """A view of a layer in canonical layout, through which gradients flow."""
-        axes = self._by_name[name].axes if name in self._by_name else None
+    def arriving(self, name: str) -> torch.Tensor:
+        """The weights of a layer as its operator gets them, in the layout of `Layer.axes`.
+
+        That is the parameter itself, or what arithmetic makes of it, through which gradients flow.
+        Raises `TrainingError` where they are computed inside a subgraph or function.
+        """
+        stored = self.parameter(name)
+        reading = self._network.reading(name)
+        if reading is None:
+            return stored
+        slot = self._program.names.get(reading.value)
+        if slot is None:
+            raise TrainingError(
+                f"layer {name!a}: expected weights that the main graph computes, got some computed "
+                "inside a subgraph or function; choose another layer"
+            )
+        (value,) = _tensors(self._asked_for((slot,)))
+        return value.reshape(reading.sizes).permute(reading.order).reshape(reading.shape)
+
+    def assign(self, name: str, values: Array) -> None:
+        """Have these weights, canonical, arrive at the operator of a layer, as nearly as may be."""
+        if self._network.reading(name) is not None:
+            self.load(self.network().with_weights({name: values}))
+            return
         tensor = self.parameter(name)
+        with torch.no_grad():
+            tensor.copy_(stored_tensor(self._by_name[name], values, tensor))
+
+    def canonical(self, name: str) -> torch.Tensor:
+        """The weights of a layer in canonical layout, through which gradients flow."""
+        tensor = self.arriving(name)
+        axes = self._by_name[name].axes
         return tensor if axes is None else tensor.permute(axes)
 
     def network(self) -> OnnxNetwork:
@@ -178,9 +216,7 @@ class OnnxModule(torch.nn.Module):
 
         Raises `ModelFileError` where a weight is not finite.
         """
-        return self._network.with_weights(
-            {name: to_numpy(self.canonical(name)) for name in self._keys}
-        )
+        return self._network.with_stored({n: to_numpy(t) for n, t in self.tensors.items()})
 
     def with_weights(self, replaced: Weights) -> Self:
         """A copy of the module with some weights replaced, given in canonical layout.
@@ -188,19 +224,20 @@ class OnnxModule(torch.nn.Module):
         Raises `ModelFileError` for an unknown name, a wrong shape, a value that is not finite, or a
         layer that is not replaceable.
         """
-        # Checked, and cast to the layer's own type, by the network of the file.
-        checked = self._network.with_weights(replaced)
-        made = copy.deepcopy(self)
-        with torch.no_grad():
-            for name in replaced:
-                made.canonical(name).copy_(to_tensor(checked.weights[name]))
-        return made
+        changed = self.network().with_weights(replaced)
+        if set(replaced) <= set(self._keys):
+            made = copy.deepcopy(self)
+            made.load(changed)
+            return made
+        made = type(self)(changed, batch_norm=self.batch_norm)
+        return made.to(self.device).train(self.training)
 
     def load(self, network: OnnxNetwork) -> None:
         """Take the weights of another variant of the same network."""
+        stored = network.stored
         with torch.no_grad():
-            for name in self._keys:
-                self.canonical(name).copy_(to_tensor(network.weights[name]))
+            for name, tensor in self.tensors.items():
+                tensor.copy_(to_tensor(stored[name]))
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
         """The outputs for inputs in the order of the network's: a list, or the only one itself."""
@@ -235,9 +272,14 @@ class OnnxModule(torch.nn.Module):
             with torch.no_grad(), self.capturing_nothing(), self._capturing(layers) as captured:
                 results = _tensors(self._execute(given, self._outputs, evaluate=True))
                 inner = {name: to_numpy(captured[name]) for name in layers}
+                outputs = {n: to_numpy(r) for n, r in zip(self._outputs, results, strict=True)}
         except TrainingError as error:
             raise InferenceError(str(error)) from error
-        outputs = {n: to_numpy(r) for n, r in zip(self._outputs, results, strict=True)}
+        except torch.OutOfMemoryError as error:
+            raise InferenceError(
+                f"model: expected memory for {len(given[0]) if given else 0} samples, got: "
+                f"{str(error).partition('. ')[0]}; ask it for fewer at a time"
+            ) from error
         return outputs | inner
 
     def _asked(self, feeds: Feeds) -> list[torch.Tensor]:
@@ -279,6 +321,10 @@ class OnnxModule(torch.nn.Module):
     def ends_in_softmax(self, output: int = 0) -> bool:
         """Whether an output holds probabilities, or their logarithms, made by Softmax."""
         return output in self._ends and self._ends[output].operator in SOFTMAX
+
+    def ends_in_sigmoid(self, output: int = 0) -> bool:
+        """Whether an output holds probabilities that Sigmoid made, each of its own."""
+        return output in self._ends and self._ends[output].operator in SIGMOID
 
     @contextmanager
     def capturing(self, *names: str) -> Iterator[Mapping[str, torch.Tensor]]:
@@ -347,6 +393,11 @@ class OnnxModule(torch.nn.Module):
             source.value if source.holder is None else holders[source.holder].at(source.key)
             for source in self._sources
         ]
+
+    def _asked_for(self, slots: tuple[int, ...]) -> list[Value]:
+        """Values that the graph computes from its constants alone."""
+        run = Run(0, self._bound(), self.device)
+        return self._program.block.execute(run, self._program.frame(run), (), slots)
 
     def _given(
         self, inputs: Sequence[torch.Tensor] | Mapping[str, torch.Tensor]

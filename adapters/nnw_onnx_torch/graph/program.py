@@ -204,7 +204,7 @@ def follow(plan: Plan, run: Run, values: list[Value]) -> None:
                 values[slot] = None
     except torch.OutOfMemoryError:
         raise
-    except (RuntimeError, ValueError, LookupError, TypeError) as error:
+    except (RuntimeError, ValueError, LookupError, TypeError, ArithmeticError) as error:
         _fail(step, error)
 
 

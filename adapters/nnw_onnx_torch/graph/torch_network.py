@@ -18,6 +18,7 @@ from torch import nn
 from nnw_onnx.errors import CarrierNotFoundError, InferenceError, ModelFileError, TrainingError
 from nnw_onnx.plugins import closest
 from nnw_onnx.vocabulary import Array, Feeds, Layer, TensorInfo, Values, Weights
+from nnw_onnx_torch.graph.computed import settled
 from nnw_onnx_torch.graph.dtypes import to_numpy, to_tensor
 from nnw_onnx_torch.graph.layouts import canonical_array, stored_tensor
 from nnw_onnx_torch.graph.modules import Found, describe, unwrapped
@@ -61,6 +62,11 @@ class TorchNetwork:
         return tuple(TensorInfo(name, (), "float32") for name in wanted or ["input"])
 
     @property
+    def producer(self) -> str:
+        """Name and version of the framework."""
+        return f"torch {torch.__version__}"
+
+    @property
     def digest(self) -> str:
         """SHA-256 (hex) of the names, layouts and values of all layers.
 
@@ -78,14 +84,43 @@ class TorchNetwork:
 
         Raises:
             ModelFileError: no layer has this name.
+            TrainingError: it is sharded.
         """
-        tensor = self._at(name).tensor
-        if type(tensor) not in {torch.Tensor, nn.Parameter}:
-            raise TrainingError(
-                f"layer {name!r}: expected a whole tensor, got a {type(tensor).__name__}; put the "
-                "watermark in without sharding, or shard another layer"
-            )
-        return tensor
+        return _whole(name, self._at(name).tensor)
+
+    def arriving(self, name: str) -> torch.Tensor:
+        """The weights of a layer as its module computes with them now, in torch's own layout.
+
+        That is the parameter itself, or what a normalisation or a mask makes of it, through which
+        gradients flow. Raises as `tensor` does.
+        """
+        return _whole(name, self._at(name).arriving)
+
+    def assign(self, name: str, values: Array) -> None:
+        """Have these weights, canonical, arrive at the module of a layer, as nearly as may be.
+
+        Raises:
+            TrainingError: a parametrization without an inverse.
+        """
+        found, like = self._at(name), self.tensor(name)
+        stored = stored_tensor(found.layer, values, like)
+        if found.computed is not None:
+            found.computed.solve(stored)
+            return
+        with torch.no_grad():
+            like.copy_(stored)
+
+    def named(self, words: str) -> str:
+        """The layer that is meant by the name of a weight as its module uses it.
+
+        "conv.weight" is a name of its own where it is a parameter, and names what it is computed of
+        where a normalisation or a mask stands before it; what names no layer comes back as it is.
+        """
+        for name, found in self._found.items():
+            made = found.computed
+            if made is not None and words == f"{found.layer.node}.{made.attribute}".lstrip("."):
+                return name
+        return words
 
     def owner(self, name: str) -> nn.Module:
         """The module that computes with a layer."""
@@ -101,6 +136,7 @@ class TorchNetwork:
         Raises:
             ModelFileError: an unknown name, a wrong shape, or a value that is not finite.
         """
+        settled(self.model)
         made = type(self)(copy.deepcopy(self.model))
         by_name = {layer.name: layer for layer in self.layers}
         for name, values in replaced.items():
@@ -116,8 +152,7 @@ class TorchNetwork:
                     f"layer {name!r}: expected finite weights that fit {by_name[name].dtype}, got "
                     "others; correct the values"
                 )
-            with torch.no_grad():
-                tensor.copy_(stored)
+            made.assign(name, values)
         return made
 
     def run(self, feeds: Feeds, layers: Sequence[str] = ()) -> Values:
@@ -203,13 +238,22 @@ class _Snapshots(Mapping[str, Array]):
 
     def __getitem__(self, name: str) -> Array:
         layer = self._layers[name]
-        return canonical_array(layer, self._network.tensor(name).detach().clone())
+        return canonical_array(layer, self._network.arriving(name).detach().clone())
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._layers)
 
     def __len__(self) -> int:
         return len(self._layers)
+
+
+def _whole(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    if type(tensor) not in {torch.Tensor, nn.Parameter}:
+        raise TrainingError(
+            f"layer {name!r}: expected a whole tensor, got a {type(tensor).__name__}; put the "
+            "watermark in without sharding, or shard another layer"
+        )
+    return tensor
 
 
 @contextlib.contextmanager

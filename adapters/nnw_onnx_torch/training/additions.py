@@ -18,7 +18,23 @@ from nnw_onnx.vocabulary import Additions, Array, Layer, Moment, Penalty, Target
 from nnw_onnx_torch.graph.layouts import as_array, canonical_array, stored_tensor, tensor_like
 
 Tensors = Callable[[str], torch.Tensor]
-"""Name of a layer -> its tensor as it is stored."""
+"""Name of a layer -> its weights as they arrive at their operator, in stored layout."""
+Parameters = Sequence[torch.Tensor]
+
+
+class Held(Protocol):
+    """A network in torch, whose weights a method reads and sets."""
+
+    def arriving(self, name: str) -> torch.Tensor:
+        """The weights of a layer as its operator gets them, in the layout of `Layer.axes`.
+
+        The parameter itself, or what is computed of it and others, through which gradients flow.
+        """
+        ...
+
+    def assign(self, name: str, values: Array) -> None:
+        """Have these weights, canonical, arrive there, as nearly as may be."""
+        ...
 
 
 class Seen(NamedTuple):
@@ -53,8 +69,9 @@ class Addition:
         step: number of the next step, 0, 1, ...
     """
 
-    def __init__(self, additions: Additions, layers: Mapping[str, Layer], tensor: Tensors) -> None:
-        self.additions, self._layers, self._tensor = additions, layers, tensor
+    def __init__(self, additions: Additions, layers: Mapping[str, Layer], held: Held) -> None:
+        self.additions, self._layers, self._held = additions, layers, held
+        self._tensor: Tensors = held.arriving
         self.state: dict[str, Array] = dict(additions.state)
         self.step = 0
         self._kept: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -63,7 +80,7 @@ class Addition:
             _check_layer(name, layers)
         if additions.penalty is not None:
             for name in additions.carriers:
-                _check_learns(name, tensor(name))
+                _check_learns(name, held.arriving(name))
 
     @property
     def has_penalty(self) -> bool:
@@ -87,10 +104,15 @@ class Addition:
 
     def enforce(self) -> None:
         """Put the fixed weights back, after a step."""
-        with torch.no_grad():
-            for name, (place, values) in self._kept.items():
+        for name, (place, values) in self._kept.items():
+            with torch.enable_grad():  # without it everything looks like a parameter
                 tensor = self._tensor(name)
-                tensor.copy_(torch.where(place, values, tensor))
+            put_back = torch.where(place, values, tensor.detach())
+            if tensor.grad_fn is None:
+                with torch.no_grad():
+                    tensor.copy_(put_back)
+            else:
+                self._held.assign(name, canonical_array(self._layers[name], put_back))
 
     def penalty(self, seen: Seen) -> Penalty:
         """The term of this step; the method's own arrays go on by one step.
@@ -157,10 +179,35 @@ class Addition:
         return seen.own if answers is None else len(answers)
 
     def _fill(self, name: str, values: Array) -> None:
-        tensor, layer = self._tensor(name), self._layers[name]
-        _check_shape(name, np.shape(values), layer.shape)
-        with torch.no_grad():
-            tensor.copy_(stored_tensor(layer, np.asarray(values), tensor))
+        _check_shape(name, np.shape(values), self._layers[name].shape)
+        self._held.assign(name, np.asarray(values))
+
+
+def parameters_of(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """The parameters of which a tensor is computed; itself where it is one."""
+    if tensor.grad_fn is None:
+        return [tensor]
+    found: dict[int, torch.Tensor] = {}
+    waiting, entered = [tensor.grad_fn], {tensor.grad_fn}
+    while waiting:
+        node = waiting.pop()
+        if type(node).__name__ == "AccumulateGrad":
+            leaf: torch.Tensor = node.variable  # type: ignore[attr-defined]  # torch's types lack it
+            found[id(leaf)] = leaf
+        for before, _ in node.next_functions:
+            if before is not None and before not in entered:
+                entered.add(before)
+                waiting.append(before)
+    return list(found.values())
+
+
+def on_parameters(gradient: Gradient) -> list[Gradient]:
+    """A derivative by a tensor as the derivatives by the parameters of which it is computed."""
+    if gradient.tensor.grad_fn is None:
+        return [gradient]
+    leaves = parameters_of(gradient.tensor)
+    found = torch.autograd.grad(gradient.tensor, leaves, gradient.values)
+    return [Gradient(leaf, slopes) for leaf, slopes in zip(leaves, found, strict=True)]
 
 
 class _Context(Protocol):
@@ -259,6 +306,7 @@ def task_gradient_of(
     def task_gradient(weights: Weights) -> Weights:
         for name in weights:
             _check_layer(name, layers)
+            _check_stored(name, tensor(name))
         replaced = {
             key(name): stored_tensor(layers[name], np.asarray(values), tensor(name))
             for name, values in weights.items()
@@ -274,6 +322,15 @@ def _check_layer(name: str, layers: Mapping[str, Layer]) -> None:
         raise TrainingError(
             f"watermark: expected a network with the layer {name!r} of the key, got one without; "
             "make a key for this network"
+        )
+
+
+def _check_stored(name: str, tensor: torch.Tensor) -> None:
+    if tensor.grad_fn is not None:
+        raise TrainingError(
+            f"watermark: expected layer {name!r} to be stored as it is used, since the method asks "
+            "for the gradient of the task elsewhere, got weights that are computed of others; "
+            "choose another layer"
         )
 
 

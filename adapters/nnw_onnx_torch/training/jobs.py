@@ -9,8 +9,9 @@ import torch
 
 from nnw_onnx.errors import TrainingError
 from nnw_onnx.graph import OnnxNetwork
+from nnw_onnx.kit import trainings
 from nnw_onnx.plugins import closest
-from nnw_onnx.vocabulary import Job, Network
+from nnw_onnx.vocabulary import Job, Json, Network
 from nnw_onnx_torch.training.batches import Span
 from nnw_onnx_torch.training.losses import OVER_CLASSES
 
@@ -63,7 +64,7 @@ def check_classes(job: Job, output: torch.Tensor, span: Span | None, *, own: boo
     """Raise `TrainingError` unless every class of a batch exists among the scores."""
     if span is None or job.loss not in OVER_CLASSES or output.ndim < 2:
         return
-    classes = output.shape[-1] if job.loss == "next-token" else output.shape[1]
+    classes = output.shape[-1] if job.loss == "next-token" else max(output.shape[1], 2)
     if span.high >= classes:
         what = "labels of the own samples" if own else "labels"
         raise TrainingError(
@@ -95,6 +96,12 @@ def statistics_mode(network: OnnxNetwork, job: Job) -> Literal["update", "freeze
     return job.recipe.batch_norm
 
 
+def facts(network: OnnxNetwork, job: Job) -> Mapping[str, Json]:
+    """Names of the layers that the job trains and of those that it leaves, for its record."""
+    found = trainings.learning(network.layers, job.trainable)
+    return {"trained": list(found.trained), "frozen": list(found.frozen)}
+
+
 def freeze(tensors: Mapping[str, torch.Tensor], job: Job) -> None:
     """Let only the layers of the job learn.
 
@@ -107,6 +114,6 @@ def freeze(tensors: Mapping[str, torch.Tensor], job: Job) -> None:
         parameter.requires_grad_(name in learning)
     if not learning:
         raise TrainingError(
-            "trainable: expected at least one layer of floating-point weights, got none; choose "
-            "layers that can be replaced"
+            "trainable: expected at least one layer of floating-point weights that learns, got "
+            "none; choose others with `nnw layers`"
         )

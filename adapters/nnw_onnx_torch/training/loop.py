@@ -78,9 +78,7 @@ class Training:
         jobs.freeze(self._tensors, job)
         self._layers = {layer.name: layer for layer in self._module.layers}
         self._addition = (
-            None
-            if job.additions is None
-            else Addition(job.additions, self._layers, self._module.parameter)
+            None if job.additions is None else Addition(job.additions, self._layers, self._module)
         )
         statistics = mode == "update" and jobs.has_batch_norm(network)
         self._feed = Feed(job, network.inputs, place, batch_statistics=statistics)
@@ -228,7 +226,7 @@ class Training:
             self._module,
             self._layers,
             self._module.parameter_name,
-            self._module.parameter,
+            self._module.arriving,
             lambda: self._losses(self._answers(batch), batch).total,
         )
         return Seen(activations, _targets(batch), batch.own, gradient)
@@ -263,6 +261,7 @@ def run(
         state=training.state,
         device=surroundings.label(place.device),
         device_peak_bytes=torch.cuda.max_memory_allocated(place.device) if on_cuda else None,
+        facts=jobs.facts(network, job),
     )
 
 

@@ -45,13 +45,11 @@ class LoopModel:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next((p.device for p in self._root.parameters()), torch.device("cpu"))
+        return next((p.device for p in self.root.parameters()), torch.device("cpu"))
 
-    def tensor(self, name: str) -> torch.Tensor:
-        """The parameter or buffer of a layer as the model has it now."""
-        if isinstance(self.network, OnnxModule):
-            return self.network.parameter(name)
-        return self.network.tensor(name)
+    def named(self, words: str) -> str:
+        """The layer that is meant by a name."""
+        return self.network.named(words) if isinstance(self.network, TorchNetwork) else words
 
     def listen(self, layers: tuple[str, ...]) -> None:
         """Keep in `heard` what these layers answer last, while training."""
@@ -66,17 +64,18 @@ class LoopModel:
     def task_gradient(self, inputs: Given, targets: torch.Tensor, weights: Weights) -> Weights:
         """`Moment.task_gradient` of a batch; those who listen hear nothing of it."""
         gradient = task_gradient_of(
-            self._root,
+            self.root,
             self.layers,
             self.network.parameter_name,
-            self.tensor,
+            self.network.arriving,
             lambda: self._task_loss(inputs, targets),
         )
         with self._deaf():
             return gradient(weights)
 
     @property
-    def _root(self) -> nn.Module:
+    def root(self) -> nn.Module:
+        """The module that the loop trains, without wrappers."""
         return self.network.model if isinstance(self.network, TorchNetwork) else self.network
 
     def _task_loss(self, inputs: Given, targets: torch.Tensor) -> torch.Tensor:

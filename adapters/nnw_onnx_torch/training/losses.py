@@ -22,7 +22,12 @@ def answers(
     module: OnnxModule, inputs: Sequence[torch.Tensor], loss: Loss, output: int
 ) -> torch.Tensor:
     """What a loss is computed of: an output without the Softmax or Sigmoid that the loss brings."""
-    return module.scores(*inputs, output=output, without=_LEFT_OUT.get(loss, frozenset()))
+    left_out = _LEFT_OUT.get(loss, frozenset())
+    if loss != "cross-entropy" or not module.ends_in_sigmoid(output):
+        return module.scores(*inputs, output=output, without=left_out)
+    # One score stands for two classes, and the loss brings its Sigmoid; among several it stays.
+    told = module.scores(*inputs, output=output, without=SIGMOID)
+    return told if told.numel() == len(told) else told.sigmoid()
 
 
 def loss_of(
@@ -67,9 +72,19 @@ def _hard(
     if targets.is_floating_point():
         raise _misfit("classes as integers", output, targets)
     scores = _scores(output, targets)
+    if scores.shape in (targets.shape, (*targets.shape[:1], 1, *targets.shape[1:])):
+        return _binary(scores.reshape(targets.shape), targets, smoothing)
     if scores.shape[:1] + scores.shape[2:] != targets.shape:
         raise _misfit("scores (n, classes, ...) and classes (n, ...)", output, targets)
     return _entropy(scores, targets, smoothing, ignoring)
+
+
+def _binary(logits: torch.Tensor, targets: torch.Tensor, smoothing: float) -> torch.Tensor:
+    """Of two classes, one score of which is that of class 1; 0 where no target counts."""
+    counted = targets >= 0
+    wanted = targets.to(logits.dtype) * (1 - smoothing) + smoothing / 2
+    each = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    return (each * counted).sum() / counted.sum().clamp(min=1)
 
 
 def _entropy(

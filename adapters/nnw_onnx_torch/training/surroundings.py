@@ -12,6 +12,11 @@ import torch
 from nnw_onnx.errors import TrainingError
 
 _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+# Before torch 2.8 a failing device had no class of its own.
+_DEVICE_ERRORS: tuple[type[Exception], ...] = (
+    torch.OutOfMemoryError,
+    vars(torch).get("AcceleratorError", torch.OutOfMemoryError),
+)
 
 
 def device_named(name: str) -> torch.device:
@@ -38,6 +43,28 @@ def finished(device: torch.device) -> None:
     """Wait until the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+@contextlib.contextmanager
+def failures_told() -> Iterator[None]:
+    """Errors of the device in one line: those of an accelerator show later than they happen.
+
+    Raises:
+        TrainingError: the device has failed, or has not memory enough.
+    """
+    try:
+        yield
+    except _DEVICE_ERRORS as error:
+        words = str(error).strip().partition("\n")[0][:300]
+        few = isinstance(error, torch.OutOfMemoryError)
+        cure = (
+            "choose a smaller batch size"
+            if few
+            else ("see that classes and indices are within their tables, or train on the CPU")
+        )
+        raise TrainingError(
+            f"training: expected a device that works, got: {words}; {cure}"
+        ) from error
 
 
 def reseed(device: torch.device, seed: int) -> None:

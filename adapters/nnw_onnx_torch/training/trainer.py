@@ -78,7 +78,10 @@ class TorchTrainer(Trainer):
         device = surroundings.device_named(self.device)
         formats = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
         place = batches.Place(device, formats[self.memory_format])
-        with surroundings.set_for_training(device, self.threads, deterministic=self.deterministic):
+        with (
+            surroundings.failures_told(),
+            surroundings.set_for_training(device, self.threads, deterministic=self.deterministic),
+        ):
             return loop.run(
                 onnx, job, place, on_epoch=on_epoch, on_batch=on_batch, checkpoint=checkpoint
             )
@@ -96,7 +99,10 @@ class TorchTrainer(Trainer):
 
         onnx = jobs.onnx_network(network)
         device = surroundings.device_named(self.device)
-        with surroundings.set_for_training(device, self.threads, deterministic=self.deterministic):
+        with (
+            surroundings.failures_told(),
+            surroundings.set_for_training(device, self.threads, deterministic=self.deterministic),
+        ):
             return gradients.of_file(onnx, feeds, targets, loss, output, device)
 
 

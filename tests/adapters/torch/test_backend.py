@@ -16,7 +16,7 @@ from nnw_onnx_torch.graph.module import OnnxModule, supported_operators  # noqa:
 
 from .backend_cases import Case, Outcome, node_cases, run_case, stored_cases  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("cases of onnx")]
 PASSED = 1899
 """Of 2024 cases of onnx 1.23."""
 

@@ -26,8 +26,8 @@ PAYLOAD = Payload.from_hex("c0de")
 STRONG = {"strength": 0.1}
 
 
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
+def network(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
     return nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1, stride=2), nn.ReLU(), nn.Conv2d(16, 32, 3, padding=1),
         nn.ReLU(), nn.Flatten(), nn.Linear(512, 10),
@@ -68,7 +68,8 @@ def module(package: Any) -> Any:
 def fit(package: Any, model: Any, callback: Any, folder: Path, **how: Any) -> Any:
     loader = torch.utils.data.DataLoader(data(), batch_size=64, shuffle=True)
     trainer = package.Trainer(
-        **{"max_epochs": 5, **how}, callbacks=[callback], accelerator="cpu", logger=False,
+        **{"max_epochs": 5, **how}, accelerator="cpu", logger=False,
+        callbacks=callback if isinstance(callback, list) else [callback],
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         default_root_dir=folder,
     )  # fmt: skip
@@ -203,14 +204,18 @@ class Classified(nn.Module):
         return {"loss": functional.cross_entropy(logits, labels), "logits": logits}
 
 
-def hugging_face(model: Any, dataset: Any, callback: Any, folder: Path, **how: Any) -> Any:
+def hugging_face(
+    model: Any, dataset: Any, callback: Any, folder: Path, evaluated: Any = None, **how: Any
+) -> Any:
     package = pytest.importorskip("transformers", reason="an optional package")
     arguments = package.TrainingArguments(
         output_dir=str(folder), use_cpu=True, report_to=[], disable_tqdm=True,
         **{"num_train_epochs": 5, "per_device_train_batch_size": 64, "learning_rate": 3e-3,
            "save_strategy": "no", "logging_strategy": "no", **how},
     )  # fmt: skip
-    trainer = package.Trainer(model, arguments, train_dataset=dataset, callbacks=[callback])
+    trainer = package.Trainer(
+        model, arguments, train_dataset=dataset, callbacks=[callback], eval_dataset=evaluated
+    )
     trainer.train()
     return trainer
 

@@ -246,7 +246,7 @@ def test_the_public_name_is_the_function() -> None:
     assert nnw_onnx_torch.export is export
     assert set(nnw_onnx_torch.__all__) == {
         "Exported", "HuggingFaceCallback", "OnnxModule", "TorchNetwork", "TorchTrainer",
-        "Watermark", "WatermarkCallback", "export",
+        "Watermark", "WatermarkCallback", "export", "rekey",
     }  # fmt: skip
     with pytest.raises(AttributeError, match="module 'nnw_onnx_torch' has no attribute 'nothing'"):
         _ = nnw_onnx_torch.nothing

@@ -193,3 +193,43 @@ def test_images_of_places_can_be_augmented(tmp_path: Path) -> None:
     assert [e.loss for e in trained.epochs] == [0, 0]
     turned = replace(data, labels=data.labels[:, ::-1].copy())
     assert TorchTrainer().train(exact, job(turned, recipe, loss="mse")).epochs[0].loss > 0.1
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 1), (5, 1, 1)])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_one_score_of_two_classes(shape: tuple[int, ...], smoothing: float) -> None:
+    """Reference: cross-entropy of the scores 0 and z, of which the second has sigmoid(z)."""
+    logits, targets = scores(5), np.array([0, 1, 1, -1, 0])
+    found = told("cross-entropy", logits.reshape(shape), targets, label_smoothing=smoothing)
+    expected = entropy(np.stack([np.zeros(5), logits], axis=1), targets, smoothing)
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_network_of_one_probability_learns_classes(tmp_path: Path) -> None:
+    """One step, against the gradient of the binary cross-entropy of its own answers in torch."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["p"]),
+        helper.make_node("Sigmoid", ["p"], ["y"]),
+    ]
+    network = saved(tmp_path / "m.onnx", nodes, {"w": normal(6, 1, seed=1)}, ["n", 6])
+    inputs, labels = normal(8, 6, seed=5), classes(8, count=2)
+    recipe = Recipe(epochs=1, batch_size=8, learning_rate=0.5, momentum=0, weight_decay=0)
+    weights = torch.tensor(network.weights["w"], requires_grad=True)
+    answers = (torch.from_numpy(inputs) @ weights.T).sigmoid()[:, 0]
+    by_hand = torch.nn.functional.binary_cross_entropy(answers, torch.from_numpy(labels).float())
+    by_hand.backward()
+    trained = TorchTrainer().train(network, job(Data(inputs, labels), recipe))
+    assert trained.epochs[0].loss == pytest.approx(by_hand.item(), rel=1e-5)
+    expected = (weights - 0.5 * weights.grad).detach().numpy()
+    np.testing.assert_allclose(trained.network.weights["w"], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_several_probabilities_of_a_sigmoid_are_scores_as_they_are(tmp_path: Path) -> None:
+    network = ending(tmp_path / "m.onnx", helper.make_node("Sigmoid", ["p"], ["y"]))
+    images, labels = normal(8, 3, 4, 4, seed=5), classes(8, 4, 4)
+    recipe = Recipe(epochs=1, batch_size=8, learning_rate=0.5, momentum=0, weight_decay=0)
+    weights = torch.from_numpy(np.array(network.weights["w"]))
+    answers = torch.nn.functional.conv2d(torch.from_numpy(images), weights).sigmoid()
+    by_hand = torch.nn.functional.cross_entropy(answers, torch.from_numpy(labels))
+    trained = TorchTrainer().train(network, job(Data(images, labels), recipe))
+    assert trained.epochs[0].loss == pytest.approx(by_hand.item(), rel=1e-5)

@@ -372,6 +372,16 @@ def test_batches_grow_by_own_samples() -> None:
     assert plain.own_samples is None
 
 
+def test_a_frozen_layer_is_chosen_by_nobody_and_refused_where_it_comes_with_a_key() -> None:
+    model = network()
+    claim = Watermark(model, PAYLOAD, seed=1).claim
+    assert claim.key.layers == ("3.weight",)
+    model[3].requires_grad_(False)
+    assert Watermark(model, Payload.from_hex("c0"), seed=1).key.layers != ("3.weight",)
+    with pytest.raises(TrainingError, match="to learn, got one that is frozen"):
+        Watermark(model, claim=claim)
+
+
 def test_what_a_watermark_refuses(fake: Any) -> None:
     model, some = network(), torch.rand(4, 1, 8, 8)
     frozen = network().requires_grad_(False)
@@ -380,7 +390,7 @@ def test_what_a_watermark_refuses(fake: Any) -> None:
     cases: list[tuple[type[Exception], Any, str]] = [
         (ConfigurationError, lambda: Watermark(model, PAYLOAD, "adi"), "samples: expected some of"),
         (ConfigurationError, lambda: Watermark(model, PAYLOAD, "block-spread"), "training can put"),
-        (TrainingError, lambda: Watermark(frozen, PAYLOAD), "to learn, got one that is frozen"),
+        (InjectionError, lambda: Watermark(frozen, PAYLOAD), "it is a constant, or frozen"),
         (InjectionError, lambda: Watermark(model, PAYLOAD, layer="x"), "name of a layer of this"),
         (TrainingError, lambda: mark.extend(some[..., :4], torch.zeros(4)), "expected samples of"),
         (TrainingError, lambda: mark.extend(some, torch.zeros(4)), "targets: expected () of int64"),

@@ -38,6 +38,8 @@ class Call:
         opset: version of the operator's domain in the model.
         training: whether the module is in training mode.
         batch_statistics: whether BatchNormalization uses and updates statistics of the batch.
+        types: ONNX data type of each input that the file stores, else 0: torch holds integers below
+            a byte in bytes, and does not tell them from bytes.
     """
 
     attributes: Mapping[str, Attribute]
@@ -45,6 +47,7 @@ class Call:
     opset: int
     training: bool
     batch_statistics: bool
+    types: tuple[int, ...] = ()
 
     @overload
     def get(self, name: str) -> Attribute: ...
@@ -53,6 +56,10 @@ class Call:
     def get(self, name: str, default: object = None) -> object:
         """The attribute of that name, or the default."""
         return self.attributes.get(name, default)
+
+    def type_of(self, index: int) -> int:
+        """ONNX data type of an input that is stored or fed, or 0 where it is not known."""
+        return self.types[index] if index < len(self.types) else 0
 
 
 def operator(*names: str, domain: str = "") -> Callable[[Function], Function]:

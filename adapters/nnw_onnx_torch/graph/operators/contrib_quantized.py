@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from onnx import TensorProto
 from torch import Tensor
 from torch.nn import functional
 
@@ -250,8 +251,9 @@ def matmul_nbits(
     w = _unpacked(packed.reshape(rows, -1), bits, blocks * size).to(x.dtype)
     scales = scales.reshape(rows, blocks).to(x.dtype)
     middle: Tensor | float = 2.0 ** (bits - 1)
-    if zeros is not None:
-        packs = zeros.dtype == torch.uint8
+    packs = zeros is not None and zeros.dtype == torch.uint8
+    # With g_idx onnxruntime (1.31) does not look at zero points that are packed into bytes.
+    if zeros is not None and not (packs and groups is not None):
         flat = zeros.reshape(rows, -1)
         middle = (_unpacked(flat, bits, blocks) if packs else flat).to(x.dtype)
     if groups is None:
@@ -268,14 +270,13 @@ def gather_block_quantized(
 ) -> Tensor:
     """Slices of a tensor that is quantized in blocks along an axis."""
     bits, size = call.get("bits", 4), call.get("block_size", 128)
-    axis = call.get("quantize_axis", 1) % data.dim()
-    fits = -(-data.shape[axis] // size) == scales.shape[axis]
-    if data.dtype == torch.uint8 and bits < 8 and not (fits and int(data.max()) < 2**bits):
+    in_bytes = call.type_of(0) == TensorProto.UINT8
+    if in_bytes and bits < 8:
         data = _unpacked(data, bits, data.shape[-1] * 8 // bits)
         zeros = None if zeros is None else _unpacked(zeros, bits, scales.shape[-1])
+    axis = call.get("quantize_axis", 1) % data.dim()
     if zeros is None:
-        middle = 0 if data.dtype == torch.int8 else 2 ** (bits - 1)
-        real = data.to(scales.dtype) - middle
+        real = data.to(scales.dtype) - (2 ** (bits - 1) if in_bytes else 0)
     else:
         real = shifted(data, spread(zeros, axis, data.shape, size), scales.dtype)
     real = real * spread(scales, axis, data.shape, size)

@@ -23,7 +23,7 @@ from nnw_onnx_torch.graph.operators.convolution import conv
 @operator("QuantizeLinear")
 def quantize_linear(call: Call, x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
     """The sum x / scale + zero, rounded, within the range of the type."""
-    number = call.get("output_dtype", 0)
+    number = call.get("output_dtype", 0) or call.type_of(2)
     dtype = TORCH_TYPES[number or 2] if zero is None else zero.dtype
     axis, block = call.get("axis", 1), call.get("block_size", 0)
     precision = TORCH_TYPES.get(call.get("precision", 0), scale.dtype)

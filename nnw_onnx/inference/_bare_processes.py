@@ -1,0 +1,50 @@
+"""Processes that begin without running the script of whoever calls us.
+
+A spawned process runs the main script again, so that what it defines can be sent there. A script
+without `if __name__ == "__main__":` would do its work twice for a process that needs nothing of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from multiprocessing import spawn
+from multiprocessing.context import SpawnContext, SpawnProcess
+from typing import Any
+
+_LOCK = threading.Lock()
+
+
+class BareProcess(SpawnProcess):
+    """A spawned process in which `__main__` is empty."""
+
+    @staticmethod
+    def _Popen(process: Any) -> Any:  # noqa: N802 - the name that the standard library calls
+        with _without_main():
+            return SpawnProcess._Popen(process)
+
+
+class BareContext(SpawnContext):
+    """The start method "spawn" with such processes."""
+
+    Process = BareProcess
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Leave the main script out of what this thread, and no other, sends to a process it starts."""
+    mine = threading.get_ident()
+    with _LOCK:
+        told = spawn.get_preparation_data
+
+        def without(name: str) -> dict[str, Any]:
+            data = told(name)
+            bare = threading.get_ident() == mine
+            return {k: v for k, v in data.items() if not (bare and k.startswith("init_main_"))}
+
+        spawn.get_preparation_data = without
+        try:
+            yield
+        finally:
+            spawn.get_preparation_data = told

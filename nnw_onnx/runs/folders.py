@@ -1,0 +1,109 @@
+"""Run and work folders as untrusted input: plain files and folders only, no link is followed.
+
+A folder that somebody sent may hold a link where a file is going to be written, or a pipe where one
+is going to be read. All of it is looked at before anything in it is opened for writing, and each
+file once more when it is opened.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+from nnw_onnx.errors import RunError
+
+MAX_BYTES = 1 << 30
+"""Largest file of records."""
+_POSIX = 0 if sys.platform == "win32" else os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+def expect_plain(folder: Path) -> None:
+    """Raise `RunError` where a folder holds, at any depth, what is no plain file or folder.
+
+    That is a link, a file with a second name elsewhere (a hard link), a pipe, a socket or a
+    device. A folder that is not there is plain.
+    """
+    unseen = [folder] if folder.is_dir() else []
+    while unseen:
+        with os.scandir(unseen.pop()) as entries:
+            for entry in entries:
+                status = entry.stat(follow_symlinks=False)
+                if kind := _not_plain(status):
+                    place = Path(entry.path).relative_to(folder)
+                    raise RunError(
+                        f"{folder}: expected plain files and folders, got {kind} named "
+                        f"{str(place)!r}; remove it if you know it, or do not use this folder"
+                    )
+                if stat.S_ISDIR(status.st_mode):
+                    unseen.append(Path(entry.path))
+
+
+def reading(path: Path) -> BinaryIO:
+    """A plain file, opened; raises as `content` does."""
+    return os.fdopen(_opened(path, os.O_RDONLY), "rb")
+
+
+def content(path: Path, most: int = MAX_BYTES) -> bytes:
+    """All bytes of a plain file.
+
+    Raises:
+        RunError: it is no plain file, or has more than `most` bytes.
+        OSError: it cannot be read, or there is none.
+    """
+    with reading(path) as file:
+        found = file.read(most + 1)
+    if len(found) > most:
+        raise RunError(
+            f"{path.name}: expected at most {most} bytes, got a larger file; start a new run"
+        )
+    return found
+
+
+def append(path: Path, data: bytes) -> None:
+    """Append to a plain file, made where there is none, and force it to the disk."""
+    with os.fdopen(_opened(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def cut(path: Path, size: int) -> None:
+    """Leave the first `size` bytes of a plain file."""
+    with os.fdopen(_opened(path, os.O_RDWR), "r+b") as file:
+        file.truncate(size)
+
+
+def _opened(path: Path, flags: int) -> int:
+    """A descriptor of a plain file; neither a link is followed nor a pipe waited for."""
+    try:
+        _expect_file(path, path.lstat())
+    except FileNotFoundError:
+        if not flags & os.O_CREAT:
+            raise
+    descriptor = os.open(path, flags | _POSIX, 0o666)
+    try:
+        _expect_file(path, os.fstat(descriptor))
+    except RunError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _expect_file(path: Path, status: os.stat_result) -> None:
+    kind = "a folder" if stat.S_ISDIR(status.st_mode) else _not_plain(status)
+    if kind:
+        raise RunError(f"{path.name}: expected a regular file, got {kind}; start a new run")
+
+
+def _not_plain(status: os.stat_result) -> str:
+    """What something is that is no plain file or folder, or ""."""
+    if stat.S_ISLNK(status.st_mode):
+        return "a link"
+    if stat.S_ISDIR(status.st_mode):
+        return ""
+    if not stat.S_ISREG(status.st_mode):
+        return "a pipe, socket or device"
+    return "a file with another name elsewhere (a hard link)" if status.st_nlink > 1 else ""

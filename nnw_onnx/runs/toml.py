@@ -1,0 +1,78 @@
+"""TOML as untrusted input: bounded before it is parsed.
+
+The parser of the standard library takes time and memory that grow with the square of the parts of
+a dotted key: 80 kB of "a.a.a ... = 1" take 9 GB.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.vocabulary import Json
+
+MAX_BYTES = 1 << 18
+MOST_PARTS = 16
+"""Of a dotted key."""
+
+# What may hold dots without being a key. An unclosed one ends with the text, so that nothing is
+# looked at twice.
+_TEXTS = re.compile(
+    r'"""(?:[^\\"]|\\.|"(?!""))*+(?:"""|\\?\Z)'
+    r"|'''(?:[^']|'(?!''))*+(?:'''|\Z)"
+    r'|"(?:[^"\\\n]|\\.)*+(?:"|\n|\\?\Z)'
+    r"|'[^'\n]*+(?:'|\n|\Z)"
+    r"|\#[^\n]*+",
+    re.DOTALL,
+)
+_LONG_KEY = re.compile(rf"(?<![\w-])(?:[\w-]++[ \t]*+\.[ \t]*+){{{MOST_PARTS}}}")
+
+
+def parsed(path: Path) -> dict[str, Json]:
+    """The document of a TOML file.
+
+    Raises:
+        ConfigurationError: it is no regular file of at most 256 KiB, has a key of more than
+            `MOST_PARTS` parts, or is no TOML.
+    """
+    try:
+        content = _content(path)
+        text = content.decode().replace("\r\n", "\n")
+        _expect_short_keys(text, path.name)
+        return tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigurationError(
+            f"{path}: expected a readable evaluation file, got: {reason}; "
+            "'nnw list evaluations' shows the ones that come with nnw"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        reason = str(error).split(";")[0]
+        raise ConfigurationError(
+            f"{path.name}: expected TOML, got: {reason}; correct it"
+        ) from error
+
+
+def _content(path: Path) -> bytes:
+    if path.exists() and not path.is_file():
+        raise ConfigurationError(f"{path}: expected a regular file, got another; give a TOML file")
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ConfigurationError(
+            f"{path}: expected a file of at most {MAX_BYTES >> 10} KiB, got a larger one; give the "
+            "TOML file of an evaluation"
+        )
+    return content
+
+
+def _expect_short_keys(text: str, name: str) -> None:
+    plain = _TEXTS.sub(lambda found: "s" + "\n" * found[0].count("\n"), text)
+    if long := _LONG_KEY.search(plain):
+        line = plain.count("\n", 0, long.start()) + 1
+        raise ConfigurationError(
+            f"{name}: expected keys of at most {MOST_PARTS} parts, got more in line {line}; "
+            "correct it"
+        )

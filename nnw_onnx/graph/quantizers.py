@@ -31,7 +31,7 @@ def quantized(node: NodeProto, values: Inputs) -> Array:
     places = _single(data) / _single(scale)
     if dtype.kind == "f" or dtype.name.startswith("float"):
         return places.astype(dtype)
-    info = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]
+    info = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]  # has no types
     places = np.rint(places) + (0 if zero is None else _single(zero))
     return np.asarray(np.clip(places, int(info.min), int(info.max)).astype(dtype))
 

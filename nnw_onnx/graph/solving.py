@@ -80,7 +80,8 @@ class _Solver:
             for index in self._carried.ways[id(expression)]:
                 below = expression.inputs[index]
                 given = inputs[index]
-                assert below is not None and given is not None  # noqa: PT018
+                assert below is not None
+                assert given is not None
                 if self._scales_itself(expression, index):
                     new = inverses.unspread(wanted, given.shape)
                     if tried is not None:

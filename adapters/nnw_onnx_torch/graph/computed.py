@@ -76,7 +76,7 @@ def _parametrized(name: str, made: parametrize.ParametrizationList) -> Computed:
     def solve(weight: torch.Tensor) -> None:
         try:
             made.right_inverse(weight)
-        except (NotImplementedError, RuntimeError) as error:
+        except (NotImplementedError, RuntimeError) as error:  # torch's for a missing inverse
             raise TrainingError(
                 f"weight: expected a parametrization that can be inverted, got {kinds}; choose "
                 "another layer"

@@ -17,7 +17,7 @@ from nnw_onnx_torch.graph.module import OnnxModule, supported_operators  # noqa:
 from .backend_cases import Case, Outcome, node_cases, run_case, stored_cases  # noqa: E402
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("cases of onnx")]
-PASSED = 1899
+PASSED = 1902
 """Of 2024 cases of onnx 1.23."""
 
 CANNOT_APPLY = {
@@ -28,8 +28,6 @@ CANNOT_APPLY = {
     r"test_cast_e8m0_FLOAT(16)?_to_FLOAT8E8M0": "torch rounds exponents to nearest, the case up",
     r"test_castlike_FLOAT(16)?_to_U?INT[24](_expanded)?":
         "torch has no type below a byte, so the type of a tensor does not tell",
-    r"test_quantizelinear_u?int[24]":
-        "torch has no type below a byte, so that of the zero point does not tell",
     r"test_equal_string(_broadcast)?": "torch has no text",
 }  # fmt: skip
 ROUNDED = {

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +25,38 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share a long preparation run on one worker, and first: the rest fills the gaps."""
     items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+
+
+_FIRST: dict[tuple[str, str], Any] = {}
+"""State of each generator of a module as it was imported: the same on every worker."""
+
+
+def _begin_anew(module: ModuleType | None) -> None:
+    """Set torch's generator and those of a module of tests to where they began.
+
+    Which tests ran before on the same worker is not the same in any two runs.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(0)
+    for name, value in vars(module).items() if module is not None else ():
+        place = (module.__name__, name)
+        if isinstance(value, np.random.Generator):
+            value.bit_generator.state = _FIRST.setdefault(place, value.bit_generator.state)
+        elif torch is not None and isinstance(value, torch.Generator):
+            value.set_state(_FIRST.setdefault(place, value.get_state()))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(request: pytest.FixtureRequest) -> None:
+    """What a fixture draws does not depend on what was drawn before."""
+    _begin_anew(getattr(request.node.getparent(pytest.Module), "obj", None))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """Nor does what a test draws."""
+    _begin_anew(getattr(item.getparent(pytest.Module), "obj", None))
 
 
 @pytest.fixture(scope="session")

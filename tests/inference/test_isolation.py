@@ -85,7 +85,7 @@ def test_a_hang_takes_no_longer_than_allowed():
     with IsolatedPool(2, timeout=1) as pool:
         start = time.monotonic()
         slow, fast = pool.map(time.sleep, [60, 0])
-        assert time.monotonic() - start < 10
+        assert time.monotonic() - start < 40
     assert slow == Outcome(error="took longer than 1 s")
     assert fast == Outcome(None)
 
@@ -94,7 +94,7 @@ def test_an_endless_model_takes_no_longer_than_allowed(graphs):
     with IsolatedPool(1, timeout=2) as pool:
         start = time.monotonic()
         endless, short = pool.map(graphs.predicted_sum, [graphs.endless(), graphs.endless(5)])
-        assert time.monotonic() - start < 20
+        assert time.monotonic() - start < 40
     assert endless.error == "took longer than 2 s"
     assert short.value == 12
 
@@ -196,7 +196,7 @@ def test_large_items_do_not_block_a_pool_that_is_stopped():
     with IsolatedPool(1, timeout=60) as pool:
         results = pool.map(len, (bytes(2**22) for _ in range(20)))
         assert next(results).value == 2**22
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 40
 
 
 @pytest.mark.parametrize(("workers", "timeout"), [(0, 1), (1, 0), (1, float("inf"))])
@@ -313,8 +313,8 @@ if __name__ == "__main__":
     time.sleep(delay)
     start = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
-    assert time.monotonic() - start < 5
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - start < 20
     assert errors == "interrupted\n"
     assert _alive(process.pid) == []
 
@@ -358,5 +358,5 @@ if __name__ == "__main__":
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     process.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert _alive(process.pid) == []

@@ -143,9 +143,9 @@ def test_edges():
 
 def test_a_large_kernel_costs_little(rng):
     large = rng.standard_normal((5000, 5000), np.float32)
-    start = time.perf_counter()
+    start = time.process_time()
     assert transforms.recognised(large) is None
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_shipped_networks_have_none():

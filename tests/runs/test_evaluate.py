@@ -165,11 +165,11 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(finished, tmp_path):
     command = [sys.executable, "-m", "nnw_onnx", "evaluate", str(path), "--run-folder", str(folder)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     records = folder / "records.jsonl"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (records.exists() and records.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGINT)
-    _, messages = process.communicate(timeout=30)
+    _, messages = process.communicate(timeout=300)
     assert process.returncode != 0
     assert "Traceback" not in messages
     assert "go on with: nnw evaluate " in messages
@@ -181,14 +181,14 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(finished, tmp_path):
 def test_a_network_that_never_answers_costs_its_own_trials_only(tmp_path):
     onnx.save(hanging_network(), tmp_path / "hangs.onnx")
     names = ("cnn-0.onnx", str(tmp_path / "hangs.onnx"))
-    path = configuration(tmp_path, names, timeout=8)
+    path = configuration(tmp_path, names, timeout=20)
     text = path.read_text().replace("payloads = 2", "payloads = 1")
     path.write_text(text[: text.index("[[modifications]]")])
     done = carried_out(path, tmp_path / "run")
     by_network: dict[int, set[str | None]] = {0: set(), 1: set()}
     for trial in Store(done).records(TrialRecord):
         by_network[trial.network].add(trial.reason)
-    assert by_network == {0: {None}, 1: {"took longer than 8 s"}}
+    assert by_network == {0: {None}, 1: {"took longer than 20 s"}}
 
 
 def test_a_provider_that_is_not_there_is_told_before_anything_is_written(tmp_path):

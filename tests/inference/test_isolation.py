@@ -321,7 +321,7 @@ if __name__ == "__main__":
 
 def _alive(group: int) -> list[int]:
     """Processes of a group, a moment after its leader ended."""
-    for _ in range(20):
+    for _ in range(100):
         found = []
         for process in psutil.process_iter():
             try:

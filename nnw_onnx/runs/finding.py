@@ -10,7 +10,7 @@ from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.kit import candidates
 from nnw_onnx.kit.candidates import Candidate
 from nnw_onnx.plugins import closest
-from nnw_onnx.vocabulary import Found, Key, Layer, Method, Suspect
+from nnw_onnx.vocabulary import WEIGHT_ROLES, Found, Key, Layer, Method, Suspect
 
 Where: TypeAlias = tuple[tuple[str, Candidate], ...]
 
@@ -162,9 +162,10 @@ def _asked(suspect: Suspect, key: Key, layer: str, *, single: bool) -> Places:
         )
     names = [x.name for x in suspect.layers]
     if layer not in names:
+        weights = [x.name for x in suspect.layers if x.role in WEIGHT_ROLES]
         raise ConfigurationError(
             f"layer: expected the name of a layer of this network, got {layer!r}"
-            f"{closest(layer, names)}; see 'nnw layers'"
+            f"{closest(layer, weights) or closest(layer, names)}; see 'nnw layers'"
         )
     name, shape = key.layers[0], key.shapes[0]
     places = candidates.affordable(candidates.in_layer(suspect, layer, shape))

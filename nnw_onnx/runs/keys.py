@@ -93,11 +93,19 @@ def load_key(path: str | Path) -> Claim:
         KeyFileError: the file is absent, broken, too large, of another version or not a key.
     """
     source = Path(path)
-    data = _read_limited(source)
+    data, mode = _read_limited(source)
     try:
-        return _claim(_members(data))
+        claim = _claim(_members(data))
     except (KeyFileError, ConfigurationError) as error:
         raise KeyFileError(f"{source}: {error}") from error
+    # Only now: that others can read a file which is no key is nobody's affair.
+    if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
+        warnings.warn(
+            f"{source}: expected a key that only its owner can read, got mode "
+            f"{stat.S_IMODE(mode):o}; run 'chmod 600' on it",
+            stacklevel=2,
+        )
+    return claim
 
 
 def check_key_path(path: Path) -> None:
@@ -131,7 +139,8 @@ def _archive(claim: Claim) -> bytes:
     return buffer.getvalue()
 
 
-def _read_limited(path: Path) -> bytes:
+def _read_limited(path: Path) -> tuple[bytes, int]:
+    """Content and mode of a file."""
     advice = "give the file that 'nnw inject' wrote"
     try:
         status = path.stat()
@@ -147,13 +156,7 @@ def _read_limited(path: Path) -> bytes:
         raise KeyFileError(
             f"{path}: expected a key file of at most {_LARGEST_FILE >> 20} MiB, got more; {advice}"
         )
-    if os.name == "posix" and status.st_mode & (stat.S_IRGRP | stat.S_IROTH):
-        warnings.warn(
-            f"{path}: expected a key that only its owner can read, got mode "
-            f"{stat.S_IMODE(status.st_mode):o}; run 'chmod 600' on it",
-            stacklevel=3,
-        )
-    return data
+    return data, status.st_mode
 
 
 def _members(data: bytes) -> dict[str, bytes]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.kit import carriers
 from nnw_onnx.methods.block_spread import BlockSpread
 from nnw_onnx.methods.fragile import Fragile
@@ -232,3 +233,16 @@ def test_find_is_exact(rng):
     key = Key(BlockSpread().spec(), bytes(32), 8, layers=("w",), shapes=(SHAPE,))
     with pytest.raises(carriers.CarrierNotFoundError, match="layer w .32x64., got none of this na"):
         carriers.find(network, key, "block-spread")
+
+
+def test_a_layer_that_is_not_there_is_answered_with_one_that_could_be_read(marked, rng):
+    claim, values = marked
+    network = ArrayNetwork.of({"conv1.weight": values, "conv9.bias": rng.standard_normal(32)})
+    with pytest.raises(ConfigurationError) as error:
+        one(network, claim, Search(layer="conv9.weigh"))
+    assert str(error.value) == (
+        "layer: expected the name of a layer of this network, got 'conv9.weigh' (did you mean "
+        "'conv1.weight'?); see 'nnw layers'"
+    )
+    with pytest.raises(ConfigurationError, match="did you mean 'conv9.bias'"):
+        one(network, claim, Search(layer="cnv9.bias"))

@@ -9,6 +9,7 @@ import logging
 import os
 import stat
 import tempfile
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -212,6 +213,15 @@ def test_a_key_that_others_can_read_gives_a_warning(path):
     path.chmod(0o644)
     with pytest.warns(UserWarning, match="expected a key that only its owner can read, got mode 6"):
         assert load_key(path) == CLAIM
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are of POSIX systems")
+def test_a_file_that_is_no_key_gets_no_advice_on_its_mode(path):
+    path.write_bytes(b"text")
+    path.chmod(0o644)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        refused(path, "expected a whole .npz key file, got a file that is not one or is cut off")
 
 
 def test_an_absent_file_is_told(path):

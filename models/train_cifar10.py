@@ -1,7 +1,9 @@
-"""Train the network "Fast-24" on CIFAR-10 (class folders of JPEG) and export it to ONNX.
+"""Train the network "Fast-24" or "Fast-16" on CIFAR-10 (JPEG) and export it to ONNX.
 
-Example:
+Examples:
     python models/train_cifar10.py --data cifar10_jpeg_imagefolder.tar.gz --seed 0
+    python models/train_cifar10.py --data cifar10_jpeg_imagefolder.tar.gz --seed 100 \
+        --width 16 --epochs 8 --out small-00.onnx
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-WIDTHS = (24, 48, 96, 128)
+WIDTHS = {24: (24, 48, 96, 128), 16: (16, 32, 64, 96)}
+"""Channels of the first convolution, by which a network is named, and of its blocks."""
 BATCH = 256
 PEAK_RATE = 0.25
 WARM_UP = 0.2
@@ -43,10 +46,16 @@ PREPROCESSING = (
     "RGB, NCHW, float32: (pixel / 255 - mean) / std, "
     f"mean {CIFAR10_MEAN}, std {CIFAR10_STD}, outside the graph"
 )
-ARCHITECTURE = (
-    "Fast-24: Conv 3->24 2x2 stride 2, ReLU; 3 x [Conv 3x3, MaxPool 2, BatchNorm, ReLU, "
-    "Conv 3x3, BatchNorm, ReLU] of widths 48, 96, 128; MaxPool 4 (global); Linear 128->10"
-)
+
+
+def architecture(width: int) -> str:
+    """Describe the network of a width."""
+    first, *blocks = WIDTHS[width]
+    return (
+        f"Fast-{width}: Conv 3->{first} 2x2 stride 2, ReLU; 3 x [Conv 3x3, MaxPool 2, BatchNorm, "
+        f"ReLU, Conv 3x3, BatchNorm, ReLU] of widths {', '.join(map(str, blocks))}; "
+        f"MaxPool 4 (global); Linear {blocks[-1]}->10"
+    )
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,7 @@ class Settings:
     seed: int
     epochs: int
     bfloat16: bool
+    width: int
 
 
 class Block(nn.Module):
@@ -79,20 +89,21 @@ class Block(nn.Module):
         return features
 
 
-class Fast24(nn.Module):
+class Fast(nn.Module):
     """A small CIFAR-10 network made for fast training on a CPU."""
 
-    def __init__(self) -> None:
-        """Make the network with torch's default initial weights."""
+    def __init__(self, width: int) -> None:
+        """Make the network of a width with torch's default initial weights."""
         super().__init__()
-        self.stem = nn.Conv2d(3, WIDTHS[0], 2, stride=2)
+        widths = WIDTHS[width]
+        self.stem = nn.Conv2d(3, widths[0], 2, stride=2)
         self.relu = nn.ReLU()
-        self.block1 = Block(WIDTHS[0], WIDTHS[1])
-        self.block2 = Block(WIDTHS[1], WIDTHS[2])
-        self.block3 = Block(WIDTHS[2], WIDTHS[3])
+        self.block1 = Block(widths[0], widths[1])
+        self.block2 = Block(widths[1], widths[2])
+        self.block3 = Block(widths[2], widths[3])
         self.pool = nn.AdaptiveMaxPool2d(1)
         self.flatten = nn.Flatten()
-        self.head = nn.Linear(WIDTHS[3], len(CIFAR10_CLASSES))
+        self.head = nn.Linear(widths[3], len(CIFAR10_CLASSES))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Compute the logits of normalised images (batch, 3, 32, 32)."""
@@ -147,7 +158,7 @@ def train(split: Split, settings: Settings) -> tuple[nn.Module, list[float]]:
         The network after the last epoch and the mean training loss of each epoch.
     """
     torch.manual_seed(settings.seed)
-    network = Fast24().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = Fast(settings.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     batches = Batches(split, torch.Generator().manual_seed(settings.seed))
     matrices = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     vectors = [parameter for parameter in network.parameters() if parameter.ndim == 1]
@@ -187,7 +198,9 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
     torch.use_deterministic_algorithms(mode=True)
-    settings = Settings(options.seed, options.epochs, options.precision == "bfloat16")
+    settings = Settings(
+        options.seed, options.epochs, options.precision == "bfloat16", options.width
+    )
     started, started_cpu = time.perf_counter(), time.process_time()
     network, losses = train(cifar10_split(options.data, "train"), settings)
     wall, cpu = time.perf_counter() - started, time.process_time() - started_cpu
@@ -198,7 +211,7 @@ def main() -> None:
         "data_variant": "JPEG class folders, 50,000 training and 10,000 test images",
         "classes": ", ".join(CIFAR10_CLASSES),
         "preprocessing": PREPROCESSING,
-        "architecture": ARCHITECTURE,
+        "architecture": architecture(settings.width),
         "seed": str(settings.seed),
         "epochs": str(settings.epochs),
         "precision": options.precision,
@@ -217,6 +230,8 @@ def main() -> None:
         f"--seed {settings.seed} --epochs {settings.epochs} --precision {options.precision} "
         f"--threads {options.threads}"
     )
+    if settings.width != 24:
+        command += f" --width {settings.width}"
     record = {"command": command, "cpu_seconds": round(cpu, 1), "wall_seconds": round(wall, 1)}
     rounded = [round(loss, 4) for loss in losses]
     write_record(options.out, {**record, **metadata, **measured, "training_losses": rounded})
@@ -237,6 +252,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--width", type=int, choices=tuple(WIDTHS), default=24)
     parser.add_argument("--out", type=Path, help="default: cifar10/fast-<seed>.onnx beside this")
     parser.add_argument(
         "--precision",

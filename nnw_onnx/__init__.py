@@ -9,12 +9,17 @@ Watermark and verify
     decode             what does it say?
     verify             everything that a claim tells of a network
     verify_commitment  does the published hash bind this key and this unmarked network?
+    trace              whose copy is it? of recipients who each got one of their own
+    import_key         the claim of a mark that others have made, from their own arrays
+    read_seed          a master seed from its file, for `secret_of`
+    secret_of          the secret of one network and recipient, from the master seed
 
 Try and measure
     modify             prune, quantize, fine-tune, ... a network
     evaluate           what a watermark costs and survives, with a report
     forecast           what an evaluation would do, and about how long it would take
     report             write the report of a run again
+    compare            the technologies of one or several runs side by side
     read_evaluation    the configuration of an evaluation, from its TOML file
 
 In a training of your own (the adapters nnw_onnx_torch and nnw_onnx_tensorflow do it for you)
@@ -34,34 +39,39 @@ from typing import TYPE_CHECKING
 from nnw_onnx.version import __version__ as __version__
 
 _FUNCTIONS = {
-    "open": "api",
-    "inject": "api",
+    "open": "api.marks",
+    "inject": "api.marks",
     "save_key": "runs.keys",
     "load_key": "runs.keys",
-    "detect": "api",
-    "decode": "api",
-    "verify": "api",
-    "verify_commitment": "api",
-    "modify": "api",
-    "evaluate": "api",
-    "forecast": "api",
-    "report": "api",
+    "detect": "api.marks",
+    "decode": "api.marks",
+    "verify": "api.marks",
+    "verify_commitment": "api.marks",
+    "trace": "api.actors",
+    "import_key": "api.foreign",
+    "read_seed": "runs.seed_files",
+    "secret_of": "kit.derivation",
+    "modify": "api.measuring",
+    "evaluate": "api.measuring",
+    "forecast": "api.measuring",
+    "report": "api.measuring",
+    "compare": "api.measuring",
     "read_evaluation": "runs.evaluation",
-    "make_mark": "api",
+    "make_mark": "api.marks",
     "continue_mark": "runs.marks",
 }
 _CLASSES = {
     "Payload": "vocabulary",
     "Claim": "vocabulary",
     "Key": "vocabulary",
-    "Injection": "api",
+    "Injection": "api.marks",
     "Detection": "vocabulary",
     "Decoding": "vocabulary",
     "Verdict": "runs.verify",
     "Commitment": "runs.commitment",
-    "Modified": "api",
+    "Modified": "api.measuring",
     "Evaluation": "runs.evaluation",
-    "Evaluated": "api",
+    "Evaluated": "api.measuring",
     "Report": "reports.model",
     "Mark": "runs.marks",
     "Network": "vocabulary",
@@ -75,22 +85,26 @@ _PUBLIC = {**_FUNCTIONS, **_CLASSES}
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
-    from nnw_onnx.api import Evaluated as Evaluated
-    from nnw_onnx.api import Injection as Injection
-    from nnw_onnx.api import Modified as Modified
-    from nnw_onnx.api import decode as decode
-    from nnw_onnx.api import detect as detect
-    from nnw_onnx.api import evaluate as evaluate
-    from nnw_onnx.api import forecast as forecast
-    from nnw_onnx.api import inject as inject
-    from nnw_onnx.api import make_mark as make_mark
-    from nnw_onnx.api import modify as modify
-    from nnw_onnx.api import open as open
-    from nnw_onnx.api import report as report
-    from nnw_onnx.api import verify as verify
-    from nnw_onnx.api import verify_commitment as verify_commitment
+    from nnw_onnx.api.actors import trace as trace
+    from nnw_onnx.api.foreign import import_key as import_key
+    from nnw_onnx.api.marks import Injection as Injection
+    from nnw_onnx.api.marks import decode as decode
+    from nnw_onnx.api.marks import detect as detect
+    from nnw_onnx.api.marks import inject as inject
+    from nnw_onnx.api.marks import make_mark as make_mark
+    from nnw_onnx.api.marks import open as open
+    from nnw_onnx.api.marks import verify as verify
+    from nnw_onnx.api.marks import verify_commitment as verify_commitment
+    from nnw_onnx.api.measuring import Evaluated as Evaluated
+    from nnw_onnx.api.measuring import Modified as Modified
+    from nnw_onnx.api.measuring import compare as compare
+    from nnw_onnx.api.measuring import evaluate as evaluate
+    from nnw_onnx.api.measuring import forecast as forecast
+    from nnw_onnx.api.measuring import modify as modify
+    from nnw_onnx.api.measuring import report as report
     from nnw_onnx.errors import CarrierNotFoundError as CarrierNotFoundError
     from nnw_onnx.errors import NnwError as NnwError
+    from nnw_onnx.kit.derivation import secret_of as secret_of
     from nnw_onnx.reports.model import Report as Report
     from nnw_onnx.runs.commitment import Commitment as Commitment
     from nnw_onnx.runs.evaluation import Evaluation as Evaluation
@@ -99,6 +113,7 @@ if TYPE_CHECKING:
     from nnw_onnx.runs.keys import save_key as save_key
     from nnw_onnx.runs.marks import Mark as Mark
     from nnw_onnx.runs.marks import continue_mark as continue_mark
+    from nnw_onnx.runs.seed_files import read_seed as read_seed
     from nnw_onnx.runs.verify import Verdict as Verdict
     from nnw_onnx.vocabulary import Claim as Claim
     from nnw_onnx.vocabulary import Decoding as Decoding

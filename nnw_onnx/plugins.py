@@ -43,6 +43,7 @@ from nnw_onnx.vocabulary import (
     Task,
     Trainer,
     Trains,
+    Widens,
 )
 from nnw_onnx.vocabulary.words import type_in_words, with_article
 
@@ -249,7 +250,8 @@ def method_of(key: Key) -> Method:
         PluginError: no such method.
         ConfigurationError: an option that is out of range.
     """
-    return create(Method, key.method)
+    before = load(Method, key.method.name).before
+    return create(Method, Spec(key.method.name, {**before, **key.method.options}))
 
 
 def code_of(key: Key) -> Code | None:
@@ -310,6 +312,11 @@ def injects(method: Method) -> Injects | None:
 def trains(method: Method) -> Trains | None:
     """The method as one that training puts in, or None."""
     return method if isinstance(method, Trains) else None
+
+
+def widens(method: Method) -> Widens | None:
+    """The method as one whose networks have a class more than their task, or None."""
+    return method if isinstance(method, Widens) else None
 
 
 def decodes(method: Method) -> Decodes | None:

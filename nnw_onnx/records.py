@@ -144,6 +144,19 @@ Workflow = Literal["NNW-NTI", "NNW-WTI", "NNW-NIR", "NNW-WIR"]
 Robustness."""
 
 
+class CardRecord(RecordModel):
+    """What the literature says of a method; see `vocabulary.Card`."""
+
+    paper: Words
+    blind: bool
+    capacity: Words
+    key: Words
+    null: Words
+    reported: tuple[Words, ...] = ()
+    dies_of: tuple[Words, ...] = ()
+    strength: Words | None = None
+
+
 class TechnologyRecord(RecordModel):
     """One technology under test: a method with its options, a code and a payload size.
 
@@ -157,6 +170,7 @@ class TechnologyRecord(RecordModel):
         robustness: likewise: with inference where the network is run to find it.
         training: the recipe that puts it in, and where that starts; None without training.
         layers: carriers that the owner asked for, or none.
+        elsewhere: whether its marks were put in by others, so that no injection was measured.
     """
 
     index: Count
@@ -172,6 +186,7 @@ class TechnologyRecord(RecordModel):
     robustness: Literal["NNW-NIR", "NNW-WIR"] = "NNW-NIR"
     training: Options | None = None
     layers: tuple[str, ...] = ()
+    elsewhere: bool = False
 
 
 Family = Literal["standard", "deployment", "preserving", "adaptive", "removal"]
@@ -238,6 +253,7 @@ class Plan(RecordModel):
         plugins: every plug-in that takes part, by group and name -> "package version", so that a
             run is not resumed with another one.
         wrong_keys: random keys that are tried on every network and setting, where that is cheap.
+        cards: name of a method -> what the literature says of it, where its author tells.
     """
 
     schema_version: Literal[2] = 2
@@ -261,6 +277,7 @@ class Plan(RecordModel):
     wrong_keys: Count = 0
     session: Options
     workflows: tuple[Workflow, ...] = ("NNW-NTI", "NNW-WTI", "NNW-NIR", "NNW-WIR")
+    cards: dict[str, CardRecord] = {}
 
 
 class EpochRecord(RecordModel):
@@ -304,6 +321,26 @@ class NewMark(RecordModel):
     errors: Count
 
 
+class TraceRecord(RecordModel):
+    """What a mark leaves to see in one layer that carries it.
+
+    Attributes:
+        layer: its name.
+        statistic: Kolmogorov-Smirnov, its weights before and after.
+        variance_ratio: of its weights, after / before; None where they had no variance.
+        means_statistic: Kolmogorov-Smirnov, its filter means before and after.
+        before: numbers that anybody can take of the layer, see `math.visibility.FEATURES`.
+        after: the same with the mark.
+    """
+
+    layer: Words
+    statistic: Share
+    variance_ratio: Positive | None = None
+    means_statistic: Share
+    before: Annotated[tuple[Number, ...], Field(max_length=64)]
+    after: Annotated[tuple[Number, ...], Field(max_length=64)]
+
+
 class InjectionRecord(RecordModel):
     """One watermarked network: network x technology x payload. An enrolment is one too.
 
@@ -320,6 +357,7 @@ class InjectionRecord(RecordModel):
         symbols: Symbols in the network, after code and alphabet.
         errors: of them, read wrongly right after injection; None where nothing is read.
         training: how it was put in by training.
+        traces: what it leaves to see in its carriers (at most 8); of a twin, in its kernels.
     """
 
     identity: Identity
@@ -337,6 +375,7 @@ class InjectionRecord(RecordModel):
     symbols: Count | None = None
     errors: Count | None = None
     training: TrainingRecord | None = None
+    traces: Annotated[tuple[TraceRecord, ...], Field(max_length=8)] = ()
 
 
 class NullRecord(RecordModel):
@@ -387,6 +426,9 @@ class VerdictRecord(RecordModel):
             is known.
         null: the distribution that it is taken from.
         detected: log10_p <= log10 of the false-positive rate; None where no null is known.
+        needed: fewest right Symbols that are a Yes at the level of the plan; None where nothing is
+            counted.
+        attained: exact probability of a Yes for a network made without the key, likewise.
         ties: Symbols taken from the key because the statistic was undecided.
         min_confidence: smallest and mean confidence of a Symbol, in standard deviations.
         places: evidence by place, strongest first, of an integrity method weakest (at most 64).
@@ -406,6 +448,8 @@ class VerdictRecord(RecordModel):
     log10_inverted: Number | None = None
     null: NullRecord | None = None
     detected: bool | None = None
+    needed: Count | None = None
+    attained: Share | None = None
     ties: Count | None = None
     min_confidence: Number | None = None
     mean_confidence: Number | None = None

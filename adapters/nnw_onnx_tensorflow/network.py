@@ -13,7 +13,7 @@ import numpy as np
 
 from nnw_onnx.errors import CarrierNotFoundError, InferenceError, ModelFileError
 from nnw_onnx.plugins import closest
-from nnw_onnx.vocabulary import Array, Feeds, Layer, TensorInfo, Values, Weights
+from nnw_onnx.vocabulary import Array, Feeds, HiddenAxis, Layer, TensorInfo, Values, Weights
 from nnw_onnx_tensorflow._layouts import Layout, layout_of
 
 _BATCH = 256
@@ -73,6 +73,11 @@ class KerasNetwork:
     def layers(self) -> Sequence[Layer]:
         """Every layer."""
         return tuple(entry.layer for entry in self._entries.values())
+
+    @property
+    def hidden_axes(self) -> Sequence[HiddenAxis]:
+        """A view of variables does not follow the graph: none are known."""
+        return ()
 
     @property
     def weights(self) -> Weights:

@@ -15,7 +15,7 @@ from nnw_onnx.errors import ConfigurationError, NnwError, PluginError
 
 if TYPE_CHECKING:
     from nnw_onnx.plugins import Option
-    from nnw_onnx.vocabulary import Json, Modification, PlugIn
+    from nnw_onnx.vocabulary import Card, Json, Modification, PlugIn
 
 EVALUATIONS = "evaluations"
 
@@ -181,7 +181,8 @@ def _details(plugin: type[PlugIn]) -> dict[str, Json]:
     from nnw_onnx.vocabulary import Method, Modification
 
     if issubclass(plugin, Method):
-        return {"kind": plugin.kind, "access": plugin.access}
+        card = None if plugin.card is None else asdict(plugin.card)
+        return {"kind": plugin.kind, "access": plugin.access, "card": card}
     if not issubclass(plugin, Modification):
         return {}
     parameter = plugin.parameter
@@ -240,11 +241,25 @@ def _lines(entry: _Entry) -> list[str]:
         return lines
     if issubclass(entry.plugin, Method):
         lines.append(f"    {entry.plugin.kind}, sees {entry.plugin.access}")
+        lines.extend(f"    {line}" for line in _card(entry.plugin.card))
     if issubclass(entry.plugin, Modification):
         lines.append(f"    {_standard(entry.plugin)}")
     for option in plugins.options(entry.plugin):
         lines.append(f"    {option.name} ({option.type}, {_needed(option)}): {option.help}")
     return lines
+
+
+def _card(card: Card | None) -> list[str]:
+    """What the literature says of a method, a line each."""
+    if card is None:
+        return []
+    return [
+        f"paper: {card.paper}",
+        f"blind: {'yes' if card.blind else 'no'}; capacity: {card.capacity}; key: {card.key}",
+        f"null: {card.null}",
+        *(f"reported: {line}" for line in card.reported),
+        *(f"dies of: {line}" for line in card.dies_of),
+    ]
 
 
 def _standard(plugin: type[Modification]) -> str:

@@ -15,9 +15,11 @@ from nnw_onnx.cli.options import (
     CodeSettings,
     Data,
     Force,
+    Label,
     Model,
     Out,
     OutputFormat,
+    SeedFile,
     Settings,
     Training,
     WorkFolder,
@@ -25,12 +27,14 @@ from nnw_onnx.cli.options import (
     check_outputs,
     parse_payload,
     parse_settings,
+    secret_from,
 )
 from nnw_onnx.cli.output import Format
 from nnw_onnx.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from nnw_onnx.api import Injection, Modified
+    from nnw_onnx.api.marks import Injection
+    from nnw_onnx.api.measuring import Modified
     from nnw_onnx.graph import OnnxNetwork
     from nnw_onnx.vocabulary import Coverage, Json, Layer, Payload
 
@@ -88,6 +92,13 @@ def inject(
             autocompletion=completion.layers,
         ),
     ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Public network it was made of: layers still equal carry nothing.",
+        ),
+    ] = None,
     payload: Annotated[str | None, typer.Option(metavar="TEXT", help="Payload as text.")] = None,
     payload_hex: Annotated[
         str | None, typer.Option(metavar="HEX", help="Payload as hexadecimal digits.")
@@ -101,6 +112,8 @@ def inject(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Repeatable key; only as secret as the seed itself.")
     ] = None,
+    seed_file: SeedFile = None,
+    label: Label = None,
     training: Training = None,
     data: Data = None,
     work_folder: WorkFolder = None,
@@ -114,10 +127,12 @@ def inject(
     import nnw_onnx as nnw
 
     _check_training(training, data, work_folder)
-    check_outputs([model], {"--out": out, "--key-out": key_out}, force=force)
+    read = [model, *([reference] if reference else [])]
+    check_outputs(read, {"--out": out, "--key-out": key_out}, force=force)
     settings, code_settings = parse_settings(option), parse_settings(code_option, "--code-option")
     carries = _carries(method, settings)
     bits = parse_payload(payload, payload_hex, payload_bits, seed, carries=carries)
+    secret = secret_from(seed_file, label, seed)
     network = nnw.open(model)
     check_data([network], out, {"--key-out": key_out}, force=force)
     warn(network.warnings)
@@ -129,7 +144,9 @@ def inject(
         code=code,
         code_options=code_settings,
         layer=layer,
+        reference=reference,
         seed=seed,
+        secret=secret,
         training=training,
         data=data,
         work_folder=work_folder,
@@ -359,14 +376,17 @@ def _injected(injection: Injection, out: Path, key_out: Path) -> dict[str, Json]
 def _too_short(injection: Injection) -> tuple[str, ...]:
     """A line where no network at all could be detected at the usual rate."""
     import nnw_onnx as nnw
+    from nnw_onnx.kit import evidence
 
     found = nnw.verify(injection.network, injection.claim, false_positive_rate=LEVEL).detection
     if found is None or found.null.reaches(LEVEL):
         return ()
+    size = evidence.size_of(found.null, LEVEL)
+    takes = "" if size is None else f", it takes {size.symbols}"
     return (
         f"a payload of {_counted(injection.key.size, 'symbol')} can be decoded but never detected "
-        f"at the default false-positive rate of {LEVEL:g}, even when all match: {found.null.name}; "
-        "give a longer one",
+        f"at the default false-positive rate of {LEVEL:g}, even when all match: {found.null.name}"
+        f"{takes}; give a longer one",
     )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nnw_onnx.vocabulary import Claim, Decoding, Detection, Json, Payload, Place
 
 MOST_PLACES = 10
+_WRONG = "the key is of another network or a wrong one, or the watermark is gone"
 _NEAR_CHANCE = 0.75
 """A larger part of the error that chance makes is told as that error."""
 
@@ -59,8 +60,9 @@ def decode(
 
     The payload goes to stdout, what it is worth to stderr; --format json has both, and each symbol
     with its confidence: in standard deviations under a random key, or of the scores of answers to
-    triggers. A key reads something from every network, so the exit status is 0 whatever was
-    decoded: 'nnw detect' says whether the watermark is there.
+    triggers. A key reads something from every network: the exit status is 1 where that is no better
+    than chance beside the payload of the key, else 0; 'nnw detect' says whether the watermark is
+    there.
 
     Example: nnw decode marked.onnx --key key.npz
     """
@@ -82,11 +84,13 @@ def decode(
         warn(("expected a word of the code, got none: these are the symbols as they were read",))
     if output_format is Format.JSON:
         output.as_json(_decoded(verdict, read))
-        return
-    payload = _as_bits(verdict.payload or read.payload)
-    output.text(payload.text or payload.hex or _digits(payload))
-    for line in _worth(verdict, read):
-        output.note(line)
+    else:
+        payload = _as_bits(verdict.payload or read.payload)
+        output.text(payload.text or payload.hex or _digits(payload))
+        for line in _worth(verdict, read):
+            output.note(line)
+    if _means_nothing(verdict, read):
+        raise typer.Exit(1)
 
 
 def detect(
@@ -106,6 +110,10 @@ def detect(
             help="Samples to run it on, by the names of its inputs. [default: some are drawn]",
         ),
     ] = None,
+    wrong_keys: Annotated[
+        int,
+        typer.Option(min=0, max=1_000_000, help="Random keys to try beside it, for a rank."),
+    ] = 0,
     output_format: OutputFormat = Format.TEXT,
     timeout: Timeout = 600.0,
     memory_limit: MemoryLimit = None,
@@ -133,6 +141,7 @@ def detect(
         layer=layer,
         run=run,
         inputs=inputs,
+        wrong_keys=wrong_keys,
         timeout=timeout,
         memory_limit=memory_limit,
     )
@@ -193,6 +202,7 @@ def _worth(verdict: Verdict, read: Decoding) -> list[str]:
     """What a reading is worth, and what a high error means."""
     where = ", ".join(dict.fromkeys(found.layer for found in verdict.found))
     lines = [f"read from {where}"] if where else []
+    lines += [verdict.reason] if verdict.reason else []
     size, errors = len(read.payload), verdict.errors
     if errors is None:
         told = f"the key file tells no payload, so nothing shows whether these {size} symbols"
@@ -208,6 +218,14 @@ def _worth(verdict: Verdict, read: Decoding) -> list[str]:
     return lines
 
 
+def _means_nothing(verdict: Verdict, read: Decoding) -> bool:
+    """Whether what was read is no better than chance beside what the key says was put in."""
+    found, errors = verdict.detection, verdict.errors
+    if not errors or (found is not None and (found.detected or _inverted(found))):
+        return False
+    return errors / len(read.payload) > _NEAR_CHANCE * (1 - 1 / read.payload.alphabet)
+
+
 def _meaning(verdict: Verdict, error: float, chance: float) -> str:
     """What a Symbol Error Rate means beside the one that chance makes."""
     found = verdict.detection
@@ -217,7 +235,7 @@ def _meaning(verdict: Verdict, error: float, chance: float) -> str:
     if inverted is not None and inverted <= math.log10(LEVEL):
         return "almost every one of them inverted: the sign of the carrier's weights was changed"
     if error > _NEAR_CHANCE * chance:
-        return f"about as chance makes them ({chance:.0%}): what was read means nothing"
+        return f"about as chance makes them ({chance:.0%}): what was read means nothing; {_WRONG}"
     return (
         f"fewer than chance makes ({chance:.0%}), and still too many to say that the watermark is "
         "there"
@@ -260,29 +278,53 @@ def _digits(payload: Payload) -> str:
 
 def _in_words(detection: Detection, claim: Claim) -> list[str]:
     """The answer, how sure it is, and what a person may want to know of it."""
+    from nnw_onnx.kit import evidence
+    from nnw_onnx.runs.verify import NO_CARRIER, NO_CLAIM
     from nnw_onnx.vocabulary.evidence import power
 
     level, what = detection.level or LEVEL, _what(claim)
-    answer = "yes" if detection else "no"
+    if detection.null in (NO_CARRIER, NO_CLAIM):
+        return [f"no: {detection.null.name}", *_where(detection), *detection.notes]
+    short = evidence.too_short(detection.null, level)
+    answer = "yes" if detection else "no" if short is None else "no, it cannot be shown"
     lines = [
         f"{answer}: {_score(detection, what)}",
         "a network made without this key matches as well with probability "
         f"{power(detection.log10_p or 0.0)}; yes means {level:g} or less",
+        *_size(detection, what[0]),
+        *([short] if short else []),
+        *([_WRONG] if _is_chance(detection) else []),
         *_where(detection),
         *detection.notes,
     ]
-    if not detection.null.reaches(level):
-        lines.append(
-            f"{detection.null.symbols or claim.key.size} {what[0]} are too few to be detected at "
-            "this rate even when all match"
-        )
-    inverted = detection.log10_inverted
-    if inverted is not None and inverted <= math.log10(level):
+    if _inverted(detection):
         lines.append(
             "almost every symbol is inverted: the sign of the carrier's weights was changed"
         )
     places = sorted(detection.places, key=lambda place: -place.statistic)
     return lines + [_place(place) for place in places[:MOST_PLACES]]
+
+
+def _is_chance(detection: Detection) -> bool:
+    """Whether as many match as a wrong key makes, or fewer, but for an inverted mark."""
+    symbols, chance = detection.null.symbols, detection.null.chance
+    if detection or not symbols or not chance or _inverted(detection):
+        return False
+    wrong = 1 - detection.statistic / symbols
+    return wrong > _NEAR_CHANCE * (1 - chance)
+
+
+def _inverted(detection: Detection) -> bool:
+    inverted = detection.log10_inverted
+    return inverted is not None and inverted <= math.log10(detection.level or LEVEL)
+
+
+def _size(detection: Detection, what: str) -> list[str]:
+    """How many must match at this level, and the exact chance that they do."""
+    if detection.needed is None or detection.attained is None:
+        return []
+    chance = f"chance makes so many with probability {detection.attained:.2g}"
+    return [f"yes takes {detection.needed} of {detection.null.symbols} {what}: {chance}"]
 
 
 def _where(detection: Detection) -> list[str]:

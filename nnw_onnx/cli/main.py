@@ -9,11 +9,16 @@ from typing import Annotated
 import typer
 
 from nnw_onnx.cli import output
+from nnw_onnx.cli.commands_actors import ambiguity
 from nnw_onnx.cli.commands_catalogue import list_plugins, new_evaluation
+from nnw_onnx.cli.commands_compare import compare, plan_power
 from nnw_onnx.cli.commands_doctor import doctor
+from nnw_onnx.cli.commands_key import import_, seed, show
 from nnw_onnx.cli.commands_network import inject, layers, modify
 from nnw_onnx.cli.commands_owner import decode, detect, verify_commitment
+from nnw_onnx.cli.commands_recipients import recipients_app
 from nnw_onnx.cli.commands_run import InterruptedRunError, evaluate, report
+from nnw_onnx.cli.commands_tune import tune
 from nnw_onnx.cli.verbosity import with_verbosity
 from nnw_onnx.errors import NnwError, expected
 from nnw_onnx.version import __version__
@@ -32,15 +37,28 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "decode": decode,
     "detect": detect,
     "verify-commitment": verify_commitment,
+    "ambiguity": ambiguity,
     "modify": modify,
     "evaluate": evaluate,
     "report": report,
+    "compare": compare,
+    "plan-power": plan_power,
+    "tune": tune,
     "list": list_plugins,
     "new-evaluation": new_evaluation,
     "doctor": doctor,
 }
 for name, command in COMMANDS.items():
     app.command(name)(with_verbosity(command))
+KEY_COMMANDS: dict[str, Callable[..., None]] = {"import": import_, "show": show, "seed": seed}
+key_app = typer.Typer(
+    help="Import a foreign key, show a key, make a seed.",
+    rich_markup_mode=None,
+)
+for name, command in KEY_COMMANDS.items():
+    key_app.command(name)(with_verbosity(command))
+app.add_typer(key_app, name="key")
+app.add_typer(recipients_app)
 
 
 @app.callback(invoke_without_command=True)

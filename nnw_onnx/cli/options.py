@@ -63,6 +63,15 @@ WorkFolder = Annotated[
     typer.Option(metavar="DIR", help="Keep the state of the training here; run again to go on."),
 ]
 
+SeedFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Master seed of 'nnw key seed'; with --label."),
+]
+Label = Annotated[
+    str | None,
+    typer.Option(metavar="TEXT", help="Network and recipient; each only once for a seed."),
+]
+
 DEFAULT_PAYLOAD_SIZE = 64
 MAX_PAYLOAD = 1 << 20
 
@@ -173,6 +182,26 @@ def parse_payload(
     if size is None and not carries:
         return Payload()
     return _random_payload(DEFAULT_PAYLOAD_SIZE if size is None else size, seed)
+
+
+def secret_from(seed_file: Path | None, label: str | None, seed: int | None) -> bytes | None:
+    """The secret of a label under a master seed; None where neither is given.
+
+    Raises:
+        ConfigurationError: one of them is missing, or --seed is given too.
+        KeyFileError: the file holds no seed.
+    """
+    if seed_file is None and label is None:
+        return None
+    if seed_file is None or label is None or seed is not None:
+        got = "--seed too" if seed is not None else "one of them"
+        raise ConfigurationError(
+            f"--seed-file: expected it with --label and without --seed, got {got}; give both"
+        )
+    from nnw_onnx.kit.derivation import secret_of
+    from nnw_onnx.runs.seed_files import read_seed
+
+    return secret_of(read_seed(seed_file), label)
 
 
 def check_outputs(inputs: Sequence[Path], written: dict[str, Path], *, force: bool) -> None:

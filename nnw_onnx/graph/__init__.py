@@ -5,6 +5,7 @@ from nnw_onnx.graph.files import Limits
 from nnw_onnx.graph.folding import fold_batch_norms
 from nnw_onnx.graph.network import CanonicalWeights, OnnxNetwork, Rule, open_network
 from nnw_onnx.graph.runnable import Runnable
+from nnw_onnx.graph.widening import widen_classifier
 
 __all__ = [
     "CanonicalWeights",
@@ -15,4 +16,5 @@ __all__ = [
     "fold_batch_norms",
     "open_network",
     "to_plain_form",
+    "widen_classifier",
 ]

@@ -13,13 +13,23 @@ from typing import Self, TypeAlias
 import numpy as np
 
 from nnw_onnx.errors import CarrierNotFoundError, ModelFileError
-from nnw_onnx.graph import arriving, covering, description, endings, landing, runnable, saving
+from nnw_onnx.graph import (
+    arriving,
+    channels,
+    covering,
+    description,
+    endings,
+    landing,
+    publicity,
+    runnable,
+    saving,
+)
 from nnw_onnx.graph.files import Limits, ModelFile, open_file
 from nnw_onnx.graph.layers import ListedLayer, Listing, list_layers
 from nnw_onnx.graph.runnable import Runnable
 from nnw_onnx.graph.tensors import shown, stored_bytes
 from nnw_onnx.graph.wire import Address
-from nnw_onnx.vocabulary import Array, Coverage, Layer, TensorInfo, Weights
+from nnw_onnx.vocabulary import Array, Coverage, HiddenAxis, Layer, TensorInfo, Weights
 
 Rule: TypeAlias = "Callable[[OnnxNetwork, str, Array], Array]"
 """See `OnnxNetwork.rounded_by`."""
@@ -115,6 +125,15 @@ class OnnxNetwork:
     def layers(self) -> Sequence[Layer]:
         """Every layer, in the order in which the network computes."""
         return tuple(entry.layer for entry in self._listed.values())
+
+    @cached_property
+    def hidden_axes(self) -> tuple[HiddenAxis, ...]:
+        """Channels that may change places, by the layer that makes them first.
+
+        Those that every operator of the main graph is known to treat alike; layers on a grid, and
+        those whose weights arrive through arithmetic, keep theirs in their places.
+        """
+        return channels.hidden_axes(self._file, self._listed)
 
     @property
     def weights(self) -> Weights:
@@ -220,6 +239,17 @@ class OnnxNetwork:
     def no_weights_reason(self) -> str | None:
         """One sentence that says why no kernel can be replaced, or None where one can."""
         return description.no_weights_reason(self._file, self.layers)
+
+    def beside(self, reference: OnnxNetwork) -> Self:
+        """The same network, which tells of each layer whether a public network gives it away.
+
+        Layers equal to one of the reference, or nearly, have `Layer.public`; no method chooses
+        them by itself.
+        """
+        told = publicity.beside(
+            self._listed, self, reference, f"the reference {reference.path.name!r}"
+        )
+        return type(self)(self._file, told, self._replaced, self._rounding, self._rule)
 
     def with_weights(self, replaced: Weights) -> Self:
         """The same network with some weights replaced; nothing else is copied.

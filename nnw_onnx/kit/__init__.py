@@ -7,12 +7,19 @@ It is all that a plug-in needs beside `nnw_onnx.vocabulary`, `nnw_onnx.plugins.o
   weights; constants that can carry none.
 - `candidates`, `matching`: where a carrier is in another file of its network, by name and shape, or
   by values.
-- `symbols`, `spreading`, `keystream`: Symbols to signs and back, and randomness from a secret.
+- `channels`: hidden channels in another order, or with other scales.
+- `symbols`, `spreading`, `projections`, `mantissas`, `keystream`: Symbols to signs and back, where
+  and by what they are spread, bits of weights, and randomness from a secret.
 - `evidence`, `commitments`, `injections`: the exact test of Symbols, what a key is bound to, the
   end of every injection.
-- `triggers`: inputs with answers of the owner's, drawn or from images.
+- `foreign`, `derivation`: keys that were made elsewhere, and many secrets from one seed.
+- `triggers`, `trigger_sets`, `stamps`: inputs with answers of the owner's, drawn, from images, or
+  samples with a mark; with Symbols, or with a class each.
+- `copies`: the weights of a layer in the copies of several recipients.
+- `steps`: the values beside those of quantized weights.
 - `samples`, `preprocessing`, `images`, `signals`, `tokens`, `sources`: data, and files that are not
   trusted.
 - `meters`: what several tasks measure alike.
-- `optimizers`, `trainings`, `initialisation`: arrays of a method's own, recipes, fresh weights.
+- `optimizers`, `extractors`, `trainings`, `initialisation`: arrays of a method's own, Decoders that
+  are trained, recipes, fresh weights.
 """

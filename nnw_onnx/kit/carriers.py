@@ -151,11 +151,12 @@ def suggestions(network: Weighted) -> str:
 def doubt(network: Weighted, layer: Layer) -> str | None:
     """Why a kernel cannot carry a watermark although it takes one; None where nothing is odd.
 
-    So are public constants, such as the basis of a Fourier transform: whoever writes the formula
-    back has removed the watermark without a trace. It ends a sentence: "a layer that ...".
+    So are public constants, such as the basis of a Fourier transform, and layers of a network that
+    anybody can get (`Layer.public`): whoever writes them back has removed the watermark without a
+    trace. It ends a sentence: "a layer that ...".
     """
-    constant = _constant(network, layer)
-    return None if constant is None else f"is {constant}"
+    public = _public(network, layer)
+    return None if public is None else f"is {public}"
 
 
 def is_fit(network: Weighted, layer: Layer) -> bool:
@@ -201,7 +202,7 @@ def first_fit(network: Weighted, preference: Iterable[Layer], refusal: str) -> C
     """
     defects = []
     for layer in preference:
-        defect = _numerical_defect(_values(network, layer)) or _constant(network, layer)
+        defect = _numerical_defect(_values(network, layer)) or _public(network, layer)
         if defect is None:
             return take(network, layer)
         defects.append(f"{defect} in layer {layer.name!r}")
@@ -374,6 +375,11 @@ def _reason(network: Weighted, layer: Layer) -> str | None:
     if layer.role in ("recurrent", "embedding"):
         return f"is {layer.role} and has to be named"
     return _structural_defect(layer) or doubt(network, layer)
+
+
+def _public(network: Weighted, layer: Layer) -> str | None:
+    """Where anybody can get the weights of a layer: in another network, or by a formula."""
+    return layer.public or _constant(network, layer)
 
 
 def _constant(network: Weighted, layer: Layer) -> str | None:

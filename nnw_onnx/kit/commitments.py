@@ -3,6 +3,7 @@
 The key policy asks for SHA-256 over secret, payload, method, carriers and the unmarked model. It
 is made in two steps, because a key exists before its payload: `commit`, then `bound`. The first
 hash, the opening, stays in the key, so that anyone who has the key sees which payload was bound.
+What a training has learnt for the key, such as an extractor, is bound in a third step, `learnt`.
 
 What it protects: who has published the hash cannot change key, carrier or payload afterwards; a
 payload read from a network after the fact is none that was claimed. What it does not: a hash that
@@ -15,12 +16,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from nnw_onnx.errors import CarrierNotFoundError
+from nnw_onnx.errors import CarrierNotFoundError, ConfigurationError
 from nnw_onnx.vocabulary import Array, Bound, Key, Payload, Weighted
+
+_LEARNT = "learnt"
+"""Fact of a key: names of its arrays that a training has learnt."""
 
 
 def digest(weights: Array) -> str:
@@ -48,9 +52,47 @@ def bound(key: Key, payload: Payload) -> Key:
     return dataclasses.replace(key, commitment=_with_payload(opening, payload), opening=opening)
 
 
+def learnt(key: Key, payload: Payload, arrays: Mapping[str, Array]) -> Key:
+    """The same key with what a training has learnt, which its commitment binds as well.
+
+    An extractor that nothing binds could be fitted to any suspect. Called again, as a training goes
+    on, it binds what was learnt last instead.
+
+    Args:
+        key: bound to the payload.
+        payload: its Symbols.
+        arrays: what was learnt; they join those of the key.
+    """
+    if not arrays or not key.opening:
+        return dataclasses.replace(key, arrays={**key.arrays, **arrays})
+    facts = {**key.facts, _LEARNT: sorted(arrays)}
+    new = dataclasses.replace(key, arrays={**key.arrays, **arrays}, facts=facts)
+    return dataclasses.replace(new, commitment=whole(new, key.opening, payload))
+
+
+def whole(key: Key, opening: str, payload: Payload) -> str:
+    """The commitment that binds an opening, a payload and what the key has learnt, if anything.
+
+    Raises:
+        ConfigurationError: the key lacks what it says that it has learnt.
+    """
+    base = _with_payload(opening, payload)
+    names = key.facts.get(_LEARNT)
+    if names is None:
+        return base
+    if not isinstance(names, list) or not all(name in key.arrays for name in names):
+        raise ConfigurationError(
+            f"key: expected the arrays that its training has learnt, got {sorted(key.arrays)}; "
+            "restore the key from a copy"
+        )
+    told = [[name, digest(np.atleast_1d(key.arrays[str(name)]))] for name in names]
+    text = json.dumps([base, told])
+    return hashlib.sha256(b"nnw-onnx commitment with what was learnt 1" + text.encode()).hexdigest()
+
+
 def binds(key: Key, payload: Payload) -> bool | None:
     """Whether the commitment of a key binds these Symbols; None where it cannot be opened."""
-    return _with_payload(key.opening, payload) == key.commitment if key.opening else None
+    return whole(key, key.opening, payload) == key.commitment if key.opening else None
 
 
 def carriers_of(key: Key, network: Weighted) -> list[Bound]:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.math import binomial
 from nnw_onnx.vocabulary import Detection, Null, Payload
+from nnw_onnx.vocabulary.evidence import power
+
+_MOST = 1 << 14
+"""Symbols up to which a threshold is worked out: above it takes seconds."""
 
 
 def matched(read: Payload, claimed: Payload) -> Detection:
@@ -50,4 +57,67 @@ def counted(hits: int, trials: int, chance: Fraction) -> Detection:
             log10_least=binomial.tail(trials, trials, chance).log10_p,
         ),
         log10_tie=binomial.log10_point(hits, trials, chance),
+    )
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a count of independent Symbols comes to at a declared false-positive rate.
+
+    Attributes:
+        needed: fewest that must be right for a Yes; None where even all of them are too few.
+        attained: exact chance of a Yes for a network made without the key, at most the declared
+            rate; 0 where there never is one.
+        symbols: fewest Symbols with which any network could be a Yes.
+    """
+
+    needed: int | None
+    attained: float
+    symbols: int
+
+
+# Every one of a thousand wrong keys has the same null.
+@lru_cache(maxsize=256)
+def size_of(null: Null, level: float) -> Size | None:
+    """What a null comes to at a level in (0, 1); None where it counts nothing, or too many.
+
+    Where several places were read, whose number its least p-value is corrected for, the level of
+    one of them counts.
+    """
+    count = null.symbols or 0
+    chance = Fraction(null.chance or 0).limit_denominator(1 << 20)
+    if not (0 < count <= _MOST and 0 < chance < 1):
+        return None
+    alone = binomial.tail(count, count, chance).log10_p
+    places = 10.0 ** max(0.0, (alone if null.log10_least is None else null.log10_least) - alone)
+    needed = binomial.threshold(count, level / places, chance)
+    attained = 0.0 if needed is None else places * binomial.tail(needed, count, chance).p_value
+    return Size(needed, attained, fewest_symbols(level / places, chance))
+
+
+def fewest_symbols(level: float, chance: Fraction = binomial.HALF) -> int:
+    """The fewest Symbols that are all right by chance with a probability of at most `level`.
+
+    Raises:
+        ConfigurationError: the level is not between 0 and 1.
+    """
+    binomial.check_rate(level)
+    wanted = Fraction(str(level))
+    count = max(1, math.floor(math.log(level) / math.log(chance)) - 1)
+    while chance**count > wanted:
+        count += 1
+    return count
+
+
+def too_short(null: Null, level: float) -> str | None:
+    """Why no claim can be shown at a level, however well it fits; None where one can."""
+    if null.reaches(level):
+        return None
+    found, best = size_of(null, level), power(null.log10_least or 0.0)
+    if found is None or null.symbols is None:
+        return f"nothing can be shown at a false-positive rate of {level:g}: p = {best} at best"
+    counted = f"{null.symbols} symbol{'' if null.symbols == 1 else 's'}"
+    return (
+        f"nothing can be shown at a false-positive rate of {level:g} with {counted}, even when all "
+        f"match (p = {best}): it takes {found.symbols}"
     )

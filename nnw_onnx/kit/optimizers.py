@@ -12,13 +12,13 @@ import numpy as np
 
 from nnw_onnx.vocabulary import Array
 
-_STEPS = "adam/steps"
+_STEPS = "adam.steps"
 
 
 def adam_state(arrays: Mapping[str, Array]) -> dict[str, Array]:
     """The state before the first step of `adam`: the arrays and its moments, zero."""
     moments = {
-        f"adam/{moment}/{name}": np.zeros(array.shape)
+        f"adam.{moment}.{name}": np.zeros(array.shape)
         for name, array in arrays.items()
         for moment in ("first", "second")
     }
@@ -44,7 +44,7 @@ def adam(
     steps = float(state[_STEPS]) + 1
     found: dict[str, Array] = {**state, _STEPS: np.array(steps)}
     for name, slope in gradients.items():
-        first, second = f"adam/first/{name}", f"adam/second/{name}"
+        first, second = f"adam.first.{name}", f"adam.second.{name}"
         found[first] = decays[0] * state[first] + (1 - decays[0]) * slope
         found[second] = decays[1] * state[second] + (1 - decays[1]) * np.square(slope)
         mean = found[first] / (1 - decays[0] ** steps)

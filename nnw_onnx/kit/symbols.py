@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnw_onnx.errors import InjectionError
-from nnw_onnx.kit import keystream
+from nnw_onnx.kit import foreign, keystream
 from nnw_onnx.vocabulary import Array, Decoding, Key, Payload
 
 
@@ -62,4 +62,6 @@ def read(statistics: Array, deviation: float, key: Key, notes: Sequence[str] = (
 
 
 def _mask(key: Key) -> NDArray[np.int64]:
+    if foreign.is_foreign(key):
+        return np.zeros(key.size, np.int64)
     return keystream.bits(key.secret, f"{key.method.name}/mask", key.size).astype(np.int64)

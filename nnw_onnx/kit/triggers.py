@@ -61,10 +61,17 @@ def answers(scores: Array) -> Answers:
     return Answers(np.argmax(known, axis=1), shown, undecided)
 
 
-def scores_of(values: Values, index: int, n: int, classes: int) -> Array:
+def scores_of(values: Values, index: int, n: int, classes: int, *, more: bool = False) -> Array:
     """The scores (n, classes) among the outputs of a network; axes of size 1 at the end are cut.
 
     One score of two classes becomes two, of which the larger is that of its class.
+
+    Args:
+        values: the outputs.
+        index: of the one that tells the scores.
+        n: number of samples.
+        classes: number of classes.
+        more: whether there may be more classes; then all of them come back.
 
     Raises:
         CarrierNotFoundError: there is no such output, or it is not of this shape.
@@ -78,7 +85,8 @@ def scores_of(values: Values, index: int, n: int, classes: int) -> Array:
     scores = _cut(outputs[index])
     if classes == 2 and scores.shape in ((n,), (n, 1)) and scores.dtype.kind == "f":
         scores = meters.two_scores(scores.reshape(n))
-    if scores.shape != (n, classes):
+    wider = more and scores.ndim == 2 and len(scores) == n and scores.shape[1] > classes
+    if scores.shape != (n, classes) and not wider:
         raise CarrierNotFoundError(
             f"output {index}: expected scores of shape {(n, classes)}, got {scores.shape}; decode "
             "a network with the classes of the one that was trained"

@@ -83,7 +83,8 @@ def threshold(n: int, false_positive_rate: float, chance: Fraction = HALF) -> in
     """
     _check(n, chance)
     check_rate(false_positive_rate)
-    limit = Fraction(false_positive_rate) * chance.denominator**n
+    # As it is written: the float 1e-6 is a little less, and six triggers of ten classes reach it.
+    limit = Fraction(str(false_positive_rate)) * chance.denominator**n
     above, k = 0, n + 1
     for term in _terms_down(n, 0, chance):
         above += term

@@ -23,6 +23,22 @@ def filter_mean(weights: Array) -> NDArray[np.float64]:
     return mean.reshape(-1)
 
 
+def signed_mean(weights: Array, filters: Array) -> NDArray[np.float64]:
+    """Mean (M,) over the filters of weights (L, *M axes), each times its sign (L,), flattened."""
+    flat = np.asarray(weights, np.float64).reshape(len(weights), -1)
+    mean: NDArray[np.float64] = np.asarray(filters, np.float64) @ flat / len(flat)
+    return mean
+
+
+def to_filters(vector: Array, shape: tuple[int, ...], filters: Array) -> NDArray[np.float64]:
+    """A vector (M,) times the sign (L,) of each filter, as weights of shape (L, *M axes).
+
+    Added to weights it moves their `signed_mean` by exactly the vector.
+    """
+    spread: NDArray[np.float64] = np.multiply.outer(np.asarray(filters, np.float64), vector)
+    return spread.reshape(shape)
+
+
 def natural_deviation(weights: Array) -> float:
     """Scale sigma sqrt(M/L): the deviation of a projection of iid weights (L, ...)."""
     filters = weights.shape[0]

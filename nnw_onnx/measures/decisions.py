@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from nnw_onnx.kit.evidence import size_of
 from nnw_onnx.math import binomial
 from nnw_onnx.math.clusters import excess_p
 from nnw_onnx.measures.results import Control, ControlLevel, Detectability
@@ -114,6 +115,9 @@ def _known(own: Sequence[VerdictRecord], level: float) -> Detectability:
         reason = "no test was answered"
     elif not ever and least is not None:
         reason = f"p = {10.0**least:.2g} at best: the Detector can never say Yes at {level:g}"
+        sizes = [size for null in nulls if (size := size_of(null, level)) is not None]
+        if sizes:
+            reason += f"; it takes {max(size.symbols for size in sizes)} Symbols"
     return Detectability(
         ever=ever,
         log10_least=least,

@@ -22,10 +22,19 @@ from nnw_onnx.records import (
     TechnologyRecord,
 )
 
-LimitsMethod = Literal["student-t", "two-way", "samples", "cluster-beta", "no-event", "approximate"]
+LimitsMethod = Literal[
+    "student-t",
+    "two-way",
+    "samples",
+    "cluster-beta",
+    "no-event",
+    "approximate",
+    "sign-flip",
+]
 Scope = Literal["other networks", "the networks tested"]
 Usability = Literal["usable", "unusable", "undecided", "elsewhere", "n/a"]
 Loudness = Literal["negligible", "noticeable", "not shown", "not measured"]
+Seen = Literal["seen", "not seen", "not measured"]
 PointStatus = Literal[
     "survives",
     "lost",
@@ -246,6 +255,10 @@ class Point(ResultModel):
     """Tests that the plan asks for."""
     gone: int = 0
     """Tests on networks in which the carrier does not exist."""
+    innocents: int | None = None
+    """Claims heard of recipients whose copies are not in a mixture; None where nothing is mixed."""
+    accused: int | None = None
+    """How many of them were found all the same."""
     noticed: int | None = None
     """Tests in which an integrity method told that the network was changed; None of others."""
     found_rate: Value
@@ -440,6 +453,29 @@ class Imperceptibility(ResultModel):
     failures: tuple[Failure, ...]
 
 
+class Visibility(ResultModel):
+    """How visible the watermark is in the weights of its carriers, to somebody without the key."""
+
+    reference: Literal["original", "twin"]
+    """What the detector tells marked layers from."""
+    weights: Value
+    """Kolmogorov-Smirnov statistic of the weights before and after; by training, it includes what
+    the training changes."""
+    filter_means: Value
+    """Likewise of the means over filters."""
+    variance_ratio: Value
+    """Variance of the weights after / before."""
+    auc: Value
+    """Of a detector trained on the layers of all other networks: chance that a marked layer looks
+    more marked than an unmarked one; one half is guessing. Its limits are approximate."""
+    p_value: float | None
+    """Chance of so large an area if nothing can be seen: exact, by other labels."""
+    verdict: Seen
+    """Seen: that chance is at most 5 %."""
+    layers: int
+    """Different carriers that were looked at."""
+
+
 class Cost(ResultModel):
     """Computational Cost of one technology; times in seconds, memory in bytes."""
 
@@ -564,5 +600,7 @@ class Technology(ResultModel):
     cost: Cost
     training: Training | None
     control: Control | None
+    visibility: Visibility | None = None
+    """None where it was put in by an older version, which kept no traces."""
     robustness_asked: bool
     imperceptibility_asked: bool

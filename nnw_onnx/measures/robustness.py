@@ -100,8 +100,10 @@ def point(run: Run, technology: TechnologyRecord, judge: Judge, where: Where) ->
 
 
 def _point(found: _Found) -> Point:
-    run, where = found.run, found.where
+    run, where, index = found.run, found.where, found.technology.index
     own, foreign = found.answers(found.own), found.answers(found.foreign)
+    mixed = run.innocent_tests(index, (where.setting, where.intensity))
+    innocent = found.answers(mixed)
     ser, plain_ser = _symbols(found.own, NO_MARKED), _symbols(found.foreign, NO_UNMARKED)
     new, last = _new_marks(found.marked)
     status, reason = _status(found, own, last)
@@ -109,7 +111,7 @@ def _point(found: _Found) -> Point:
     elsewhere = sorted({t.quality_of for t in trials if t.quality_of is not None})
     modified = where.setting is not None
     return Point(
-        technology=found.technology.index,
+        technology=index,
         setting=where.setting,
         level=where.level,
         intensity=where.intensity,
@@ -119,6 +121,8 @@ def _point(found: _Found) -> Point:
         tested=len(own),
         expected=found.expected,
         gone=sum(t.verdict.status == "not-applicable" for t, _ in own),
+        innocents=len(innocent) or None,
+        accused=sum(yes for _, yes in innocent) if innocent else None,
         noticed=_noticed(found.technology, own) if found.technology.kind == "integrity" else None,
         **_rates(found, own, foreign),
         ser=ser,

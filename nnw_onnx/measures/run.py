@@ -135,13 +135,17 @@ class Run:
         """
         return list(self._tests[0].get((technology, place), {}).values())
 
+    def innocent_tests(self, technology: int, place: Place) -> list[Test]:
+        """Claims of recipients whose copies are not in the mixture that hears them."""
+        return self._tests[2].get((technology, place), [])
+
     def foreign_tests(self, technology: int, place: Place) -> list[Test]:
         """Each claim on unwatermarked networks."""
         return self._tests[1].get((technology, place), [])
 
     def every_test(self, technology: int) -> Iterator[tuple[Test, bool]]:
         """Each test of a technology's claims, and whether the network carries it."""
-        own, foreign = self._tests
+        own, foreign, _ = self._tests
         for (t, _), tests in own.items():
             yield from ((test, True) for test in tests.values() if t == technology)
         for (t, _), rest in foreign.items():
@@ -162,10 +166,11 @@ class Run:
         ]
 
     @cached_property
-    def _tests(self) -> tuple[_Own, _Foreign]:
-        """Tests on networks that carry what is claimed, and on unwatermarked ones."""
+    def _tests(self) -> tuple[_Own, _Foreign, _Foreign]:
+        """Tests on networks that carry what is claimed, on unwatermarked ones, and on mixtures."""
         own: _Own = defaultdict(dict)
         foreign: _Foreign = defaultdict(list)
+        innocent: _Foreign = defaultdict(list)
         for trial in self.trials:
             for verdict in trial.verdicts:
                 injection = self.by_identity.get(verdict.injection)
@@ -176,7 +181,9 @@ class Run:
                     foreign[where].append(test)
                 elif verdict.injection in (trial.injection, *trial.copies):
                     own[where].setdefault((verdict.injection, trial.repetition), test)
-        return own, foreign
+                else:
+                    innocent[where].append(test)
+        return own, foreign, innocent
 
     @cached_property
     def _marked(self) -> Mapping[tuple[int, Place], list[TrialRecord]]:

@@ -7,7 +7,7 @@ and "TATTOOED", arXiv 2202.06091); a budget of change sets the strength.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Gt, Le
@@ -17,6 +17,7 @@ from nnw_onnx.kit import carriers, injections, spreading, symbols
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
     Bench,
+    Card,
     Decodes,
     Decoding,
     Injects,
@@ -42,6 +43,20 @@ class BlockSpread(Decodes, Injects):
 
     name = "block-spread"
     summary = "each bit shifts its own random weights of one large layer"
+    card: ClassVar[Card | None] = Card(
+        paper="none: of this project; spread spectrum on weights is in Hitaj et al., MaleficNet, "
+        "ESORICS 2022",
+        blind=True,
+        capacity="one bit for every 16 weights of the layer",
+        key="nothing beside its secret",
+        null="Bin(bits, 1/2), exact: random chips against any weights, and masked bits",
+        dies_of=(
+            "permuting filters or inputs, since weights are found by their index",
+            "scaling single filters, in part, since they are added up as they are",
+            "the middle, minimum or maximum of five recipients' copies (measured by this project)",
+        ),
+        strength="budget",
+    )
 
     budget: Annotated[float, Gt(0), Le(1)] = option(
         0.15, help="RMS change of the layer / its standard deviation; it sets the margin"

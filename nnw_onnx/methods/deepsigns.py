@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Gt, Le
@@ -22,7 +22,7 @@ from nnw_onnx.errors import (
     InjectionError,
     TrainingError,
 )
-from nnw_onnx.kit import carriers, commitments, keystream, symbols, triggers
+from nnw_onnx.kit import carriers, commitments, foreign, keystream, symbols, triggers
 from nnw_onnx.math import penalties
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
@@ -30,6 +30,7 @@ from nnw_onnx.vocabulary import (
     Array,
     Bench,
     Bound,
+    Card,
     Commits,
     Decodes,
     Decoding,
@@ -72,6 +73,22 @@ class DeepSigns(Commits, Decodes, Trains):
     summary = "signs of projections of a layer's mean answer to one class (DeepSigns 2019)"
     access = "activations"
     needs = ("data",)
+    card: ClassVar[Card | None] = Card(
+        paper="Rouhani, Chen, Koushanfar, DeepSigns, ASPLOS 2019, arXiv 1804.00750",
+        blind=True,
+        capacity="fewer bits than answers of the layer; 16 in the paper's code",
+        key="inputs of one class, the mean answer to them, the centres of all classes",
+        null="Bin(bits, 1/2), exact: a random key against any answers, and masked bits",
+        reported=(
+            "best removal of the Watermark-Robustness-Toolbox: rescaled watermark accuracy 0.000 "
+            "on CIFAR-10 and ImageNet, where 0.5 is the threshold (its figure)",
+            "1.0 points of accuracy lost by embedding on CIFAR-10 (the same toolbox, its figure)",
+        ),
+        dies_of=(
+            "the best removal of the Watermark-Robustness-Toolbox (see above)",
+            "permuting the neurons of its layer, since answers are read by their index",
+        ),
+    )
 
     target: Annotated[int, Ge(0)] = option(0, help="class whose answers carry the watermark")
     count: Annotated[int, Ge(1), Le(1 << 12)] = option(
@@ -332,8 +349,9 @@ def _is_pooled(key: Key) -> bool:
 
 
 def _matrix(key: Key) -> NDArray[np.float64]:
-    """The key matrix (T, features) of N(0, 1) numbers, read-only."""
-    return _drawn(key.secret, key.size, _sizes(key)[1])
+    """The key matrix (T, features) of N(0, 1) numbers, or the one of a key made elsewhere."""
+    own = foreign.matrix(key, _sizes(key)[1])
+    return _drawn(key.secret, key.size, _sizes(key)[1]) if own is None else own
 
 
 @lru_cache(maxsize=4)

@@ -13,19 +13,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
 from nnw_onnx.errors import CarrierNotFoundError, InjectionError
-from nnw_onnx.kit import carriers, evidence, keystream
+from nnw_onnx.kit import carriers, evidence, keystream, mantissas
 from nnw_onnx.math import binomial
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
     Array,
     Bench,
+    Card,
     Detection,
     Detects,
     Injects,
@@ -36,11 +37,6 @@ from nnw_onnx.vocabulary import (
     Place,
     Suspect,
 )
-
-_MANTISSAS = {"float64": 52, "float32": 23, "float16": 10, "bfloat16": 7}
-"""Element type -> bits of its mantissa."""
-_LEAST_EXPONENT = 2
-"""Weights of a smaller (biased) exponent keep no bit: zeros stay zeros, runtimes flush the rest."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +54,15 @@ class Fragile(Detects, Injects):
     summary = "blocks of weights vouch for themselves: says whether and where a network was changed"
     kind = "integrity"
     alphabet = 0
+    card: ClassVar[Card | None] = Card(
+        paper="none: of this project; compare Guan et al., arXiv 2104.04268, and Gao et al., arXiv "
+        "2308.11235",
+        blind=True,
+        capacity="no payload; a hash of 32 bits in every 1,024 weights",
+        key="nothing beside its secret",
+        null="Bin(blocks, 2^-bits): a keyed hash is right in an untouched block only, or by chance",
+        dies_of=("any change of any weight in a block: that is its purpose",),
+    )
 
     block: Annotated[int, Ge(64), Le(1 << 20)] = option(
         1024, help="weights of a block, the finest place of a change that is told"
@@ -147,14 +152,14 @@ class Fragile(Detects, Injects):
             # The last bit of a weight on a grid is one of thousands of its steps.
             return f"steps of {layer.quantization} larger than a last bit"
         blocks = _blocks(weights.reshape(-1), self.block)
-        least = min((int(np.count_nonzero(_carries(x))) for _, _, x in blocks), default=0)
+        least = min((int(np.count_nonzero(mantissas.carrying(x))) for _, _, x in blocks), default=0)
         return f"{least} of {weights.dtype}" if least < self.bits else None
 
     def _marked(self, weights: Array, key: Key, index: int) -> Array:
         flat = np.array(weights).reshape(-1)
         for start, _, block in _blocks(flat, self.block):
             where = self._where(block, key, index)
-            words = _words(block)  # a view: the bits of `flat` itself
+            words = mantissas.words(block)  # a view: the bits of `flat` itself
             words[where] &= ~words.dtype.type(1)
             words[where] |= self._hash(block, key, (index, start)).astype(words.dtype)
         return flat.reshape(weights.shape)
@@ -163,7 +168,7 @@ class Fragile(Detects, Injects):
         flat = np.array(weights).reshape(-1)
         for start, stop, block in _blocks(flat, self.block):
             where = self._where(block, key, index)
-            words = _words(block)
+            words = mantissas.words(block)
             read = (words[where] & words.dtype.type(1)).astype(np.uint8)
             words[where] &= ~words.dtype.type(1)
             wanted = self._hash(block, key, (index, start))[: len(read)]
@@ -173,11 +178,11 @@ class Fragile(Detects, Injects):
     def _where(self, block: Array, key: Key, index: int) -> NDArray[np.int64]:
         """Places of the weights that keep the hash: the first ones in keyed order that can."""
         order = _order(key.secret, index, len(block))
-        return order[_carries(block)[order]][: self.bits]
+        return order[mantissas.carrying(block)[order]][: self.bits]
 
     def _hash(self, block: Array, key: Key, place: tuple[int, int]) -> NDArray[np.uint8]:
         """Bits (bits,) of the keyed hash of a block, in which the bits that keep it are zero."""
-        words = _words(block)
+        words = mantissas.words(block)
         content = words.astype(words.dtype.newbyteorder("<"), copy=False).tobytes()
         where = f"{place} {block.dtype} {len(block)};".encode()
         digest = hashlib.blake2b(where + content, key=key.secret, digest_size=8).digest()
@@ -208,19 +213,3 @@ def _blocks(flat: Array, length: int) -> Iterator[tuple[int, int, Array]]:
 @lru_cache(maxsize=64)
 def _order(secret: bytes, index: int, length: int) -> NDArray[np.int64]:
     return keystream.permutation(secret, f"fragile/{index}", length)
-
-
-def _words(block: Array) -> Array:
-    """The bits of the weights as unsigned integers, a view."""
-    return block.view(np.dtype(f"u{block.dtype.itemsize}"))
-
-
-def _carries(block: Array) -> NDArray[np.bool_]:
-    """Which weights can keep a bit; the bit itself does not matter to the answer."""
-    mantissa = _MANTISSAS.get(block.dtype.name)
-    if mantissa is None:
-        return np.zeros(len(block), np.bool_)
-    words = _words(block)
-    sign = words.dtype.type(1 << (8 * block.dtype.itemsize - 1))
-    big: NDArray[np.bool_] = (words & ~sign) >= words.dtype.type(_LEAST_EXPONENT << mantissa)
-    return big

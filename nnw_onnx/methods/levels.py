@@ -9,7 +9,7 @@ weights for each Symbol.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Gt, Le
@@ -20,6 +20,7 @@ from nnw_onnx.kit import carriers, injections, keystream, spreading, symbols
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
     Bench,
+    Card,
     Decodes,
     Decoding,
     Injects,
@@ -46,6 +47,21 @@ class Levels(Decodes, Injects):
 
     name = "levels"
     summary = "sums of random weights of one large layer are quantised to keyed levels (QIM)"
+    card: ClassVar[Card | None] = Card(
+        paper="Li, Tondi, Barni, Spread-Transform Dither Modulation Watermarking of Deep Neural "
+        "Network, arXiv 2012.14171; exclusive weights for each Symbol are of this project",
+        blind=True,
+        capacity="one Symbol of up to 256 values for every 16 weights of the layer",
+        key="the distance of levels",
+        null="Bin(symbols, 1/alphabet), exact: a keyed dither makes any answer uniform",
+        dies_of=(
+            "multiplying the layer by a number: half of the bits are wrong at 2 (computed by this "
+            "project for the form with projections)",
+            "noise and pruning that move a sum by more than half a level (the same)",
+            "permuting filters or inputs, since weights are found by their index",
+        ),
+        strength="step",
+    )
 
     alphabet: Annotated[int, Ge(2), Le(256)] = option(8, help="number of different Symbols")
     step: Annotated[float, Gt(0), Le(1000)] = option(

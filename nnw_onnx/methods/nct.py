@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -20,6 +20,7 @@ from nnw_onnx.math.normal import log10_tail, normal_scores
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
     Bench,
+    Card,
     Detection,
     Detects,
     Key,
@@ -60,6 +61,17 @@ class Nct(Detects):
     summary = "order of randomly chosen weights, layer by layer: a fingerprint (MPAI-NNW-TEC)"
     kind = "fingerprint"
     alphabet = 0
+    card: ClassVar[Card | None] = Card(
+        paper="MPAI-NNW-TEC V1.0, No-Constraint Traceability; the matcher is of this project",
+        blind=False,
+        capacity="no payload; nothing is put in",
+        key="the values of the chosen weights in the enrolled network",
+        null="normal tail of a sum over ranks, whose variance over orders within layers is exact",
+        dies_of=(
+            "permuted or rescaled filters, added neurons: weights are found by their index",
+            "a common public checkpoint as proof of ownership: all that descends from it matches",
+        ),
+    )
 
     count: Annotated[int, Ge(16), Le(1 << 20)] = option(
         1024, help="number of weights in the fingerprint"

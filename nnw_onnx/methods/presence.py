@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -20,6 +20,7 @@ from nnw_onnx.math import normal
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
     Bench,
+    Card,
     Detection,
     Detects,
     Injects,
@@ -48,6 +49,17 @@ class Presence(Detects, Injects):
     name = "presence"
     summary = "one layer correlates with keyed signs: present or not, no payload"
     alphabet = 0
+    card: ClassVar[Card | None] = Card(
+        paper="Cox, Kilian, Leighton, Shamoon, Secure Spread Spectrum Watermarking for Multimedia, "
+        "IEEE Trans. Image Processing 6, 1997; on the weights of a layer: of this project",
+        blind=True,
+        capacity="no payload; says that it is there",
+        key="nothing beside its secret",
+        null="random signs of any weights: a bound on the tail, not an approximation "
+        "(Bentkus and Dzindzalieta, Bernoulli 21, 2015)",
+        dies_of=("permuting filters or inputs, since weights are found by their index",),
+        strength="margin",
+    )
 
     margin: Annotated[float, Ge(1), Le(1000)] = option(
         12.0, help="strength: correlation in standard deviations under a random key"

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.kit.copies import stacked
 from nnw_onnx.math.casting import cast_like
 from nnw_onnx.vocabulary import (
     Array,
@@ -48,13 +48,5 @@ class Averaging(Modification):
 
 
 def _mean(layer: Layer, copies: Sequence[Network]) -> Array:
-    total = np.zeros(layer.shape)
-    for copy in copies:
-        shapes = {other.name: other.shape for other in copy.layers}
-        if shapes.get(layer.name) != layer.shape:
-            raise ConfigurationError(
-                f"averaging: expected copies of one network, got one without a layer "
-                f"{layer.name!r} of shape {layer.shape}; give copies of the same network"
-            )
-        total += np.asarray(copy.weights[layer.name], np.float64)
-    return cast_like(total / len(copies), copies[0].weights[layer.name])
+    mean = stacked("averaging", layer, copies).mean(axis=0)
+    return cast_like(mean, copies[0].weights[layer.name])

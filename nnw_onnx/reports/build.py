@@ -16,6 +16,7 @@ from nnw_onnx.measures.robustness import SURVIVAL, Where, point
 from nnw_onnx.measures.run import Run, asked
 from nnw_onnx.measures.trainings import training_of
 from nnw_onnx.measures.usability import base_quality, settings
+from nnw_onnx.measures.visibility import visibility
 from nnw_onnx.records import (
     CostRecord,
     Environment,
@@ -101,6 +102,7 @@ def build_report(
         completeness=complete,
         notices=notices(Material(run, technologies, rows, flat, sizes, complete, costs)),
         environment=environment,
+        cards=plan.cards,
         configuration=plan.evaluation,
         method=METHOD,
         reproducibility=_reproducibility(run),
@@ -153,6 +155,7 @@ def _technology(
         cost=cost_of(run, record, costs),
         training=training_of(run, record),
         control=control_of(run, record),
+        visibility=visibility(run, record),
         robustness_asked=asked(run.plan, record.robustness),
         imperceptibility_asked=asked(run.plan, record.imperceptibility),
     )

@@ -28,6 +28,7 @@ from nnw_onnx.measures.results import (
     Share,
     Technology,
     Value,
+    Visibility,
 )
 from nnw_onnx.records import MeasureRecord
 from nnw_onnx.reports.model import Report
@@ -189,6 +190,8 @@ ROBUSTNESS: tuple[Column[Point], ...] = (
     Column("tested", "Tested", Form.COUNT, lambda p: p.tested),
     Column("expected", "Expected", Form.COUNT, lambda p: p.expected),
     Column("gone", "Carrier gone", Form.COUNT, lambda p: p.gone, "lower"),
+    Column("innocents", "Innocents heard", Form.COUNT, lambda p: p.innocents),
+    Column("accused", "Innocents accused", Form.COUNT, lambda p: p.accused, "lower"),
     Column("noticed", "Noticed", Form.COUNT, lambda p: p.noticed, "higher"),
     Column("found_rate", "Share found", Form.SHARE, lambda p: p.found_rate, "higher", "found"),
     Column("missed_rate", "FN / (M D)", Form.SHARE, lambda p: p.missed_rate, "lower", "missed"),
@@ -290,6 +293,18 @@ IMPERCEPTIBILITY: tuple[Column[Imperceptibility], ...] = (
         "lower",
     ),
     Column("changed_weights", "Changed Weights", Form.NUMBER, lambda i: i.changed_weights, "lower"),
+)
+
+VISIBILITY: tuple[Column[Visibility], ...] = (
+    Column("ks_weights", "Weights, KS", Form.NUMBER, lambda v: v.weights, "lower"),
+    Column("ks_filter_means", "Filter means, KS", Form.NUMBER, lambda v: v.filter_means, "lower"),
+    Column("variance_ratio", "Variance, after / before", Form.RATIO, lambda v: v.variance_ratio),
+    Column("auc", "Trained detector, AUC", Form.NUMBER, lambda v: v.auc, "lower"),
+    Column("seen_p", "p of so much", Form.PROBABILITY, lambda v: v.p_value),
+    Column("seen", "Visible", Form.WORDS, lambda v: v.verdict),
+    Column("told_from", "Told from", Form.WORDS, lambda v: v.reference),
+    Column("carriers", "Carriers looked at", Form.COUNT, lambda v: v.layers),
+    Column("why_no_detector", "Why not measured", Form.WORDS, lambda v: v.auc.reason),
 )
 
 QUALITY: tuple[Column[QualityRow], ...] = (
@@ -476,6 +491,8 @@ def _of_technology(report: Report, technology: Technology) -> Iterator[Row]:
         known = {m.name: m for m in report.measures}
         where = Row(technology.label, "", None, "", "quality", "", row.measure)
         yield from _read(QUALITY[1:], row, where, known.get(row.measure, report.headline))
+    if technology.visibility:
+        yield from read(VISIBILITY, technology.visibility, "visibility")
     yield from read(COST, technology.cost, "cost")
     if technology.control:
         yield from read(CONTROLS, technology.control, "controls")

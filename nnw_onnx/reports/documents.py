@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nnw_onnx.errors import ConfigurationError, RunError
 from nnw_onnx.kit.writing import replacing
+from nnw_onnx.measures.compared import Comparison
 from nnw_onnx.plugins import closest
 from nnw_onnx.reports import forms, names, sentences, tables
 from nnw_onnx.reports.latex import as_latex
@@ -56,13 +57,23 @@ def write_documents(report: Report, folder: Path) -> tuple[Path, ...]:
     Raises:
         RunError: figures or tables is a link, so files would be written elsewhere.
     """
-    for name in ("figures", "tables"):
-        if (folder / name).is_symlink():
-            raise RunError(
-                f"{folder / name}: expected a folder of the run, got a link to another place; "
-                "remove it"
-            )
+    _check_folders(folder)
     return tuple(_write(folder / name, content) for name, content in _contents(report))
+
+
+def write_comparison(found: Comparison, folder: Path) -> tuple[Path, ...]:
+    """Write comparison.html, comparison.json and tables/* into a folder, as above.
+
+    Returns:
+        The files, comparison.html first.
+
+    Raises:
+        RunError: tables is a link, so files would be written elsewhere.
+    """
+    from nnw_onnx.reports import comparison
+
+    _check_folders(folder)
+    return tuple(_write(folder / name, content) for name, content in comparison.files(found))
 
 
 def schema() -> dict[str, Json]:
@@ -117,6 +128,15 @@ def _told(report: Report, form: str) -> str:
             warned = "".join(f"- {forms.markdown_escaped(n.text)}\n" for n in report.notices)
             parts.insert(1, f"## Warnings\n\n{warned}")
     return "\n".join(parts)
+
+
+def _check_folders(folder: Path) -> None:
+    for name in ("figures", "tables"):
+        if (folder / name).is_symlink():
+            raise RunError(
+                f"{folder / name}: expected a folder of the run, got a link to another place; "
+                "remove it"
+            )
 
 
 def _write(path: Path, content: str | bytes) -> Path:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from nnw_onnx.measures.results import (
     BaseQuality,
     Cell,
@@ -17,7 +19,14 @@ from nnw_onnx.measures.results import (
     Setting,
     Technology,
 )
-from nnw_onnx.records import DatasetRecord, Environment, MeasureRecord, NetworkRecord, Workflow
+from nnw_onnx.records import (
+    CardRecord,
+    DatasetRecord,
+    Environment,
+    MeasureRecord,
+    NetworkRecord,
+    Workflow,
+)
 
 
 class Notice(ResultModel):
@@ -149,6 +158,8 @@ class Report(ResultModel):
     notices: tuple[Notice, ...]
     """The gravest first."""
     environment: Environment | None
+    cards: dict[str, CardRecord] = Field(default_factory=dict)
+    """Name of a method -> what the literature says of it."""
     configuration: dict[str, Any]
     method: tuple[MethodNote, ...]
     reproducibility: Reproducibility

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from nnw_onnx.reports import names, sentences, tables, words
+from nnw_onnx.reports.cards import cards
 from nnw_onnx.reports.costs import costs
 from nnw_onnx.reports.curves import curves
 from nnw_onnx.reports.definitions import definitions
@@ -58,6 +59,8 @@ def page(report: Report) -> str:
         "verdicts": sentences.verdicts(report, called),
         "technologies": made["technologies"],
         "losses": forest(report, called),
+        "visible": made.get("visibility"),
+        "cards": cards(report),
         "dots": costs(report, called),
         "proofs": evidence(report, called),
         "strips": curves(report, called),

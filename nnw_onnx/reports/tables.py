@@ -89,6 +89,13 @@ def _declared(report: Report) -> Iterator[Table]:
         _qualities(report),
     )
     yield table(
+        "visibility",
+        "Visibility in the weights, without the key",
+        label,
+        columns.VISIBILITY,
+        (((t.label,), t.visibility, main) for t in report.technologies if t.visibility),
+    )
+    yield table(
         "cost",
         "Computational Cost",
         label,

@@ -24,6 +24,7 @@ from nnw_onnx.vocabulary import (
     Trainer,
 )
 
+NO_METHOD = "methods: expected one, or networks that are marked already, got none; add it"
 _MEANING = {
     "initial_epochs": "epochs of the initial training of the networks",
     "transfer": "a data set",
@@ -42,6 +43,8 @@ def check(evaluation: Evaluation, unknown: Set[str] = frozenset()) -> None:
             each with the dotted path.
     """
     found = Faults()
+    if not evaluation.methods and not evaluation.marked:
+        found.lines.append(NO_METHOD)
     _check_dataset(evaluation, found)
     _check_training(evaluation.training or TrainingTable(), found)
     with found.at("task"):
@@ -127,8 +130,9 @@ def made_modifications(evaluation: Evaluation) -> list[Modification]:
 
 
 def participants(evaluation: Evaluation) -> list[PlugIn]:
-    """Every method, code and Modification."""
-    methods: list[PlugIn] = [plugins.create(Method, m.spec) for m in evaluation.methods]
+    """Every method that is put in here, every code and Modification."""
+    here = [m for m in evaluation.methods if not m.elsewhere]
+    methods: list[PlugIn] = [plugins.create(Method, m.spec) for m in here]
     codes = [plugins.create(Code, m.code.spec) for m in evaluation.methods if m.code]
     return [*methods, *codes, *made_modifications(evaluation)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.runs import guard
-from nnw_onnx.vocabulary import Code, Decoding, Key, Method, Payload
+from nnw_onnx.vocabulary import Code, Decoding, Key, Method, Payload, symbols_for
 
 
 def symbols_of(method: Method, code: Code | None, payload: Payload) -> Payload:
@@ -37,6 +37,22 @@ def bits_of(method: Method, code: Code | None, key: Key, read: Decoding) -> Payl
         return bits
     found = guard.guarded(code, "decode", lambda: code.decode(bits, confidence, key.carries))
     return found if found is None else _of_bits(code, "decode", found, key.carries, " or None")
+
+
+def check_key(method: Method, code: Code | None, key: Key) -> None:
+    """Raise `ConfigurationError` where a key has not the Symbols of its own code and alphabet.
+
+    A method that stores its own number of Symbols, and keys that never had a payload, are left out.
+    """
+    if code is None or not key.carries or method.alphabet < 2:
+        return
+    bits = _length(code, key.carries)
+    wanted = bits if method.alphabet == 2 else symbols_for(bits, method.alphabet)
+    if key.size != wanted:
+        raise ConfigurationError(
+            f"key: expected {wanted} symbols for {key.carries} bits of {key.code}, got {key.size}: "
+            "it is of another code or payload; restore it from a copy"
+        )
 
 
 def between(method: Method, code: Code | None) -> bool:

@@ -54,7 +54,7 @@ def verify_commitment(claim: Claim, original: Network, published: str | None = N
         alone = unbound == wanted
         reason = None if alone else _NO_PAYLOAD
         return Commitment(wanted, None, unbound in (wanted, key.opening), alone, reason)
-    both = commitments.bound(_opened(key, unbound), claim.payload).commitment == wanted
+    both = commitments.whole(key, unbound, claim.payload) == wanted
     if both:
         return Commitment(wanted, True, True, True)
     payload, network = _payload(claim, wanted), unbound == key.opening if key.opening else None
@@ -85,16 +85,11 @@ def _committed(key: Key, original: Network) -> list[Bound]:
     return list(guard.guarded(method, "committed", lambda: own.committed(key, original)))
 
 
-def _opened(key: Key, unbound: str) -> Key:
-    return Key(key.method, key.secret, key.size, commitment=unbound)
-
-
 def _payload(claim: Claim, wanted: str) -> bool | None:
     """Whether the payload is that of the commitment, seen without the network."""
     if claim.payload is None or not claim.key.opening:
         return None
-    opened = commitments.bound(_opened(claim.key, claim.key.opening), claim.payload)
-    return opened.commitment == wanted
+    return commitments.whole(claim.key, claim.key.opening, claim.payload) == wanted
 
 
 def _why(payload: bool | None, network: bool | None) -> str:

@@ -13,8 +13,10 @@ from nnw_onnx.errors import ConfigurationError, RunError
 from nnw_onnx.graph import OnnxNetwork, open_network
 from nnw_onnx.inference import SessionSettings
 from nnw_onnx.runs import guard
-from nnw_onnx.runs.keys import load_key
+from nnw_onnx.runs.elsewhere import MarkedFile
+from nnw_onnx.runs.keys import claim_digest, load_key
 from nnw_onnx.runs.places import network_paths, place_of
+from nnw_onnx.runs.references import Reference
 from nnw_onnx.runs.seeds import secret
 from nnw_onnx.runs.sources import Sources
 from nnw_onnx.runs.store import Store
@@ -60,6 +62,8 @@ class Context:
         transfer: samples that quality is measured on after a transfer.
         sources: digests of what options name.
         base: folder of the configuration, from which names of networks in options are seen.
+        marked: networks that were watermarked elsewhere.
+        references: for each network the public one that it was made from, or None.
     """
 
     folder: Path
@@ -78,6 +82,8 @@ class Context:
     transfer: Source | None = None
     sources: Sources = field(default_factory=Sources)
     base: Path = Path()
+    marked: tuple[MarkedFile, ...] = ()
+    references: tuple[Reference | None, ...] = ()
 
     @property
     def store(self) -> Store:
@@ -137,12 +143,19 @@ def injected_network(context: Context, index: int, injection: str) -> OnnxNetwor
 def claim_of(context: Context, injection: str) -> Claim:
     """The claim of an injection of the run; raises `RunError` where its key was exchanged."""
     claim = load_key(context.store.key_path(injection))
-    if claim.key.secret != secret(context.seed, injection=injection):
+    made = marked_file(context, injection)
+    own = claim.key.secret == secret(context.seed, injection=injection)
+    if not own if made is None else claim_digest(claim) != made.claim:
         raise RunError(
             f"keys/{injection[:16]}: expected the key that this run has made, got another; the "
             "folder was changed, start a new run"
         )
     return claim
+
+
+def marked_file(context: Context, injection: str) -> MarkedFile | None:
+    """What was made elsewhere of an injection; None for one of this run."""
+    return next((mark for mark in context.marked if mark.identity == injection), None)
 
 
 def samples_for(context: Context, network: OnnxNetwork, of: Of = "task") -> Samples:

@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from nnw_onnx import plugins
+from nnw_onnx.kit import foreign
 from nnw_onnx.records import ControlRecord
 from nnw_onnx.runs import coding, seeds
 from nnw_onnx.runs.bench import Place, RunBench
 from nnw_onnx.runs.context import Context, network_of
+from nnw_onnx.runs.elsewhere import claim_of_file
 from nnw_onnx.runs.finding import places_of
 from nnw_onnx.runs.inject import new_claim
 from nnw_onnx.runs.plan import injection_fields
@@ -82,6 +84,8 @@ class _Template:
 @lru_cache(maxsize=16)
 def _template(context: Context, network: int, index: int) -> _Template | None:
     """None where the technology learns its Decoder: a key without a training means nothing."""
+    if any(mark.technology == index for mark in context.marked):
+        return _elsewhere(context, network, index)
     one, other = (_made(context, network, index, number) for number in (0, 1))
     if _learns(context, network, index, one):
         return None
@@ -91,6 +95,20 @@ def _template(context: Context, network: int, index: int) -> _Template | None:
     ]
     no_arrays = not one.key.arrays and not other.key.arrays
     return _Template(one.key, shared=no_arrays and blank[0] == blank[1])
+
+
+def _elsewhere(context: Context, network: int, index: int) -> _Template | None:
+    """The key of a mark that others have put into this network; None where wrong ones need more.
+
+    Of a method that learns something for each key, a wrong one cannot be drawn.
+    """
+    own = (m for m in context.marked if (m.technology, m.network) == (index, network))
+    mark = next(own, None)
+    if mark is None:
+        return None
+    key = claim_of_file(mark).key
+    ready = foreign.is_foreign(key) or not key.arrays
+    return _Template(key, shared=True) if ready else None
 
 
 def _learns(context: Context, network: int, index: int, claim: Claim) -> bool:
@@ -115,8 +133,11 @@ def _wrong(
     plain = replace(template.key, code=None, carries=bits, commitment="", opening="")
     for number in numbers:
         secret, payload = _drawn(base, number, technology.size)
-        key = replace(plain, secret=secret)
-        yield Claim(key, coding.symbols_of(method, code, payload), "wrong")
+        claim = Claim(replace(plain, secret=secret), coding.symbols_of(method, code, payload))
+        if foreign.is_foreign(plain):
+            yield from foreign.wrong(claim, (0,))
+        else:
+            yield replace(claim, of="wrong")
 
 
 def _made(context: Context, network: int, index: int, number: int) -> Claim:

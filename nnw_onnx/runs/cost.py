@@ -24,14 +24,21 @@ from nnw_onnx.measures.cost import (
 from nnw_onnx.records import CostRecord, InjectionRecord
 from nnw_onnx.runs import guard
 from nnw_onnx.runs.bench import Place, RunBench
-from nnw_onnx.runs.context import Context, claim_of, injected_network, network_of, samples_for
+from nnw_onnx.runs.context import (
+    Context,
+    claim_of,
+    injected_network,
+    marked_file,
+    network_of,
+    samples_for,
+)
 from nnw_onnx.runs.inject import inject, training_method, watch_of
 from nnw_onnx.runs.injections import payload_of
 from nnw_onnx.runs.recording import unrecordable
 from nnw_onnx.runs.seeds import identity
 from nnw_onnx.runs.suspect import Running, suspects
 from nnw_onnx.runs.tables import CostTable
-from nnw_onnx.runs.training import Added, trainings_of
+from nnw_onnx.runs.training import Added, trainings_of, widened
 from nnw_onnx.runs.verify import read, verify
 from nnw_onnx.vocabulary import (
     Array,
@@ -133,6 +140,8 @@ def operations_of(technology: Technology) -> tuple[Operation, ...]:
 def run_cost(context: Context, task: CostTask) -> CostRecord:
     """Measure one operation; called in a fresh process."""
     load = clock.load_average()
+    if task.operation == "injection" and marked_file(context, task.injection) is not None:
+        return _left_out(task)
     try:
         fields = _measured(context, task)
         return CostRecord.model_validate({**_known(task), "status": "done", "load": load, **fields})
@@ -145,6 +154,11 @@ def run_cost(context: Context, task: CostTask) -> CostRecord:
 def failed(task: CostTask, reason: str) -> CostRecord:
     """The record of a measurement that did not come about."""
     return CostRecord.model_validate({**_known(task), "status": "failed", "reason": reason})
+
+
+def _left_out(task: CostTask) -> CostRecord:
+    reason = "not measured: marked elsewhere"
+    return CostRecord.model_validate({**_known(task), "status": "not-applicable", "reason": reason})
 
 
 def _known(task: CostTask) -> Fields:
@@ -222,17 +236,20 @@ def _training(context: Context, task: CostTask, technology: Technology, recipe: 
     plain = Job(Drawn(whole, np.arange(count)), once, bench.loss, 0, output=common.output)
     peaks: list[Trained] = []
 
-    def run(job: Callable[[], Job]) -> Train:
+    def run(start: OnnxNetwork, job: Callable[[], Job]) -> Train:
         return lambda lap, end: peaks.append(
             guard.guarded(
                 trainer,
                 "train",
-                lambda: trainer.train(network, job(), on_batch=lap, on_epoch=lambda _: end()),
+                lambda: trainer.train(start, job(), on_batch=lap, on_epoch=lambda _: end()),
             )
         )
 
+    method = plugins.create(Method, technology.method)
+    start = widened(method, network, claim.key, bench.through_file)
     cost = measure_training(
-        run(lambda: _with_watermark(plain, technology, network, claim, bench)), run(lambda: plain)
+        run(start, lambda: _with_watermark(plain, method, start, claim, bench)),
+        run(network, lambda: plain),
     )
     device_peaks = [p.device_peak_bytes for p in peaks if p.device_peak_bytes is not None]
     batches = -(-len(whole) // recipe.batch_size)
@@ -251,10 +268,9 @@ def _training(context: Context, task: CostTask, technology: Technology, recipe: 
 
 
 def _with_watermark(
-    plain: Job, technology: Technology, network: OnnxNetwork, claim: Claim, bench: RunBench
+    plain: Job, method: Method, network: OnnxNetwork, claim: Claim, bench: RunBench
 ) -> Job:
     """The same training with what the method adds, its own arrays as they begin."""
-    method = plugins.create(Method, technology.method)
     added = Added(training_method(method), network, claim)
     watch = watch_of(method, network, bench, added)
     return dataclasses.replace(plain, additions=added.additions, watch=watch)

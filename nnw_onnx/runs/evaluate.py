@@ -108,6 +108,8 @@ def _injections(
         context.technologies,
         context.sha256,
         context.sources,
+        context.marked,
+        context.references,
     )
 
     def watch(record: InjectionRecord) -> None:

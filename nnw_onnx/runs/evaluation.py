@@ -18,8 +18,9 @@ from pydantic import BaseModel, ValidationError
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError, PluginError, expected, shortened
 from nnw_onnx.runs import toml
-from nnw_onnx.runs.checks import Faults, check
-from nnw_onnx.runs.places import SHIPPED_PREFIX, missing_networks
+from nnw_onnx.runs.checks import NO_METHOD, Faults, check
+from nnw_onnx.runs.network_tables import NetworkTable, lost_files
+from nnw_onnx.runs.places import missing_networks, place_of
 from nnw_onnx.runs.recipes import PluginTable
 from nnw_onnx.runs.tables import DatasetTable, Evaluation, Table, mapped
 from nnw_onnx.vocabulary import Dataset, Json, PlugIn
@@ -78,7 +79,9 @@ def evaluation_from(
         if not found.lines:
             return evaluation
         # What lies elsewhere is looked for later; but who mends a file wants to know it all.
-        found.lines += missing_networks(evaluation.networks)
+        found.lines += [*missing_networks(evaluation.networks), *lost_files(evaluation.networks)]
+    elif not {"methods", "networks"} & set(data):
+        found.lines.append(NO_METHOD)
     raise ConfigurationError(*(f"{source}: {line}" for line in dict.fromkeys(found.lines)))
 
 
@@ -180,10 +183,19 @@ def _anchored(evaluation: Evaluation, folder: Path) -> Evaluation:
         }
         return table.model_copy(update=moved)
 
-    networks = tuple(
-        n if n.startswith(SHIPPED_PREFIX) else str(folder / n) for n in evaluation.networks
-    )
+    networks = tuple(_moved(entry, folder) for entry in evaluation.networks)
     return mapped(evaluation, move).model_copy(update={"networks": networks}).at(folder)
+
+
+def _moved(entry: str | NetworkTable, folder: Path) -> str | NetworkTable:
+    if isinstance(entry, str):
+        return place_of(entry, folder)
+    moved = {"file": place_of(entry.file, folder)}
+    if entry.marked is not None and entry.key is not None:
+        moved |= {"marked": str(folder / entry.marked), "key": str(folder / entry.key)}
+    if entry.reference is not None:
+        moved["reference"] = place_of(entry.reference, folder)
+    return entry.model_copy(update=moved)
 
 
 def _paths(kind: type[PlugIn], name: str) -> list[str]:

@@ -41,6 +41,25 @@ def expect_plain(folder: Path) -> None:
                     unseen.append(Path(entry.path))
 
 
+def make(folder: Path, option: str) -> None:
+    """Make a folder, with those above it, where there is none.
+
+    Args:
+        folder: what is asked for.
+        option: of the command line that names it, for messages.
+
+    Raises:
+        RunError: something else is there, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"{folder}: expected a folder that can be written, got: {error.strerror}; choose "
+            f"another with {option}"
+        ) from error
+
+
 def reading(path: Path) -> BinaryIO:
     """A plain file, opened; raises as `content` does."""
     return os.fdopen(_opened(path, os.O_RDONLY), "rb")

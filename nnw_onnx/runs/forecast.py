@@ -113,7 +113,13 @@ def _forecast(prepared: Prepared) -> Forecast:
     evaluation, context = prepared.evaluation, prepared.context
     timer = _Timer(context, evaluation.session.timeout, evaluation.session.memory_limit)
     tasks = plan_injections(
-        context.seed, evaluation.payloads, context.technologies, context.sha256, context.sources
+        context.seed,
+        evaluation.payloads,
+        context.technologies,
+        context.sha256,
+        context.sources,
+        context.marked,
+        context.references,
     )
     samples = [task for task in tasks if not _is_trained(context, task)]
     injected = timer.stage("injections", tasks, samples, injections.run_injection, _kind_of_mark)

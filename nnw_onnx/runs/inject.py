@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError, TrainingError
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.kit import commitments
+from nnw_onnx.kit.carriers import listed
 from nnw_onnx.runs import grids, guard, training
 from nnw_onnx.runs.coding import symbols_of
 from nnw_onnx.runs.verify import SuspectOf, read
@@ -39,6 +41,10 @@ class OwnersBench(Bench, Protocol):
 
     def suspect_of(self, network: OnnxNetwork) -> SuspectOf:
         """A network as the Decoder of a method may see it."""
+        ...
+
+    def through_file(self, network: Network, change: Callable[[Path, Path], None]) -> OnnxNetwork:
+        """See `vocabulary.Bench`."""
         ...
 
 
@@ -93,8 +99,19 @@ def new_claim(
         method=method.spec(),
         code=None if code is None else code.spec(),
         carries=len(payload),
+        notes=(*key.notes, *_left_out(network)),
     )
     return Claim(commitments.bound(key, symbols), symbols, of)
+
+
+def _left_out(network: Network) -> Iterator[str]:
+    """What a public network gives away, in words."""
+    public = [layer.name for layer in network.layers if layer.public]
+    if public:
+        yield (
+            f"{len(public)} layers carry nothing, because a reference gives them away: "
+            f"{listed(public)}; a layer that differs by more than 1 % of its norm is not seen as so"
+        )
 
 
 def inject(
@@ -126,8 +143,10 @@ def inject(
     check_way(technology)
     claim = claim or new_claim(technology, network, payload, secret, bench)
     if technology.recipe is not None:
-        trained, claim = _trained(technology, network, claim, bench)
-        marked = guard.checked_network(method, "train", trained.network, network)
+        start = training.start_of(technology, network, bench.seed)
+        start = training.widened(method, start, claim.key, bench.through_file)
+        trained, claim = _trained(technology, network, start, claim, bench)
+        marked = guard.checked_network(method, "train", trained.network, start)
         return Injected(marked, claim, payload, trained)
     static = plugins.injects(method)
     if static is None:
@@ -190,13 +209,16 @@ def _put_in(
 
 
 def _trained(
-    technology: Technology, network: OnnxNetwork, claim: Claim, bench: OwnersBench
+    technology: Technology,
+    network: OnnxNetwork,
+    start: OnnxNetwork,
+    claim: Claim,
+    bench: OwnersBench,
 ) -> tuple[Trained, Claim]:
     """The training that puts a claim in, and the claim with the arrays that it has learnt."""
-    start = training.start_of(technology, network, bench.seed)
     method = plugins.create(Method, technology.method)
     added = training.Added(training_method(method), start, claim)
-    job = _job(technology, network, bench, added.additions, watch_of(method, network, bench, added))
+    job = _job(technology, network, bench, added.additions, watch_of(method, start, bench, added))
     trained = bench.train(start, job)
     return trained, added.learnt(trained.state)
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 import numpy as np
 from pydantic import ValidationError
 
-from nnw_onnx.errors import NnwError
+from nnw_onnx.errors import InjectionError, NnwError, RunError
 from nnw_onnx.graph import OnnxNetwork
+from nnw_onnx.kit import evidence
 from nnw_onnx.records import InjectionRecord, TrainingRecord
 from nnw_onnx.runs.bench import Place, RunBench
-from nnw_onnx.runs.context import Context, network_of
+from nnw_onnx.runs.context import Context, marked_file, network_of
+from nnw_onnx.runs.elsewhere import MarkedFile, claim_of_file, network_of_file
 from nnw_onnx.runs.inject import inject, symbol_errors, train_twin
 from nnw_onnx.runs.keys import save_key
 from nnw_onnx.runs.modify import change_of
 from nnw_onnx.runs.plan import InjectionTask
 from nnw_onnx.runs.recording import unrecordable
+from nnw_onnx.runs.references import beside
 from nnw_onnx.runs.seeds import generator, secret
+from nnw_onnx.runs.traces import traces_of, twin_traces
 from nnw_onnx.runs.training import recorded
+from nnw_onnx.runs.verify import Verdict, verify
 from nnw_onnx.vocabulary import Claim, Payload
 
 
@@ -28,7 +33,7 @@ def run_injection(context: Context, task: InjectionTask) -> InjectionRecord:
     try:
         network = network_of(context, task.network)
         bench = _bench(context, task, network)
-        record = _twin(context, task, bench) if task.twin else _injection(context, task, bench)
+        record = _made(context, task, bench)
     except NnwError as error:
         return failed(task, str(error))
     except ValidationError as error:
@@ -36,6 +41,12 @@ def run_injection(context: Context, task: InjectionTask) -> InjectionRecord:
     for name in bench.checkpoints:
         context.store.checkpoint(name).discard()
     return record
+
+
+def _made(context: Context, task: InjectionTask, bench: RunBench) -> InjectionRecord:
+    if task.twin:
+        return _twin(context, task, bench)
+    return (_elsewhere if task.elsewhere else _injection)(context, task, bench)
 
 
 def failed(task: InjectionTask, reason: str) -> InjectionRecord:
@@ -73,6 +84,8 @@ def _bench(context: Context, task: InjectionTask, network: OnnxNetwork) -> RunBe
 
 def _injection(context: Context, task: InjectionTask, bench: RunBench) -> InjectionRecord:
     network, technology = bench.original, context.technologies[task.technology]
+    if technology.recipe is None and context.references:
+        network = beside(network, context.references[task.network])
     payload = payload_of(context.seed, technology.size, task.payload_index)
     fresh = secret(context.seed, injection=task.identity)
     made = inject(technology, network, payload, fresh, bench)
@@ -80,6 +93,39 @@ def _injection(context: Context, task: InjectionTask, bench: RunBench) -> Inject
     errors = symbol_errors(made.claim, bench.suspect_of(made.network))
     training = None if made.trained is None else recorded(made.trained)
     return _kept(context, task, made.network, made.claim, errors, training)
+
+
+def _elsewhere(context: Context, task: InjectionTask, bench: RunBench) -> InjectionRecord:
+    """What others have put in, read back.
+
+    Raises:
+        InjectionError: the Detector says No: the key is not that of the network.
+    """
+    mark = marked_file(context, task.identity)
+    if mark is None:
+        raise RunError("networks: expected a marked file of this plan, got none; start a new run")
+    network, claim = network_of_file(mark), claim_of_file(mark)
+    suspect_of = bench.suspect_of(network)
+    verdict = next(verify(suspect_of, [claim], context.false_positive_rate))
+    found = verdict.detection
+    if verdict.status != "done" or (found is not None and found.detected is False):
+        raise _not_there(mark, verdict, context.false_positive_rate)
+    save_key(claim, context.store.key_path(task.identity))
+    return _kept(context, task, network, claim, verdict.errors, None)
+
+
+def _not_there(mark: MarkedFile, verdict: Verdict, level: float) -> InjectionError:
+    """Why a mark from elsewhere is none of this key."""
+    found = verdict.detection
+    short = None if found is None else evidence.too_short(found.null, level)
+    size = verdict.claim.key.size
+    got = verdict.reason or short or (
+        f"{verdict.errors} of {size} symbols wrong" if verdict.errors is not None else "no mark"
+    )  # fmt: skip
+    return InjectionError(
+        f"{mark.file.name}: expected the mark of {mark.key.name}, got: {got}; give the network and "
+        "the key that belong together, with the payload that was put in"
+    )
 
 
 def _twin(context: Context, task: InjectionTask, bench: RunBench) -> InjectionRecord:
@@ -115,6 +161,7 @@ def _kept(
         symbols=key.size if key else None,
         errors=errors,
         training=training,
+        traces=traces_of(network, made, key.layers) if key else twin_traces(network, made),
     )
 
 

@@ -10,6 +10,7 @@ Members, stored without compression; the first two are one-dimensional uint8 arr
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
@@ -50,6 +51,11 @@ _BROKEN_ARCHIVE = (
     ValueError,
     struct.error,
 )
+_OTHERS = {
+    b"nnw-onnx master seed": "a master seed; make the key of a label with 'nnw inject --seed-file'",
+    b"\x93NUMPY": "a numpy array; make a key of a matrix of others with 'nnw key import'",
+}
+"""How other files begin that may be taken for a key, and what they are for."""
 _HEADER = re.compile(rb"\{'descr': '\|u1', 'fortran_order': False, 'shape': \((\d{1,9}),\), \}\s*")
 
 
@@ -106,6 +112,11 @@ def load_key(path: str | Path) -> Claim:
             stacklevel=2,
         )
     return claim
+
+
+def claim_digest(claim: Claim) -> str:
+    """SHA-256 (hex) of everything in a claim, as a key file would hold it."""
+    return hashlib.sha256(_archive(claim)).hexdigest()
 
 
 def check_key_path(path: Path) -> None:
@@ -167,6 +178,9 @@ def _members(data: bytes) -> dict[str, bytes]:
             _check_entries(entries)
             return {e.filename: archive.read(e) for e in entries}
     except _BROKEN_ARCHIVE as error:
+        for start, words in _OTHERS.items():
+            if data.startswith(start):
+                raise KeyFileError(f"expected a whole .npz key file, got {words}") from error
         raise KeyFileError(
             "expected a whole .npz key file, got a file that is not one or is cut off; restore it "
             "from a copy"

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.runs.network_tables import NetworkTable, file_names
 
 SHIPPED_PREFIX = "nnw:"
 
@@ -24,7 +25,7 @@ def models_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "models"
 
 
-def network_paths(networks: Sequence[str]) -> list[Path]:
+def network_paths(networks: Sequence[str | NetworkTable]) -> list[Path]:
     """The M network files, wildcards expanded, each part sorted; a file's own name is no pattern.
 
     Raises:
@@ -32,17 +33,17 @@ def network_paths(networks: Sequence[str]) -> list[Path]:
     """
     if faults := missing_networks(networks):
         raise ConfigurationError(*faults)
-    found = [path for name in networks for path in _files(name)]
+    found = [path for name in file_names(networks) for path in _files(name)]
     if len(set(found)) != len(found):
         raise ConfigurationError("networks: expected each file once, got one twice; remove it")
     return found
 
 
-def missing_networks(networks: Sequence[str]) -> list[str]:
+def missing_networks(networks: Sequence[str | NetworkTable]) -> list[str]:
     """A line for each name or pattern that no file fits."""
     return [
         f"networks: expected an ONNX file for {name!r}, got none; correct the path"
-        for name in networks
+        for name in file_names(networks)
         if not _files(name)
     ]
 

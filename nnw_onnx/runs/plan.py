@@ -14,6 +14,8 @@ from nnw_onnx import plugins
 from nnw_onnx.records import InjectionRecord, SettingRecord, TechnologyRecord
 from nnw_onnx.runs import calls
 from nnw_onnx.runs.checks import intensities_of, made_step
+from nnw_onnx.runs.elsewhere import MarkedFile
+from nnw_onnx.runs.references import Reference
 from nnw_onnx.runs.seeds import identity
 from nnw_onnx.runs.sources import Sources
 from nnw_onnx.runs.tables import Evaluation, ModificationTable
@@ -42,6 +44,7 @@ class InjectionTask:
         technology: index of the technology.
         payload_index: 0 ... D-1.
         twin: whether nothing is to be put in: the same training without a watermark.
+        elsewhere: whether the watermarked network is a file that others have made.
     """
 
     identity: str
@@ -49,6 +52,7 @@ class InjectionTask:
     technology: int
     payload_index: int
     twin: bool = False
+    elsewhere: bool = False
 
 
 def plan_injections(
@@ -57,15 +61,23 @@ def plan_injections(
     technologies: Sequence[Technology],
     sha256: Sequence[str],
     sources: Sources,
+    marked: Sequence[MarkedFile] = (),
+    references: Sequence[Reference | None] = (),
 ) -> list[InjectionTask]:
     """M x D tasks for every technology; the D payloads of a size are the same for every network.
 
     One that is put in by training has a twin for each network before them, which it shares with
-    those of the same recipe.
+    those of the same recipe. Of one that was put in elsewhere there are as many as there are files.
     """
     tasks: list[InjectionTask] = []
     trainings: list[dict[str, object]] = []
     for index, technology in enumerate(technologies):
+        if files := [mark for mark in marked if mark.technology == index]:
+            tasks += [
+                InjectionTask(m.identity, m.network, index, m.payload_index, elsewhere=True)
+                for m in files
+            ]
+            continue
         fields = injection_fields(technology, sources)
         twins = ("training", "data")
         training: dict[str, object] = {key: fields[key] for key in twins if key in fields}
@@ -81,7 +93,8 @@ def plan_injections(
         tasks += [
             InjectionTask(
                 identity(
-                    purpose="injection", seed=seed, network=digest, payload_index=payload, **fields
+                    purpose="injection", seed=seed, network=digest, payload_index=payload,
+                    **fields, **_reference(technology, network, references),
                 ),
                 network, index, payload,
             )
@@ -89,6 +102,14 @@ def plan_injections(
             for payload in range(payloads)
         ]  # fmt: skip
     return tasks
+
+
+def _reference(
+    technology: Technology, network: int, references: Sequence[Reference | None]
+) -> dict[str, object]:
+    """What the choice of a carrier depends on beside the network; nothing where it does not."""
+    found = references[network] if network < len(references) else None
+    return {} if found is None or technology.recipe else {"reference": found.sha256}
 
 
 def injection_fields(technology: Technology, sources: Sources) -> dict[str, object]:
@@ -321,7 +342,10 @@ def _watermarked(base: Trial, marks: Sequence[InjectionRecord], apart: _Apart) -
                 parents=tuple(mark.identity for mark in group),
                 payload=group[0].payload_index,
                 technology=group[0].technology if apart.depends else None,
-                claims=_heard([mark.identity for mark in group if not mark.twin]),
+                claims=(
+                    *_heard([mark.identity for mark in group if not mark.twin]),
+                    *_heard(_innocent(marks, group)),
+                ),
             ),
             runs=bool(group[0].layers) or not apart.aims,
         )
@@ -337,6 +361,17 @@ def _parents(marks: Sequence[InjectionRecord], copies: int) -> list[list[Injecti
         by_technology[mark.technology].append(mark)
     # Where an injection failed there may be too few; that is told with the injections.
     return [every[:copies] for every in by_technology.values() if len(every) >= copies]
+
+
+def _innocent(marks: Sequence[InjectionRecord], group: Sequence[InjectionRecord]) -> list[str]:
+    """Recipients of a mixture's technology whose copies are not in it."""
+    if len(group) == 1:
+        return []
+    return [
+        mark.identity
+        for mark in marks
+        if mark.technology == group[0].technology and not mark.twin and mark not in group
+    ]
 
 
 def _heard(identities: Sequence[str]) -> tuple[Claims, ...]:

@@ -10,15 +10,16 @@ import numpy as np
 
 from nnw_onnx import plugins
 from nnw_onnx.graph import OnnxNetwork
-from nnw_onnx.records import DatasetRecord, MeasureRecord, NetworkRecord, Plan
+from nnw_onnx.records import CardRecord, DatasetRecord, MeasureRecord, NetworkRecord, Plan
 from nnw_onnx.runs.checks import trains
 from nnw_onnx.runs.context import Context, fitted
+from nnw_onnx.runs.elsewhere import MarkedFile
 from nnw_onnx.runs.seeds import identity
 from nnw_onnx.runs.settings import plugin_record, setting_records, technology_records
 from nnw_onnx.runs.sources import files_of
 from nnw_onnx.runs.tables import Evaluation, Table, located, mapped
 from nnw_onnx.version import __version__
-from nnw_onnx.vocabulary import Dataset, PlugIn, Task, Trainer
+from nnw_onnx.vocabulary import Dataset, Method, PlugIn, Task, Trainer
 
 
 def plan_record(evaluation: Evaluation, networks: Sequence[OnnxNetwork], context: Context) -> Plan:
@@ -29,7 +30,7 @@ def plan_record(evaluation: Evaluation, networks: Sequence[OnnxNetwork], context
     return Plan(
         package_version=__version__,
         evaluation=described,
-        evaluation_sha256=_digest(evaluation, networks, sources),
+        evaluation_sha256=_digest(evaluation, networks, sources, context.marked),
         title=evaluation.title,
         seed=evaluation.seed,
         networks=tuple(_network_record(i, n) for i, n in enumerate(networks)),
@@ -47,7 +48,14 @@ def plan_record(evaluation: Evaluation, networks: Sequence[OnnxNetwork], context
         wrong_keys=evaluation.control.wrong_keys,
         session=evaluation.session.model_dump(mode="json"),
         workflows=evaluation.workflows,
+        cards=_cards(evaluation),
     )
+
+
+def _cards(evaluation: Evaluation) -> dict[str, CardRecord]:
+    """What the literature says of each method, where its author tells."""
+    cards = {table.name: plugins.load(Method, table.name).card for table in evaluation.methods}
+    return {name: CardRecord(**asdict(card)) for name, card in cards.items() if card}
 
 
 def _measures(task: Task, margin: float | None) -> tuple[MeasureRecord, ...]:
@@ -79,6 +87,8 @@ def _source_digests(evaluation: Evaluation, context: Context) -> dict[str, str]:
         "data of the test after a transfer": context.transfer,
     }
     found = {name: source.digest for name, source in data.items() if source}
+    for mark in context.marked:
+        found[f"marked network {mark.file.name}"] = mark.sha256
     files = dict(context.sources.files)
     for where, paths in files_of(evaluation):
         found |= {f"{where}: {Path(path).name}": files[path] for path in paths}
@@ -111,7 +121,10 @@ def _described(evaluation: Evaluation, networks: Sequence[OnnxNetwork]) -> dict[
 
 
 def _digest(
-    evaluation: Evaluation, networks: Sequence[OnnxNetwork], sources: dict[str, str]
+    evaluation: Evaluation,
+    networks: Sequence[OnnxNetwork],
+    sources: dict[str, str],
+    marked: Sequence[MarkedFile],
 ) -> str:
     """Digest of all that the records follow from, wherever files lie and whatever their names."""
 
@@ -122,6 +135,8 @@ def _digest(
     described = mapped(evaluation, nameless).model_dump(mode="json", exclude=told)
     for limit in ("timeout", "memory_limit"):
         del described["session"][limit]
+    if marked:
+        described["marked"] = [mark.identity for mark in marked]
     return identity(**described, digests=[network.sha256 for network in networks], sources=sources)
 
 

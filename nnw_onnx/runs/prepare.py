@@ -15,11 +15,13 @@ from nnw_onnx.runs import calls, guard
 from nnw_onnx.runs.checks import Faults, participants, trains
 from nnw_onnx.runs.context import Context, Source, fitted, load_samples
 from nnw_onnx.runs.control import is_cheap
+from nnw_onnx.runs.elsewhere import marked_files, with_methods
 from nnw_onnx.runs.modify import select_layers, weight_layers
 from nnw_onnx.runs.places import network_paths
 from nnw_onnx.runs.plan import Planner
 from nnw_onnx.runs.plan_record import plan_record
 from nnw_onnx.runs.recipes import PluginTable, TrainingTable
+from nnw_onnx.runs.references import references_of
 from nnw_onnx.runs.seeds import identity
 from nnw_onnx.runs.settings import (
     technologies_of,
@@ -70,6 +72,7 @@ def prepare(evaluation: Evaluation, folder: Path) -> Prepared:
             missing or unfit.
         PluginError: a plug-in breaks its contract.
     """
+    evaluation = with_methods(evaluation)
     paths = tuple(network_paths(evaluation.networks))
     networks = tuple(open_network(path) for path in paths)
     _check_networks(evaluation, networks)
@@ -77,6 +80,11 @@ def prepare(evaluation: Evaluation, folder: Path) -> Prepared:
     _check_machine(evaluation)
     _check_places(evaluation, networks, folder)
     context = _with_digests(evaluation, _context(evaluation, networks, folder))
+    context = replace(
+        context,
+        marked=marked_files(evaluation, paths, context.sha256),
+        references=references_of(evaluation, paths),
+    )
     _check_samples(context, networks)
     return Prepared(evaluation, networks, plan_record(evaluation, networks, context), context)
 
@@ -110,7 +118,8 @@ def single_context(
 def _check_places(evaluation: Evaluation, networks: Sequence[OnnxNetwork], folder: Path) -> None:
     """Refuse a run folder in which something lies that is read, or in a folder that is read."""
     given = [Path(p) for _, kind, t in located(evaluation) for p in _named_files(kind, t)]
-    read = [*given, *(path for network in networks for path in network.sources)]
+    marked = [Path(p) for t in evaluation.marked for p in (t.marked, t.key) if p is not None]
+    read = [*given, *marked, *(path for network in networks for path in network.sources)]
     run = folder.resolve()
     for path in (path.resolve() for path in read):
         if path.is_relative_to(run) or (path.is_dir() and run.is_relative_to(path)):

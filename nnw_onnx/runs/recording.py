@@ -40,6 +40,8 @@ def _verdict_record(injection: str, verdict: Verdict) -> VerdictRecord:
         log10_inverted=None if found is None else found.log10_inverted,
         null=None if found is None else NullRecord(**asdict(found.null)),
         detected=None if found is None else found.detected,
+        needed=None if found is None else found.needed,
+        attained=None if found is None or found.attained is None else min(1.0, found.attained),
         ties=None if read is None else read.ties,
         min_confidence=None if read is None else float(min(read.confidence)),
         mean_confidence=None if read is None else float(np.mean(read.confidence)),

@@ -48,6 +48,7 @@ def technology_records(evaluation: Evaluation) -> tuple[TechnologyRecord, ...]:
                 robustness=robustness,
                 training=_training(technology),
                 layers=technology.layers,
+                elsewhere=table.elsewhere,
             )
         )
     return tuple(found)
@@ -116,6 +117,8 @@ def _technology_label(table: MethodTable, technology: Technology) -> str:
         words.append(f"in {' and '.join(technology.layers)}")
     if table.training:
         words.append(_start(table.training))
+    if table.elsewhere:
+        words.append("made elsewhere")
     return ", ".join(words)
 
 

@@ -29,6 +29,7 @@ from nnw_onnx.runs.seeds import generator, identity, secret
 from nnw_onnx.runs.store import bind, bound, work_folder
 from nnw_onnx.runs.surroundings import Alone, Surroundings, Tell
 from nnw_onnx.runs.tables import Evaluation
+from nnw_onnx.runs.verify import verify
 from nnw_onnx.vocabulary import (
     Claim,
     InputModification,
@@ -38,8 +39,11 @@ from nnw_onnx.vocabulary import (
     Step,
     Technology,
 )
+from nnw_onnx.vocabulary.evidence import power
 
 _KEY = "key.npz"
+LEVEL = 1e-6
+"""False-positive rate at which a mark must be found that a training has put in."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ def inject(
     technology: Technology,
     seed: int | None,
     how: How | None,
+    given: bytes | None = None,
 ) -> Injected:
     """The network with a payload in it.
 
@@ -90,9 +95,10 @@ def inject(
         technology: without a recipe, which comes from `how`.
         seed: makes the key repeatable, and only as secret as the seed; None draws a fresh secret.
         how: what a configuration says of training, or None.
+        given: the secret of the key, instead of one from the seed; None draws a fresh one.
 
     Raises:
-        InjectionError: some Symbols are not read back after a training.
+        InjectionError: the Detector says No after a training.
         ConfigurationError, TrainingError, DatasetError: it cannot be trained as written.
     """
     technology = technology if how is None else _with_recipe(technology, how.evaluation)
@@ -108,15 +114,15 @@ def inject(
         )  # fmt: skip
         bench = RunBench(surroundings.bench, network, place, surroundings.tell)
         injecting.check_way(technology)
-        fresh = secret(seed, network=network.sha256)
+        fresh = given or secret(seed, network=network.sha256)
         claim = _kept_claim(surroundings.folder, technology, network, payload, fresh, bench)
-        if seed is not None and claim.key.secret != fresh:
+        if (seed is not None or given is not None) and claim.key.secret != fresh:
             raise _another_key(surroundings.folder)
         # What a training has kept for one key is of no use to it with another.
         bench.place = dataclasses.replace(place, name=f"{task}-{claim.key.commitment[:16]}")
         made = injecting.inject(technology, network, payload, fresh, bench, claim)
         if made.trained is not None:
-            _check_read_back(made, bench)
+            made = _read_back(made, bench)
     return made
 
 
@@ -281,11 +287,27 @@ def _another_key(folder: Path | None) -> RunError:
     )
 
 
-def _check_read_back(made: Injected, bench: RunBench) -> None:
-    wrong = injecting.symbol_errors(made.claim, bench.suspect_of(made.network))
-    if wrong and made.trained is not None:
+def _read_back(made: Injected, bench: RunBench) -> Injected:
+    """The injection, its key with a note on Symbols that a training left wrong.
+
+    Raises:
+        InjectionError: the Detector says No, or could not say Yes whatever was read.
+    """
+    suspect_of = bench.suspect_of(made.network)
+    wrong = injecting.symbol_errors(made.claim, suspect_of)
+    if not wrong or made.trained is None:
+        return made
+    key, epochs = made.claim.key, len(made.trained.epochs)
+    found = next(verify(suspect_of, [made.claim], LEVEL)).detection
+    if found is None or not found.detected:
         raise InjectionError(
-            f"{made.claim.key.method.name}: expected all {made.claim.key.size} symbols to be read "
-            f"back after {len(made.trained.epochs)} epochs, got {wrong} wrong ones; train longer, "
-            "with a larger learning rate or strength, or use a shorter payload"
+            f"{key.method.name}: expected all {key.size} symbols to be read back after {epochs} "
+            f"epochs, or enough for the Detector, got {wrong} wrong ones; train longer, with a "
+            "larger learning rate or strength, or use a shorter payload"
         )
+    note = (
+        f"{wrong} of {key.size} symbols are wrong after {epochs} epochs; the Detector says yes all "
+        f"the same (p = {power(found.log10_p or 0.0)})"
+    )
+    noted = dataclasses.replace(key, notes=(*key.notes, note))
+    return dataclasses.replace(made, claim=dataclasses.replace(made.claim, key=noted))

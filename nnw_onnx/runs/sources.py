@@ -11,7 +11,7 @@ from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.runs import calls
 from nnw_onnx.runs.tables import Evaluation, located
-from nnw_onnx.vocabulary import Dataset, Json, PlugIn, Spec
+from nnw_onnx.vocabulary import Dataset, Json, Method, PlugIn, Spec
 
 _CHUNK = 1 << 20
 
@@ -33,7 +33,9 @@ class Sources:
     def fields(self, plugin: PlugIn) -> dict[str, Json]:
         """A plug-in as seeds and identities hash it: name, options, and what these name."""
         spec = self.without_places(type(plugin), plugin.spec())
-        found: dict[str, Json] = {"name": spec.name, "options": dict(spec.options)}
+        before = plugin.before if isinstance(plugin, Method) else {}
+        options = {k: v for k, v in spec.options.items() if k not in before or v != before[k]}
+        found: dict[str, Json] = {"name": spec.name, "options": options}
         if opened := calls.opened(plugin):
             found["opens"] = [dict(self.networks)[name] for name in opened]
         return found

@@ -20,6 +20,7 @@ from pydantic import (
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError, PluginError
 from nnw_onnx.records import LEAST, Workflow
+from nnw_onnx.runs.network_tables import NetworkEntry, NetworkTable
 from nnw_onnx.runs.recipes import MethodTraining, PluginTable, TrainingTable
 from nnw_onnx.vocabulary import (
     Code,
@@ -77,8 +78,20 @@ class MethodTable(PluginTable):
     training: MethodTraining | None = None
     code: PluginTable | None = None
     layer: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    _elsewhere: bool = PrivateAttr(default=False)
 
     _distinct = field_validator("payload_sizes")(_different)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it is that of a key in `[[networks]]`, whose mark was put in elsewhere."""
+        return self._elsewhere
+
+    def from_elsewhere(self) -> MethodTable:
+        """The same method, put in elsewhere."""
+        moved = self.model_copy()
+        moved._elsewhere = True
+        return moved
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -259,7 +272,8 @@ class Evaluation(_Table):
     Attributes:
         title: shown in the report.
         seed: everything random follows from it.
-        networks: M unwatermarked networks: files, wildcards, or `nnw:` for shipped ones.
+        networks: M unwatermarked networks: files, wildcards, or `nnw:` for shipped ones; tables
+            where they were watermarked elsewhere.
         payloads: D, the number of Payloads for each network.
         payload_sizes: bits of a Payload; each size is a technology of its own in the report.
         repetitions: how often each Modification is drawn anew.
@@ -275,9 +289,7 @@ class Evaluation(_Table):
     title: str = "Evaluation"
     summary: str = ""
     seed: Annotated[int, Field(ge=0)] = 0
-    networks: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=4096)], ...], Field(min_length=1)
-    ]
+    networks: Annotated[tuple[NetworkEntry, ...], Field(min_length=1)]
     payloads: Annotated[int, Field(ge=1, le=1000)] = 5
     payload_sizes: PayloadSizes = (64,)
     repetitions: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -285,7 +297,7 @@ class Evaluation(_Table):
     margin: Annotated[float, Field(gt=0)] | None = None
     dataset: DatasetTable
     task: PluginTable = PluginTable(name="image-classification")
-    methods: Annotated[tuple[MethodTable, ...], Field(min_length=1)]
+    methods: tuple[MethodTable, ...] = ()
     modifications: tuple[ModificationTable, ...] = ()
     control: ControlTable = ControlTable()
     session: SessionTable = SessionTable()
@@ -307,6 +319,12 @@ class Evaluation(_Table):
     def base_recipe(self) -> Recipe:
         """The recipe of `[training]`, or the default one."""
         return self.training.recipe if self.training else Recipe()
+
+    @property
+    def marked(self) -> tuple[NetworkTable, ...]:
+        """The networks that were watermarked elsewhere."""
+        tables = (entry for entry in self.networks if isinstance(entry, NetworkTable))
+        return tuple(table for table in tables if table.marked is not None)
 
     def at(self, folder: Path) -> Evaluation:
         """The same evaluation, with the folder that its configuration lies in."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
 
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError
-from nnw_onnx.graph import OnnxNetwork
-from nnw_onnx.kit import initialisation
+from nnw_onnx.graph import OnnxNetwork, widen_classifier
+from nnw_onnx.kit import commitments, initialisation
 from nnw_onnx.kit.trainings import learning
 from nnw_onnx.records import EpochRecord, TrainingRecord
 from nnw_onnx.runs import guard
@@ -20,6 +22,8 @@ from nnw_onnx.vocabulary import (
     Claim,
     Epoch,
     Job,
+    Key,
+    Method,
     Moment,
     Network,
     Payload,
@@ -31,6 +35,8 @@ from nnw_onnx.vocabulary import (
     Trains,
 )
 
+ThroughFile: TypeAlias = Callable[[OnnxNetwork, Callable[[Path, Path], None]], OnnxNetwork]
+"""See `vocabulary.Bench.through_file`."""
 _STATE_BYTES = 8 * 8
 """Of each weight: itself, the best so far, and what optimizers keep, each as float64 at most."""
 _STATE_ROOM = 1 << 26
@@ -122,7 +128,7 @@ class Added:
 
     def learnt(self, state: Mapping[str, Array]) -> Claim:
         """The claim with these arrays beside those of its key."""
-        key = replace(self._claim.key, arrays={**self._claim.key.arrays, **state})
+        key = commitments.learnt(self._claim.key, self._claim.payload or Payload(), state)
         return replace(self._claim, key=key)
 
     def _guarded(self, moment: Moment) -> Penalty:
@@ -151,6 +157,26 @@ def start_of(technology: Technology, network: OnnxNetwork, seed: int) -> OnnxNet
     rng = generator(purpose="scratch", seed=seed, network=network.digest)
     names = [layer.name for layer in network.layers if layer.replaceable]
     return network.with_weights(initialisation.fresh(network, names, rng))
+
+
+def widened(
+    method: Method, network: OnnxNetwork, key: Key, through_file: ThroughFile
+) -> OnnxNetwork:
+    """The network with the classes that a method wants beside those of the task.
+
+    Raises:
+        InjectionError: no class can be added to it.
+        PluginError: the method breaks its contract.
+    """
+    wide = plugins.widens(method)
+    if wide is None:
+        return network
+    classes = guard.guarded(method, "classes", lambda: wide.classes(key))
+
+    def change(source: Path, target: Path) -> None:
+        widen_classifier(source, target, wide.output, classes)
+
+    return through_file(network, change)
 
 
 def job_seed(recipe: Recipe, network: OnnxNetwork, seed: int) -> int:

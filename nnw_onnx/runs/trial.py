@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -26,7 +26,7 @@ from nnw_onnx.runs.control import control_of
 from nnw_onnx.runs.inject import symbol_errors
 from nnw_onnx.runs.modify import ALL, CARRIER, NO_CARRIER, Stacked, differ_on, modify
 from nnw_onnx.runs.plan import step_fields
-from nnw_onnx.runs.quality import measure, task_for
+from nnw_onnx.runs.quality import adds_classes, measure, task_for
 from nnw_onnx.runs.recording import facts_of, scores_of, unrecordable, verdict_record
 from nnw_onnx.runs.seeds import generator, identity
 from nnw_onnx.runs.suspect import Running, suspects, wrapped
@@ -137,7 +137,8 @@ def _examined(
 ) -> TrialRecord:
     """Everything that is asked of the network at the end of the stack, with one session."""
     run = Running(stacked.network, context.settings, context.batch_size)
-    quality = _quality(context, trial, stacked, run)
+    own = claims.values() if trial.parents else ()
+    quality = _quality(context, trial, stacked, run, (*own, *stacked.marks))
     suspect_of = suspects(stacked.network, run, stacked.around)
     verdicts = verify(suspect_of, claims.values(), context.false_positive_rate)
     return TrialRecord.model_validate(
@@ -203,11 +204,15 @@ def _modified(context: Context, trial: Trial, carrier: tuple[str, ...]) -> Stack
     return modify(copies[0], trial.steps, bench_for, rng_for, differ, carrier)
 
 
-def _quality(context: Context, trial: Trial, stacked: Stacked, run: Running) -> Quality:
+def _quality(
+    context: Context, trial: Trial, stacked: Stacked, run: Running, marks: Iterable[Claim]
+) -> Quality:
+    """The quality of the network, which has these marks."""
     samples = samples_for(context, stacked.network, stacked.samples_of or "task")
     task = task_for(context.task, network_of(context, trial.network))
     ask = wrapped(run.reading(task.reads()), stacked.around)
-    return measure(ask, task, samples, context.batch_size)
+    more = adds_classes(claim.key.method for claim in marks)
+    return measure(ask, task, samples, context.batch_size, more_classes=more)
 
 
 def _other_data(context: Context, stacked: Stacked) -> str | None:

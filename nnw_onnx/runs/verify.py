@@ -17,7 +17,7 @@ from nnw_onnx.errors import (
     ModelFileError,
     NnwError,
 )
-from nnw_onnx.kit import commitments, evidence
+from nnw_onnx.kit import commitments, evidence, foreign
 from nnw_onnx.runs import coding, guard
 from nnw_onnx.runs.finding import Carriers, Places, in_words, places_of
 from nnw_onnx.runs.suspect import Presented
@@ -200,6 +200,7 @@ class _Reader:
         made = self._made
         if made is None or (made[0].method, made[0].code) != (key.method, key.code):
             made = self._made = key, plugins.method_of(key), plugins.code_of(key)
+        coding.check_key(made[1], made[2], key)
         return made[1], made[2]
 
     def places(self, key: Key) -> Places:
@@ -386,7 +387,9 @@ def _detection(
     testing = plugins.detects(method)
     if testing is not None:
         return _detected(testing, suspect_of(testing), wanted, claim.key)
-    return None if decoding is None else evidence.matched(decoding.payload, wanted)
+    if decoding is None:
+        return None
+    return foreign.judged(evidence.matched(decoding.payload, wanted), claim.key)
 
 
 def _decoded(method: Decodes, suspect: Suspect, key: Key) -> Decoding:
@@ -406,6 +409,9 @@ def _decided(found: Detection, level: float) -> Detection:
         return found
     if math.isinf(found.log10_p):
         found = replace(found, log10_p=UNDERFLOW)
+    size = evidence.size_of(found.null, level)
+    if size is not None:
+        found = replace(found, needed=size.needed, attained=size.attained)
     return found.decided(level)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from nnw_onnx.errors import ModelFileError
-from nnw_onnx.vocabulary import Array, Layer, TensorInfo, Weights
+from nnw_onnx.vocabulary import Array, HiddenAxis, Layer, TensorInfo, Weights
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,14 @@ class ArrayNetwork:
         weights: canonical weights of each layer, read-only.
         inputs: inputs that must be fed.
         producer: of the program that made it.
+        hidden_axes: channels that may change places; nothing is proved of arrays alone.
     """
 
     layers: tuple[Layer, ...]
     weights: Weights
     inputs: tuple[TensorInfo, ...] = ()
     producer: str = ""
+    hidden_axes: tuple[HiddenAxis, ...] = ()
 
     @classmethod
     def of(

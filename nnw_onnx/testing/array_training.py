@@ -7,8 +7,9 @@ reference that the doors of the adapters are tested against.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -23,12 +24,14 @@ from nnw_onnx.vocabulary import (
     Checkpoint,
     Epoch,
     Feeds,
+    HiddenAxis,
     Job,
     Loss,
     Moment,
     Network,
     Penalty,
     Samples,
+    Strand,
     Targets,
     TensorInfo,
     Trained,
@@ -39,6 +42,10 @@ from nnw_onnx.vocabulary import (
 
 LAYERS = ("conv", "middle", "head")
 _SHAPES = {"conv": (48, 32, 3, 3), "middle": (40, 48, 1, 1), "head": (10, 40), "bias": (10,)}
+_HIDDEN = tuple(
+    HiddenAxis(_SHAPES[made][0], (Strand(made, 0, "out"), Strand(taken, 1, "in")), ((1, -1),))
+    for made, taken in itertools.pairwise(LAYERS)
+)
 CLASSES = 10
 INPUT = (32, 3, 3)
 
@@ -60,7 +67,22 @@ def small_network(dtype: str = "float32", label: str = "weights") -> ArrayNetwor
     for name, shape in _SHAPES.items():
         values = keystream.gaussian(secret(label), name, int(np.prod(shape)))
         arrays[name] = (0.05 * values + 0.02 * (name == "conv")).reshape(shape).astype(dtype)
-    return ArrayNetwork.of(arrays, (TensorInfo("x", (None, *INPUT), "float32"),))
+    network = ArrayNetwork.of(arrays, (TensorInfo("x", (None, *INPUT), "float32"),))
+    return replace(network, hidden_axes=_HIDDEN)
+
+
+def widened(network: ArrayNetwork, classes: int) -> ArrayNetwork:
+    """The small network with so many classes: the score of a new one is the mean of the others."""
+    more = classes - len(network.weights["head"]) if "head" in network.weights else 0
+    if more <= 0:
+        return network
+    arrays = {
+        name: np.concatenate([values, *[values.mean(axis=0, keepdims=True)] * more])
+        if name in ("head", "bias")
+        else values
+        for name, values in network.weights.items()
+    }
+    return replace(ArrayNetwork.of(arrays, network.inputs), hidden_axes=network.hidden_axes)
 
 
 def small_samples(count: int = 200) -> ArraySamples:

@@ -7,6 +7,7 @@ standard library (and bounds of `annotated_types`) are imported here.
 """
 
 from nnw_onnx.vocabulary.bench import Bench
+from nnw_onnx.vocabulary.cards import Card
 from nnw_onnx.vocabulary.evidence import (
     SECRET_BYTES,
     Bound,
@@ -20,7 +21,16 @@ from nnw_onnx.vocabulary.evidence import (
     Use,
     Way,
 )
-from nnw_onnx.vocabulary.methods import Code, Commits, Decodes, Detects, Injects, Method, Trains
+from nnw_onnx.vocabulary.methods import (
+    Code,
+    Commits,
+    Decodes,
+    Detects,
+    Injects,
+    Method,
+    Trains,
+    Widens,
+)
 from nnw_onnx.vocabulary.modifications import (
     Family,
     FileModification,
@@ -37,8 +47,10 @@ from nnw_onnx.vocabulary.networks import (
     Ask,
     Coverage,
     Feeds,
+    HiddenAxis,
     Layer,
     Network,
+    Strand,
     Suspect,
     TensorInfo,
     Values,
@@ -84,6 +96,7 @@ __all__ = [
     "Batch",
     "Bench",
     "Bound",
+    "Card",
     "Checkpoint",
     "Claim",
     "Claims",
@@ -101,6 +114,7 @@ __all__ = [
     "Feeds",
     "FileModification",
     "Found",
+    "HiddenAxis",
     "Indices",
     "Injects",
     "InputModification",
@@ -131,6 +145,7 @@ __all__ = [
     "Scale",
     "Spec",
     "Step",
+    "Strand",
     "Suspect",
     "Targets",
     "Task",
@@ -146,5 +161,6 @@ __all__ = [
     "WeightModification",
     "Weighted",
     "Weights",
+    "Widens",
     "symbols_for",
 ]

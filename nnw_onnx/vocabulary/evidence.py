@@ -214,6 +214,12 @@ class Detection:
         found: where each carrier was read.
         level: false-positive rate of the decision.
         detected: the decision, or None before it.
+        needed: fewest right Symbols that are a Yes at this level, where Symbols are counted; None
+            where even all of them are too few, or nothing is counted. The runner fills it in.
+        attained: exact probability of a Yes at this level for a network made without the key,
+            likewise; at most the level.
+        rank_p: p-value by rank among random keys that were tried on the suspect itself; None where
+            none were.
     """
 
     statistic: float
@@ -226,6 +232,9 @@ class Detection:
     found: tuple[Found, ...] = ()
     level: float | None = None
     detected: bool | None = None
+    needed: int | None = None
+    attained: float | None = None
+    rank_p: float | None = None
 
     @property
     def p_value(self) -> float | None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar, Literal
 
 from nnw_onnx.vocabulary.bench import Bench
+from nnw_onnx.vocabulary.cards import Card
 from nnw_onnx.vocabulary.evidence import Bound, Decoding, Detection, Key
 from nnw_onnx.vocabulary.networks import Network, Suspect
 from nnw_onnx.vocabulary.payloads import Payload
-from nnw_onnx.vocabulary.specs import PlugIn
+from nnw_onnx.vocabulary.specs import Json, PlugIn
 from nnw_onnx.vocabulary.training import Additions
 
 
@@ -28,11 +30,17 @@ class Method(PlugIn):
             "integrity": says whether, and where, the network was changed.
         alphabet: of the payloads that it takes (an option, or a constant); 0 for a method that
             only says that it is there.
+        card: what the literature says of it; None where its author tells nothing.
+        before: options that came after keys had been made, with the value that is what the method
+            did until then: keys without them mean that, and at that value the identities and
+            secrets of evaluations are those of then.
     """
 
     access: ClassVar[Literal["weights", "activations", "answers"]] = "weights"
     kind: ClassVar[Literal["watermark", "fingerprint", "integrity"]] = "watermark"
     alphabet: int = 2
+    card: ClassVar[Card | None] = None
+    before: ClassVar[Mapping[str, Json]] = MappingProxyType({})
 
     @abstractmethod
     def make_key(self, network: Network, size: int, secret: bytes, bench: Bench) -> Key:
@@ -88,6 +96,24 @@ class Trains(Method):
     @abstractmethod
     def additions(self, network: Network, payload: Payload, key: Key) -> Additions:
         """What it adds to a training of this network."""
+
+
+class Widens(Trains):
+    """A method whose training starts from the network with classes added, that no sample has.
+
+    Who trains adds them (as the last scores of the output) and gives that network to `additions`;
+    `make_key` sees it as it was. An answer with such a class counts as a wrong one where quality
+    is measured. A training of one's own starts from a network that has the classes already.
+
+    Attributes:
+        output: index of the output that tells the scores.
+    """
+
+    output: int = 0
+
+    @abstractmethod
+    def classes(self, key: Key) -> int:
+        """Number of scores that the watermarked network tells for a sample."""
 
 
 class Commits(Method):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, Literal, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,8 @@ class Layer:
             mask, the gains of weight normalisation or the factors of a low-rank sum.
         arithmetic: types of the operators between stored tensor and consumer that compute.
         obstacle: why `Network.with_weights` takes no new values for it, or None where it does.
+        public: where anybody can get these weights, as the end of "is ...", or None where nothing
+            is known; whoever writes them back has removed a watermark.
     """
 
     name: str
@@ -97,6 +99,7 @@ class Layer:
     parts: tuple[str, ...] = ()
     arithmetic: tuple[str, ...] = ()
     obstacle: str | None = None
+    public: str | None = None
 
     @property
     def size(self) -> int:
@@ -139,6 +142,62 @@ class Coverage:
         return self.reached / self.total if self.total else 1.0
 
 
+@dataclass(frozen=True)
+class Strand:
+    """Where the channels of a hidden axis lie in the weights of one layer.
+
+    Along `axis` the entries from `start` on are `repeat` times (channel 0, channel 1, ...), each
+    channel being `block` entries next to each other, such as the pixels behind a Flatten.
+
+    Attributes:
+        layer: name of the layer.
+        axis: of its canonical weights.
+        direction: "out" for the output axis of a kernel or embedding, "in" for the input axis of a
+            kernel, "along" for what is per channel in between: bias, normalisation, slopes,
+            constants, depthwise kernels.
+        start: first entry of the axis.
+        repeat: how many times all channels follow each other.
+        block: entries of one channel.
+    """
+
+    layer: str
+    axis: int
+    direction: Literal["out", "in", "along"]
+    start: int = 0
+    repeat: int = 1
+    block: int = 1
+
+
+@dataclass(frozen=True)
+class HiddenAxis:
+    """Channels between layers whose order no output depends on.
+
+    Where the entries of every strand are put into another order of the channels, the same in all,
+    every output stays as it is but for rounding. So it does where the weights of channel c in
+    strand k are multiplied by f_c ** scalings[j][k], for any scaling j and any factors f > 0.
+
+    Attributes:
+        size: number of channels.
+        strands: where they lie, in the order in which the network computes.
+        scalings: each is the power of the factor by strand; empty where no scaling is known to
+            leave the outputs.
+    """
+
+    size: int
+    strands: tuple[Strand, ...]
+    scalings: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the first layer that makes these channels."""
+        return next((s.layer for s in self.strands if s.direction == "out"), self.layers[0])
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers, each once."""
+        return tuple(dict.fromkeys(s.layer for s in self.strands))
+
+
 class Weighted(Protocol):
     """Whatever has weights that can be read."""
 
@@ -169,6 +228,15 @@ class Network(Weighted, Protocol):
     @property
     def inputs(self) -> Sequence[TensorInfo]:
         """Inputs that must be fed."""
+        ...
+
+    @property
+    def hidden_axes(self) -> Sequence[HiddenAxis]:
+        """Channels that may be put into another order, as far as the graph proves it.
+
+        What is not proved is not listed, so that it may be empty. See `kit.channels` for what
+        puts them into another order, or scales them.
+        """
         ...
 
     def with_weights(self, replaced: Weights) -> Self:

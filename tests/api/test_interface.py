@@ -14,7 +14,9 @@ import nnw_onnx as nnw
 MODEL = Path(__file__).resolve().parents[2] / "models" / "digits" / "cnn-0.onnx"
 FUNCTIONS = (
     "open", "inject", "save_key", "load_key", "detect", "decode", "verify", "verify_commitment",
-    "modify", "evaluate", "forecast", "report", "read_evaluation", "make_mark", "continue_mark",
+    "trace", "import_key", "read_seed", "secret_of",
+    "modify", "evaluate", "forecast", "report", "compare",
+    "read_evaluation", "make_mark", "continue_mark",
 )  # fmt: skip
 
 
@@ -155,3 +157,15 @@ def test_settings_of_an_evaluation(tmp_path: Path) -> None:
     settings = {"payloads": 3, "session.threads": 2, "methods.0.budget": 0.2, "task": {"name": "x"}}
     with pytest.raises(nnw.NnwError, match=r"digits\.toml: task: tasks: expected one of"):
         nnw.evaluate("digits", settings=settings, run_folder=tmp_path / "run")
+
+
+def test_a_public_network_gives_its_layers_away(tmp_path: Path) -> None:
+    public = nnw.open(MODEL)
+    largest = max((x for x in public.layers if x.role == "kernel"), key=lambda x: x.size).name
+    own = nnw.modify(public, "gaussian-noise", 0.5, layers="conv2.weight").network
+    assert nnw.inject(own, "ab", seed=1).key.layers == (largest,)
+    key = nnw.inject(own, "ab", seed=1, reference=MODEL).key
+    assert key.layers == ("conv2.weight",)
+    assert any("carry nothing, because a reference gives them away" in note for note in key.notes)
+    with pytest.raises(nnw.NnwError, match="reference: expected none with a training"):
+        nnw.inject(own, "ab", reference=MODEL, training="digits-training")

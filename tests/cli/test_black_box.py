@@ -26,12 +26,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_yes_in_words(nnw: Nnw, files: tuple[Path, Path]) -> None:
     answer = nnw("detect", files[0], "--key", files[1])
-    first, second = answer.out.splitlines()
+    first, second, third = answer.out.splitlines()
     assert (answer.status, answer.err) == (0, "")
     assert first == "yes: 37 of 40 triggers answered as the key says"
     # P(Bin(40, 1/10) >= 37) = 7.3e-34
     assert second.startswith("a network made without this key matches as well with probability 7.")
     assert "e-34; yes means 1e-06 or less" in second
+    # P(Bin(40, 1/10) >= 16) = 5.9e-7, and of 15 already 3.5e-6
+    assert third == "yes takes 16 of 40 triggers: chance makes so many with probability 5.9e-07"
 
 
 def test_no_in_words_and_too_few(nnw: Nnw, files: tuple[Path, Path], tmp_path: Path) -> None:
@@ -39,13 +41,15 @@ def test_no_in_words_and_too_few(nnw: Nnw, files: tuple[Path, Path], tmp_path: P
     answer = nnw("detect", other, "--key", files[1])
     assert answer.status == 1
     assert answer.out.startswith("no: ")
-    assert len(answer.out.splitlines()) == 2
+    assert len(answer.out.splitlines()) == 4
+    assert answer.out.splitlines()[3].startswith("the key is of another network or a wrong one")
     few = answering.claim_of(nnw_onnx.Payload.from_bits("01100"))
     nnw_onnx.save_key(few, tmp_path / "few.npz")
     marked = answering.write_classifier(tmp_path / "few.onnx", few)
     answer = nnw("detect", marked, "--key", tmp_path / "few.npz")
     assert answer.out.splitlines()[-1] == (
-        "5 triggers are too few to be detected at this rate even when all match"
+        "nothing can be shown at a false-positive rate of 1e-06 with 5 symbols, even when all "
+        "match (p = 1.0e-5): it takes 6"
     )
 
 
@@ -77,7 +81,7 @@ def test_a_network_without_the_triggers_inputs_is_a_no(
     other = answering.write_classifier(tmp_path / "o.onnx", None, shape=("n", 3, 8, 8))
     answer = nnw("detect", other, "--key", files[1])
     assert (answer.status, answer.err) == (1, "")
-    assert answer.out.startswith("no: statistic 0; null distribution: no carrier in this network")
+    assert answer.out.startswith("no: no carrier in this network\n")
     assert "expected an input that takes shape (40, 1, 8, 8), got one of shape (n, 3" in answer.out
     answer = nnw("decode", other, "--key", files[1])
     assert (answer.status, answer.out) == (2, "")

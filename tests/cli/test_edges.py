@@ -93,7 +93,8 @@ def test_a_payload_too_short_to_detect_is_told(nnw, model, tmp_path):
     assert "16 symbols can be decoded but never detected" in answer.err
     answer = nnw("detect", out, "--key", key)
     assert answer.status == 1
-    assert "16 symbols are too few to be detected at this rate" in answer.out
+    assert answer.out.startswith("no, it cannot be shown: 16 of 16 symbols match the payload\n")
+    assert "with 16 symbols, even when all match (p = 1.5e-5): it takes 20\n" in answer.out
 
 
 def test_the_intensity_is_given_once(nnw, model, tmp_path):

@@ -130,8 +130,10 @@ def test_all_faults_of_a_file_are_told(nnw: Nnw, folder: Path) -> None:
     answer = nnw("evaluate", "empty.toml")
     assert (answer.status, answer.out) == (2, "")
     assert answer.err.splitlines() == [
-        f"nnw: error: empty.toml: {key}: expected a value, got none; add it"
-        for key in ("networks", "dataset", "methods")
+        "nnw: error: empty.toml: networks: expected a value, got none; add it",
+        "nnw: error: empty.toml: dataset: expected a value, got none; add it",
+        "nnw: error: empty.toml: methods: expected one, or networks that are marked already, got "
+        "none; add it",
     ]
 
 

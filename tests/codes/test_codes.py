@@ -32,7 +32,7 @@ def test_common_check(check):
 
 
 def test_no_code_is_left_out():
-    assert {"bch", "reed-solomon", "repetition"} <= set(plugins.names("codes"))
+    assert {"bch", "ldpc", "reed-solomon", "repetition"} <= set(plugins.names("codes"))
 
 
 def random(size, seed=0):

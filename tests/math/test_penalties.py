@@ -87,3 +87,32 @@ def test_every_filter_has_the_same_gradient(drawn):
     each = row[0] / (1 + math.exp(-projected)) / 5
     np.testing.assert_allclose(found.derivatives.reshape(5, 12), np.tile(each, (5, 1)), rtol=1e-12)
     assert found.derivatives.flags.writeable
+
+
+def test_signed_filters_against_finite_differences(drawn, rng):
+    weights, matrix, signs = drawn
+    filters = 2.0 * rng.integers(0, 2, 5) - 1
+    found = penalties.projected_mean(weights, matrix, signs, filters)
+    turned = filters[:, None, None, None] * weights
+    assert found.value == pytest.approx(
+        penalties.projected_mean(turned, matrix, signs).value, rel=1e-12
+    )
+    expected = central_differences(
+        lambda w: penalties.projected_mean(w, matrix, signs, filters).value, weights
+    )
+    np.testing.assert_allclose(found.derivatives, expected, atol=1e-9)
+
+
+def test_what_is_missing_to_a_margin():
+    """On the right side by 3, 1 and on the wrong one by 2, to a margin of 2: 0, 1 and 4."""
+    term = penalties.hinge(np.array([3.0, -1.0, -2.0]), np.array([1.0, -1.0, 1.0]), 2.0)
+    assert term.value == 5.0
+    assert term.derivatives.tolist() == [0.0, 1.0, -1.0]
+
+
+def test_squared_distance_against_finite_differences(rng):
+    at, wanted = rng.standard_normal(9), rng.standard_normal(9)
+    term = penalties.squared_distance(at, wanted)
+    assert term.value == pytest.approx(sum((a - w) ** 2 for a, w in zip(at, wanted, strict=True)))
+    expected = central_differences(lambda x: penalties.squared_distance(x, wanted).value, at)
+    np.testing.assert_allclose(term.derivatives, expected, atol=1e-8)

@@ -150,6 +150,19 @@ def test_filter_mean_of_half_precision_is_exact():
     assert projection.filter_mean(weights).tolist() == [float(np.float16(0.1))] * 2
 
 
+def test_signed_means_move_by_exactly_what_is_given_to_the_filters(rng):
+    weights, signs = rng.standard_normal((6, 4, 3, 3)), 2 * rng.integers(0, 2, 6) - 1
+    mean = sum(s * w for s, w in zip(signs, weights, strict=True)).reshape(-1) / 6
+    np.testing.assert_allclose(projection.signed_mean(weights, signs), mean, rtol=1e-12)
+    vector = rng.standard_normal(36)
+    moved = weights + projection.to_filters(vector, weights.shape, signs)
+    np.testing.assert_allclose(projection.signed_mean(moved, signs), mean + vector, rtol=1e-12)
+    ones = np.ones(6)
+    np.testing.assert_allclose(
+        projection.signed_mean(weights, ones), projection.filter_mean(weights), rtol=1e-12
+    )
+
+
 def effective_noise(modified, original) -> float:
     """sqrt(sigma^2 E[f^2] / E[w f]^2 - 1), measured on a sample."""
     return math.sqrt(

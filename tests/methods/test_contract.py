@@ -26,7 +26,11 @@ from nnw_onnx.vocabulary import Decodes, Injects, Method, Payload, Spec
 
 SECRET = hashlib.sha256(b"owner").digest()
 BENCH = ArrayBench()
-EVERY = ["uchida", "block-spread", "adi", "deepsigns", "levels", "presence", "nct", "fragile"]
+EVERY = [
+    name
+    for name in plugins.names("methods")
+    if plugins.origin(plugins.load(Method, name)).package == "nnw-onnx"
+]
 METHODS = [plugins.load(Method, name) for name in ("uchida", "block-spread")]
 CHECKS = [check for name in EVERY for check in check_method(plugins.load(Method, name))]
 
@@ -50,13 +54,20 @@ def method(request):
     return request.param()
 
 
-def test_no_method_is_left_out():
-    built_in = {
-        name
-        for name in plugins.names("methods")
-        if plugins.origin(plugins.load(Method, name)).package == "nnw-onnx"
-    }
-    assert set(EVERY) == built_in
+@pytest.mark.parametrize("name", EVERY)
+def test_every_built_in_method_has_a_card(name):
+    card = plugins.load(Method, name).card
+    assert card is not None
+    told = [card.paper, card.capacity, card.key, card.null, *card.reported, *card.dies_of]
+    assert all(line and line == line.strip() for line in told)
+    if card.strength is not None:
+        defaults = {
+            option.name: option.default for option in plugins.options(plugins.load(Method, name))
+        }
+        assert isinstance(defaults[card.strength], int | float)
+
+
+def test_methods_that_are_alike():
     assert all(isinstance(m(), Decodes) and isinstance(m(), Injects) for m in METHODS)
 
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from nnw_onnx import plugins
 from nnw_onnx.errors import CarrierNotFoundError, ConfigurationError, InjectionError
 from nnw_onnx.kit import keystream
 from nnw_onnx.methods.uchida import Uchida
 from nnw_onnx.testing import ArrayBench, ArrayNetwork
-from nnw_onnx.vocabulary import Moment, Payload, Spec
+from nnw_onnx.vocabulary import Method, Moment, Payload, Spec
 
 SECRET = bytes(range(32))
 BENCH = ArrayBench()
@@ -226,3 +227,148 @@ def test_the_penalty_names_its_carrier(network):
     added = method.additions(network, payload, key)
     assert added.carriers == ("wide",)
     assert (added.samples, added.activations, added.state, added.start) == (None, (), {}, {})
+
+
+def test_a_key_of_before_there_were_carriers_reads_the_plain_mean(network):
+    made = plugins.create(Method, Spec("uchida", {"margin": 2.0, "strength": 0.01}))
+    assert made == Uchida(carrier="mean")
+
+
+def test_a_signed_carrier_is_the_mean_of_filters_times_keyed_signs(network):
+    method, payload = Uchida(margin=1.5, carrier="signed"), Payload.from_bits("0011" * 16)
+    key = method.make_key(network, 64, SECRET, asking("wide"))
+    before = network.weights["wide"].astype(np.float64).reshape(64, -1)
+    marked = method.inject(network, payload, key, BENCH)
+    after = marked.weights["wide"].astype(np.float64).reshape(64, -1)
+    filters = keystream.signs(SECRET, "uchida/filters", 64)
+    assert set(filters.tolist()) == {-1, 1}
+    changes = [sign * (b - a) for sign, a, b in zip(filters, before, after, strict=True)]
+    assert np.abs(np.array(changes) - changes[0]).max() < 1e-7
+    matrix = keystream.gaussian(SECRET, "uchida/projection", 64 * 576).reshape(64, 576)
+    bits = np.array(payload.symbols) ^ keystream.bits(SECRET, "uchida/mask", 64)
+    margin = 1.5 * before.std() * math.sqrt(576 / 64)
+    for row, bit in zip(matrix, bits, strict=True):
+        told = [
+            sum(sign * float(row @ filtered) for sign, filtered in zip(filters, w, strict=True))
+            for w in (before, after)
+        ]
+        was, now = (told_ * (1 if bit else -1) / 64 for told_ in told)
+        assert now == pytest.approx(max(was, margin), abs=2e-6)
+    assert method.decode(marked, key).payload == payload
+
+
+def test_the_two_carriers_read_each_other_by_chance(network):
+    payload = Payload.from_bits("01" * 32)
+    signed, plain = Uchida(carrier="signed"), Uchida()
+    key = signed.make_key(network, 64, SECRET, asking("wide"))
+    marked = signed.inject(network, payload, key, BENCH)
+    assert 16 < plain.decode(marked, key).payload.errors(payload) < 48
+
+
+SEEDS = range(2)
+FILTERS, INPUTS, SIZE = 256, 2304, 256
+
+
+def marked_layer(carrier, margin, seed):
+    """Key, payload and the marked weights (256, 2304) of independent N(0, 1) ones."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    plain = ArrayNetwork.of({"conv": rng.standard_normal((FILTERS, 256, 3, 3))})
+    method, payload = Uchida(margin=margin, carrier=carrier), Payload.random(SIZE, rng)
+    key = method.make_key(plain, SIZE, rng.bytes(32), BENCH)
+    marked = method.inject(plain, payload, key, BENCH).weights["conv"]
+
+    def wrong(weights):
+        suspect = plain.with_weights({"conv": weights.reshape(marked.shape)})
+        return method.decode(suspect, key).payload.errors(payload) / SIZE
+
+    return marked.reshape(FILTERS, INPUTS), plain.weights["conv"].reshape(FILTERS, -1), wrong, rng
+
+
+@pytest.mark.parametrize("margin", [1.0, 2.0, 4.0])
+def test_replacing_the_filter_mean_erases_the_mean_and_leaves_the_signed_carrier(margin):
+    """modifications-2.md, section 12: W - mean + a random permutation of the mean's entries."""
+    wrong = {"mean": [], "signed": []}
+    for carrier, found in wrong.items():
+        for seed in SEEDS:
+            marked, _, errors, rng = marked_layer(carrier, margin, seed)
+            mean = marked.mean(axis=0)
+            replaced = marked - mean + rng.permutation(mean)
+            found.append(errors(replaced))
+    assert max(wrong["signed"]) == 0
+    # Bin(512, 1/2) / 512: standard deviation 0.022
+    assert abs(np.mean(wrong["mean"]) - 0.5) < 4.5 * 0.022
+
+
+def test_both_carriers_cost_and_survive_alike():
+    """Change, noise and pruning by the theory of methods.md, section 1, at a margin of 2."""
+    margin, count = 2.0, SIZE * len(SEEDS)
+    energy = (margin**2 + 1) * stats.norm.cdf(margin) + margin * stats.norm.pdf(margin)
+    change = math.sqrt(SIZE * energy / (FILTERS * (INPUTS - SIZE - 1)))
+    z = np.linspace(margin, 12, 20_001)
+    for carrier in ("mean", "signed"):
+        moved, noisy, pruned = [], [], []
+        for seed in SEEDS:
+            marked, plain, errors, rng = marked_layer(carrier, margin, seed)
+            moved.append(np.sqrt(np.mean((marked - plain) ** 2)) / plain.std())
+            noisy.append(errors(marked + rng.standard_normal(marked.shape)))
+            small = np.abs(marked) < np.quantile(np.abs(marked), 0.9)
+            pruned.append(errors(np.where(small, 0.0, marked)))
+        assert np.mean(moved) == pytest.approx(change, rel=0.05)
+        # oracles.json static_uchida.effective_noise: pruning 90 % by size is noise of 1.1298
+        for ratio, found in ((1.0, noisy), (1.1298, pruned)):
+            beyond = np.trapezoid(stats.norm.pdf(z) * stats.norm.sf(z / ratio), z)
+            theory = stats.norm.cdf(margin) * stats.norm.sf(margin / ratio) + beyond
+            allowed = 4.5 * math.sqrt(theory * (1 - theory) / count) + 0.003
+            assert abs(np.mean(found) - theory) <= allowed, (carrier, ratio)
+
+
+@pytest.mark.parametrize(("margin", "expected"), [(1.0, 0.0), (2.0, 0.007), (4.0, 0.33)])
+def test_the_first_singular_component_is_where_a_strong_signed_mark_sticks_out(margin, expected):
+    """modifications-2.md, section 12: error rate once that component is subtracted."""
+    found = []
+    for seed in SEEDS:
+        marked, _, errors, _ = marked_layer("signed", margin, seed)
+        first = np.linalg.eigh(marked @ marked.T)[1][:, -1]
+        found.append(errors(marked - np.outer(first, first @ marked)))
+    assert np.mean(found) == pytest.approx(expected, abs=0.05 + expected / 5)
+
+
+def test_the_order_of_the_filters_matters_to_the_signed_carrier_only():
+    for carrier, expected in (("mean", 0.0), ("signed", 0.5)):
+        marked, _, errors, rng = marked_layer(carrier, 2.0, 0)
+        assert errors(rng.permutation(marked, axis=0)) == pytest.approx(expected, abs=0.14)
+
+
+def test_the_signed_penalty_agrees_with_autograd(network):
+    torch = pytest.importorskip("torch")
+    method, key, payload = trained_key(network, strength=0.01, carrier="signed")
+    bits = np.array(payload.symbols) ^ keystream.bits(SECRET, "uchida/mask", 48)
+    matrix = keystream.gaussian(SECRET, "uchida/projection", 48 * 576).reshape(48, 576)
+    filters = torch.from_numpy(keystream.signs(SECRET, "uchida/filters", 64).astype(np.float64))
+    weights = torch.tensor(network.weights["wide"].astype(np.float64), requires_grad=True)
+    mean = (filters[:, None, None, None] * weights).mean(dim=0).flatten()
+    loss = 0.01 * torch.nn.functional.binary_cross_entropy_with_logits(
+        torch.from_numpy(matrix) @ mean, torch.from_numpy(bits.astype(np.float64)), reduction="sum"
+    )
+    loss.backward()
+    found = penalty(method, network, payload, key)
+    assert found.value == pytest.approx(loss.item(), rel=1e-10)
+    np.testing.assert_allclose(found.weights["wide"], weights.grad.numpy(), rtol=1e-9, atol=1e-14)
+
+
+def test_descent_on_the_signed_penalty_alone_puts_the_payload_in(network):
+    method, key, payload = trained_key(network, strength=0.01, carrier="signed")
+    weights = {"wide": network.weights["wide"].astype(np.float64)}
+    assert method.decode(network, key).payload.errors(payload) > 0
+    for _ in range(200):
+        step = penalty(method, network, payload, key, weights).weights
+        weights["wide"] = weights["wide"] - step["wide"]
+    assert method.decode(network.with_weights(weights), key).payload == payload
+
+
+def test_a_key_without_a_carrier_is_of_the_mean_whatever_the_default_is(network):
+    method = Uchida(carrier="mean")
+    key = method.make_key(network, 16, SECRET, BENCH)
+    options = {k: v for k, v in key.method.options.items() if k != "carrier"}
+    old = dataclasses.replace(key, method=Spec("uchida", options))
+    assert plugins.method_of(old) == method

@@ -22,6 +22,8 @@ OPTIONS = {
     "distillation": {"intensity": 2},
     "overwriting": {"intensity": 2},
     "averaging": {},
+    "mixing-layers": {},
+    "mixing-weights": {"rule": "pick"},
     "bn-folding": {},
     "float16": {},
     "int8": {},
@@ -197,7 +199,7 @@ FAMILIES = {
         "distillation", "overwriting",
     },
     "deployment": {"bn-folding", "float16", "int8"},
-    "adaptive": {"averaging"},
+    "adaptive": {"averaging", "mixing-layers", "mixing-weights"},
     "removal": {"jpeg", "input-noise"},
 }  # fmt: skip
 

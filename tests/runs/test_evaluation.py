@@ -198,7 +198,7 @@ def test_all_faults_are_told_at_once(tmp_path):
         "dataset: digits: option preprocessing.meen: expected one of the keys scale, mean, std, ",
         "dataset: digits: option preprocessing.scale: expected a number; got 'small'",
         "methods.0: methods: expected one of",
-        "methods.1: uchida: expected an option among margin, strength; got 'margn' (did you mean",
+        "methods.1: uchida: expected an option among margin, strength, carrier; got 'margn'",
         "methods.1: uchida: option strength: expected a number above 0, at most 1000000; got -1",
         "methods.1.payload_sizes.0: expected a number greater than or equal to 1; got 0",
         "methods.1.code: codes: expected one of",

@@ -238,7 +238,7 @@ def test_a_pipe_does_not_hang(path):
     refused(path, "expected a key file, got a folder or device")
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x04.", b"\x93NUMPY", b"text" * 99])
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x04.", b"text" * 99])
 def test_files_that_are_no_archive_are_told(path, content):
     path.write_bytes(content)
     path.chmod(0o600)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from nnw_onnx.errors import PluginError
+from nnw_onnx.errors import ConfigurationError, PluginError
 from nnw_onnx.kit.samples import ArraySamples
 from nnw_onnx.runs.quality import measure
+from nnw_onnx.tasks.image_classification import ImageClassification
 from nnw_onnx.vocabulary import MeanMeter, Measure, Samples, Task
 
 
@@ -60,6 +61,24 @@ def test_every_sample_is_met_once_in_order():
 def test_the_size_of_a_batch_does_not_matter(size):
     quality = measure(lambda feeds: {"y": feeds["x"] ** 2}, Distances(), SAMPLES, size)
     assert quality.values["distance"] == np.mean(np.arange(10.0) ** 2)
+
+
+def test_classes_that_no_sample_has_are_wrong_answers():
+    """Three samples of two classes: one is answered with a third class, which a method added."""
+    scores = np.array([[2, 1, 0], [0, 2, 1], [0, 1, 2]], np.float32)
+    samples = ArraySamples({"x": scores}, np.array([0, 1, 1]), {"classes": ["a", "b"]})
+    task = ImageClassification()
+
+    def run(feeds):
+        return {"y": feeds["x"]}
+
+    quality = measure(run, task, samples, 2, more_classes=True)
+    assert quality.values["top-1 accuracy"] == pytest.approx(2 / 3)
+    assert quality.chance == pytest.approx(2 / 3)  # the share of the larger of the two classes
+    with pytest.raises(
+        ConfigurationError, match=r"expected scores \(n, 2\) .* got float32 \(2, 3\)"
+    ):
+        measure(run, task, samples, 2)
 
 
 def test_a_task_that_breaks_its_contract_is_named():

@@ -69,6 +69,21 @@ def test_a_training_that_does_not_bring_it_in_is_refused(tmp_path):
         )  # fmt: skip
 
 
+def test_symbols_that_a_training_leaves_wrong_are_told_where_the_detector_says_yes(tmp_path):
+    """MPAI's testbed stops before all are right, and its marks are there all the same."""
+    short = TRAINED.replace("epochs = 6", "epochs = 2")
+    made = nnw.inject(
+        MODEL, nnw.Payload.from_hex("a5c3" * 8), method="uchida", options={"strength": 0.05},
+        seed=1, training=configuration(tmp_path, short),
+    )  # fmt: skip
+    verdict = nnw.verify(made.network, made.claim)
+    assert 0 < verdict.errors < 35  # P(Bin(128, 1/2) >= 92) is 4.6e-7
+    assert verdict
+    assert made.notes[-1].startswith(
+        f"{verdict.errors} of 128 symbols are wrong after 2 epochs; the Detector says yes all the"
+    )
+
+
 @pytest.mark.parametrize(
     ("act", "message"),
     [

@@ -195,6 +195,7 @@ class TrainedOnly(Decodes, Trains):
     """Uchida's method as it was published: nothing but the term of the loss puts it in."""
 
     name = "trained-only"
+    carrier = "mean"
     strength: float = option(0.01, help="lambda")
 
     make_key = Uchida.make_key

@@ -22,8 +22,8 @@ import numpy as np
 from nnw_onnx import plugins
 from nnw_onnx.testing import ArrayBench, ArrayNetwork, ArraySuspect
 from nnw_onnx.vocabulary import Dataset, Method, Modification, Payload, Spec, Task
-assert plugins.names("methods")[-1] == "mantissa", plugins.names("methods")
-method = plugins.create(Method, Spec("mantissa", {"exponent": 3}))
+assert plugins.names("methods")[-2:] == ["likeness", "order"], plugins.names("methods")
+method = plugins.create(Method, Spec("order"))
 weights = np.sin(np.arange(900.0)).reshape(10, 10, 3, 3).astype("float32")
 network = ArrayNetwork.of({"conv": weights})
 payload = Payload.from_text("nnw")
@@ -117,12 +117,19 @@ def test_its_own_two_line_test_runs_the_common_checks(installed, source):
     done = _pytest(installed, str(source / "tests"), "--rootdir", str(source), "-v")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     passed = re.findall(
-        r"test_contract\[(mantissa|clipping|regression|sine): .*PASSED", done.stdout
+        r"test_contract\[(likeness|order|clipping|regression|sine): .*PASSED", done.stdout
     )
-    assert passed.count("mantissa") > 15
+    assert passed.count("order") > 15
+    assert passed.count("likeness") > 8
     assert passed.count("clipping") > 8
     assert passed.count("regression") > 5
     assert passed.count("sine") > 5
+
+
+def test_a_method_a_detector_and_a_modification_take_few_lines():
+    for name in ("order", "likeness", "clipping"):
+        lines = (PACKAGE / "nnw_onnx_example" / f"{name}.py").read_text().splitlines()
+        assert len(lines) < 40, name
 
 
 def test_a_test_without_the_marker_is_told_what_to_do(installed, tmp_path):

@@ -13,7 +13,7 @@ import torch
 
 from nnw_onnx.errors import CarrierNotFoundError, InferenceError, TrainingError
 from nnw_onnx.graph import OnnxNetwork
-from nnw_onnx.vocabulary import Array, Feeds, Layer, TensorInfo, Values, Weights
+from nnw_onnx.vocabulary import Array, Feeds, HiddenAxis, Layer, TensorInfo, Values, Weights
 from nnw_onnx_torch.graph import parsing
 from nnw_onnx_torch.graph.compiler import Bound, Compiler
 from nnw_onnx_torch.graph.dtypes import to_numpy, to_tensor, torch_dtype
@@ -124,6 +124,11 @@ class OnnxModule(torch.nn.Module):
     def layers(self) -> Sequence[Layer]:
         """Every layer of the network, in the order of the file."""
         return self._network.layers
+
+    @property
+    def hidden_axes(self) -> Sequence[HiddenAxis]:
+        """Channels that may be put into another order, as far as the graph proves it."""
+        return self._network.hidden_axes
 
     @property
     def inputs(self) -> Sequence[TensorInfo]:

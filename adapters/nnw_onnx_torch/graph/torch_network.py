@@ -17,7 +17,7 @@ from torch import nn
 
 from nnw_onnx.errors import CarrierNotFoundError, InferenceError, ModelFileError, TrainingError
 from nnw_onnx.plugins import closest
-from nnw_onnx.vocabulary import Array, Feeds, Layer, TensorInfo, Values, Weights
+from nnw_onnx.vocabulary import Array, Feeds, HiddenAxis, Layer, TensorInfo, Values, Weights
 from nnw_onnx_torch.graph.computed import settled
 from nnw_onnx_torch.graph.dtypes import to_numpy, to_tensor
 from nnw_onnx_torch.graph.layouts import canonical_array, stored_tensor
@@ -48,6 +48,11 @@ class TorchNetwork:
     def layers(self) -> Sequence[Layer]:
         """Every floating-point parameter and buffer, in the order of definition."""
         return tuple(found.layer for found in self._found.values())
+
+    @property
+    def hidden_axes(self) -> Sequence[HiddenAxis]:
+        """A model does not tell its graph: none are known."""
+        return ()
 
     @property
     def weights(self) -> Weights:

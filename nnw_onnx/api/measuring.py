@@ -1,0 +1,262 @@
+"""Modify a network, and measure what a watermark costs and survives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from nnw_onnx import plugins
+from nnw_onnx.api import arguments
+from nnw_onnx.api.arguments import AnyNetwork, Layers, Options
+from nnw_onnx.errors import ConfigurationError, RunError
+from nnw_onnx.graph import OnnxNetwork
+from nnw_onnx.vocabulary import Claim, Json, Modification, Step
+
+if TYPE_CHECKING:
+    from nnw_onnx.measures.compared import Comparison
+    from nnw_onnx.reports.model import Report
+    from nnw_onnx.runs.evaluation import Evaluation
+    from nnw_onnx.runs.forecast import Forecast
+    from nnw_onnx.runs.prepare import Prepared
+
+
+@dataclass(frozen=True)
+class Modified:
+    """A network after a Modification.
+
+    Attributes:
+        network: the modified network; `.save(path)` writes it.
+        layers: names of the layers that were aimed at; empty where it changes what it finds.
+        change: RMS change / pooled population standard deviation of these layers, or of all kernels
+            (>= 0); None where the result is of another architecture.
+        warnings: one line each, such as an Intensity outside the standard's range.
+        facts: what the Modification says of itself.
+        marks: watermarks that it has put on top.
+        difference: of one that promises to preserve answers, the largest change of an answer over
+            the largest answer; None where that was not measured.
+    """
+
+    network: OnnxNetwork
+    layers: tuple[str, ...]
+    change: float | None
+    warnings: tuple[str, ...]
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    marks: tuple[Claim, ...] = ()
+    difference: float | None = None
+
+    def __repr__(self) -> str:
+        change = (
+            "of another architecture" if self.change is None else f"changed by {self.change:.2%}"
+        )
+        return f"<Modified: {self.network!r}, {len(self.layers)} aimed at, {change}>"
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A finished evaluation: its run folder and its report."""
+
+    folder: Path
+    report: Report
+
+    def __repr__(self) -> str:
+        return f"<Evaluated: {self.folder}>"
+
+
+def modify(
+    network: AnyNetwork,
+    modification: str,
+    intensity: float | str | None = None,
+    *,
+    layers: Layers | None = None,
+    options: Options | None = None,
+    seed: int = 0,
+    copies: Sequence[AnyNetwork] = (),
+    training: str | Path | Evaluation | None = None,
+    data: str | Path | None = None,
+    work_folder: str | Path | None = None,
+) -> Modified:
+    """Apply a Modification to a network.
+
+    Args:
+        network: a file or an open network; it is not changed.
+        modification: name, see `nnw list modifications`.
+        intensity: value of its Parameter, where it has one: a number, or a text with its unit such
+            as "50%" or "4 bits"; outside the standard's range is a warning.
+        layers: names of layers with wildcards, or "all" kernels, which it is if None; only for a
+            Modification that changes the layers it is aimed at.
+        options: further options of the Modification.
+        seed: the same seed gives the same weights.
+        copies: networks of other recipients, for a Modification that needs several.
+        training: for a Modification that trains or needs data, see `inject`.
+        data: likewise.
+        work_folder: likewise.
+
+    Raises:
+        ConfigurationError: the Modification, an option or a layer does not exist, or it is one of
+            inputs, which no file can hold.
+        TrainingError, DatasetError: the network cannot be trained, or not on these data.
+    """
+    from nnw_onnx.runs import single
+
+    made = plugins.create(Modification, arguments.modification_of(modification, intensity, options))
+    if copies and "copies" not in made.needed():
+        raise ConfigurationError(
+            f"copies: expected none, because {modification} takes no others, got {len(copies)}; "
+            "leave them out"
+        )
+    opened = arguments.opened(network)
+    arguments.check_weights(opened)
+    how = single.how_to_train(training, data, work_folder, arguments.log.info)
+    step = Step(made.spec(), arguments.patterns(layers))
+    others = [arguments.opened(copy) for copy in copies]
+    stacked = single.modify(opened, step, seed, how, others)
+    aimed = stacked.layers[0]
+    warnings = single.range_warnings(made, one_layer="@all" not in step.layers and len(aimed) == 1)
+    return Modified(
+        stacked.network,
+        aimed,
+        stacked.change,
+        warnings,
+        stacked.facts,
+        stacked.marks,
+        stacked.difference,
+    )
+
+
+def evaluate(
+    evaluation: str | Path | Evaluation | None = None,
+    *,
+    data: str | Path | None = None,
+    run_folder: str | Path | None = None,
+    engine: str | None = None,
+    settings: Options | None = None,
+    progress: bool = True,
+) -> Evaluated:
+    """Carry out an evaluation and write its report.
+
+    A run folder that holds an unfinished run of the same evaluation is finished; of one that is
+    finished the report is written again.
+
+    Call it under `if __name__ == "__main__":`, because it starts processes.
+
+    Args:
+        evaluation: file, name of a shipped evaluation or value; None is the embedded default.
+        data: folder or file of the data set, instead of the one in the configuration.
+        run_folder: where records and report go; named after the evaluation if None.
+        engine: name of an engine, instead of the one in the configuration.
+        settings: dotted key -> value instead of the one in the configuration, such as
+            {"session.threads": 2}; only with a file or a name.
+        progress: show progress bars on a terminal.
+
+    Raises:
+        ConfigurationError, DatasetError, ModelFileError, RunError: see their classes.
+    """
+    from nnw_onnx.inference import leave_if_importing_main
+
+    leave_if_importing_main()
+    from nnw_onnx.runs import evaluate as runs
+    from nnw_onnx.runs.prepare import prepare
+
+    asked = arguments.asked(evaluation, data, engine, settings)
+    folder = Path(run_folder) if run_folder else runs.default_folder(asked)
+    if folder.exists() and not folder.is_dir():
+        raise RunError(
+            f"{folder}: expected a run folder, got a file; choose another with --run-folder"
+        )
+    prepared = prepare(asked, folder)
+    _tell_short(prepared)
+    runs.run(prepared, progress=progress, tell=arguments.log.warning)
+    evaluated = Evaluated(folder, report(folder))
+    runs.check_measured(folder)
+    return evaluated
+
+
+def forecast(
+    evaluation: str | Path | Evaluation | None = None,
+    *,
+    data: str | Path | None = None,
+    engine: str | None = None,
+    settings: Options | None = None,
+) -> Forecast:
+    """What an evaluation would do, in numbers, and about how long it would take.
+
+    Every network is looked at as before a run, and one step of each kind is carried out and timed;
+    nothing is kept. Call it under `if __name__ == "__main__":`, because it starts processes.
+
+    Args:
+        evaluation: see `evaluate`, also for the others.
+        data: likewise.
+        engine: likewise.
+        settings: likewise.
+
+    Raises:
+        ConfigurationError, DatasetError, ModelFileError: what `evaluate` would raise too.
+    """
+    from nnw_onnx.inference import leave_if_importing_main
+
+    leave_if_importing_main()
+    from nnw_onnx.runs import evaluate as runs
+    from nnw_onnx.runs import first_look
+    from nnw_onnx.runs import forecast as forecasting
+    from nnw_onnx.runs.prepare import prepare
+
+    asked = arguments.asked(evaluation, data, engine, settings)
+    prepared = prepare(asked, runs.default_folder(asked))
+    _tell_short(prepared)
+    first_look.look(prepared, tell=arguments.log.warning)
+    return forecasting.forecast(prepared)
+
+
+def report(run_folder: str | Path) -> Report:
+    """Write the report of a run folder again from its records; nothing is run.
+
+    Raises:
+        RunError: there is no run, or its records are broken.
+    """
+    from nnw_onnx.records import CostRecord, Environment, InjectionRecord, Plan, TrialRecord
+    from nnw_onnx.reports import build_report, write_documents
+    from nnw_onnx.runs.store import Store
+
+    store = Store(Path(run_folder))
+    plan = store.read(Plan)
+    made = build_report(
+        plan,
+        store.records(InjectionRecord),
+        store.records(TrialRecord),
+        store.records(CostRecord),
+        store.read_if_there(Environment),
+    )
+    write_documents(made, store.folder)
+    return made
+
+
+def _tell_short(prepared: Prepared) -> None:
+    """Say of which technologies no claim can be shown, before anything is measured."""
+    from nnw_onnx.runs.claims import too_short
+
+    context = prepared.context
+    for line in too_short(context.technologies, context.false_positive_rate):
+        arguments.log.warning(line)
+
+
+def compare(
+    *run_folders: str | Path,
+    claims: Literal["overall", "settings"] = "overall",
+    bits: Sequence[int] = (),
+) -> Comparison:
+    """The technologies of one or several runs side by side, as `nnw compare` prints them.
+
+    Args:
+        run_folders: of evaluations of the same networks and data at the same level.
+        claims: whether something is claimed of each pair of technologies, or of each pair in each
+            setting, which takes more networks.
+        bits: payload sizes that are compared; all if empty.
+
+    Raises:
+        RunError: a folder is no run, is given twice, or differs in what has to be equal.
+    """
+    from nnw_onnx.runs import compare as comparing
+
+    return comparing.compare([Path(folder) for folder in run_folders], claims, bits)

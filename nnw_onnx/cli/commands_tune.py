@@ -1,0 +1,107 @@
+"""Command that prepares a fair comparison: the strength at which methods cost the same."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nnw_onnx.cli import completion, output
+from nnw_onnx.cli.options import OutputFormat, parse_changes
+from nnw_onnx.cli.output import Format
+from nnw_onnx.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from nnw_onnx.runs.tables import Evaluation
+    from nnw_onnx.runs.tuning import Tuned
+
+_MEANING = {
+    "reached": "",
+    "below": "  # the largest strength that was tried still costs less",
+    "above": "  # the smallest strength that was tried already costs more",
+    "not put in": "  # cannot be put in at any strength that was tried",
+    "no strength": "  # has no strength to tune",
+    "training": "  # is put in by training; its strength is not tuned",
+}
+
+
+def tune(
+    evaluation: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONFIG|NAME",
+            help="The comparison: its methods, payload sizes and data are taken.",
+            autocompletion=completion.evaluations,
+        ),
+    ],
+    on: Annotated[
+        list[str],
+        typer.Option("--on", metavar="MODEL", help="Network to tune on; repeatable, wildcards."),
+    ],
+    loss: Annotated[
+        float, typer.Option(help="Mean loss of quality, in the measure's own numbers (0.005).")
+    ] = 0.005,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the data set lies.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Another value for a key; repeatable."),
+    ] = None,
+    output_format: OutputFormat = Format.TEXT,
+) -> None:
+    """Find strengths that cost the same quality.
+
+    A comparison is fair at equal payload and equal loss of quality. Each method without training is
+    injected at strengths around its own, into networks that the comparison itself does not use, and
+    the largest strength whose mean loss is at most the one asked for is printed as [[methods]]
+    tables for the configuration.
+
+    Example: nnw tune comparison.toml --on spare-*.onnx --loss 0.005
+    """
+    from nnw_onnx.runs.evaluate import default_folder
+    from nnw_onnx.runs.evaluation import find_evaluation, read_evaluation
+    from nnw_onnx.runs.prepare import prepare
+    from nnw_onnx.runs.tuning import tune as tuned
+
+    asked = read_evaluation(find_evaluation(evaluation), data, parse_changes(settings))
+    spare = asked.model_copy(update={"networks": tuple(on), "modifications": ()})
+    _check_apart(asked, spare)
+    spare = spare.at(asked.folder)
+    found = tuned(prepare(spare, default_folder(spare)), loss, output.note)
+    if output_format is Format.JSON:
+        output.as_json([_plain(one) for one in found])
+    else:
+        output.text(*(line for one in found for line in _lines(one)))
+
+
+def _check_apart(asked: Evaluation, spare: Evaluation) -> None:
+    """Refuse to tune on what is compared."""
+    from nnw_onnx.graph import open_network
+    from nnw_onnx.runs.places import network_paths
+
+    compared = {open_network(path).sha256 for path in network_paths(asked.networks)}
+    for path in network_paths(spare.networks):
+        if open_network(path).sha256 in compared:
+            raise ConfigurationError(
+                f"--on: expected networks that are not compared, got {path.name}, which is; tune "
+                "on others"
+            )
+
+
+def _plain(found: Tuned) -> dict[str, object]:
+    return asdict(found)
+
+
+def _lines(found: Tuned) -> list[str]:
+    """A table `[[methods]]` of the configuration."""
+    lines = ["[[methods]]", f'name = "{found.method.name}"']
+    if found.size:
+        lines.append(f"payload_sizes = [{found.size}]")
+    if found.value is None or found.option is None:
+        return [*lines, _MEANING[found.outcome].strip(), ""]
+    error = "" if found.error is None else f" +- {found.error:.2g}"
+    told = "" if found.loss is None else f"  # mean loss {found.loss:.4f}{error}"
+    return [*lines, f"{found.option} = {found.value:g}{told}", _MEANING[found.outcome].strip(), ""]

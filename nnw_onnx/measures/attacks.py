@@ -1,0 +1,199 @@
+"""When an attack counts: the Detector says No, and the network is still worth having."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnw_onnx.measures.aligning import Aligned, Named
+from nnw_onnx.measures.compared import Attack
+from nnw_onnx.measures.decisions import Judge
+from nnw_onnx.measures.exact_level import found_exactly
+from nnw_onnx.measures.limits import Nested, rate
+from nnw_onnx.measures.results import PointStatus, Value
+from nnw_onnx.measures.robustness import NO_MARKED, Where, point
+from nnw_onnx.measures.run import Run
+from nnw_onnx.measures.scores import Pair, lost
+from nnw_onnx.records import TechnologyRecord, TrialRecord
+
+_WITHOUT: tuple[PointStatus, ...] = ("void", "failed", "not run", "n/a", "undetectable")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A technology that takes part.
+
+    Attributes:
+        number: among all that take part.
+        run: number of its run.
+        named: its run.
+        technology: as the plan has it.
+        judge: of its Detector.
+        label: name for people.
+    """
+
+    number: int
+    run: int
+    named: Named
+    technology: TechnologyRecord
+    judge: Judge
+    label: str
+
+
+@dataclass(frozen=True)
+class Met:
+    """What one technology met in one setting at one Intensity, by network of the first run.
+
+    Attributes:
+        success: share of watermarks not found in networks that are still usable.
+        lost: share not found.
+        ser: Symbol Error Rate.
+        missing: why it has no result; "" where it has.
+    """
+
+    success: Nested
+    lost: Nested
+    ser: Value
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What the technologies of a group met.
+
+    Attributes:
+        networks: M.
+        met: by place in the group, setting and level.
+        counting: levels of each setting that count for all of them; settings without any left out.
+        left_out: what does not count, and why.
+    """
+
+    networks: int
+    members: int
+    met: Mapping[tuple[int, int, int], Met]
+    counting: Mapping[int, Sequence[int]]
+    left_out: tuple[str, ...]
+
+    @property
+    def settings(self) -> list[int]:
+        """Numbers of the settings that count."""
+        return list(self.counting)
+
+    def scores(self, setting: int | None) -> NDArray[np.float64] | None:
+        """(M, K) success of attacks: mean over Intensities, then settings; None without any."""
+        wanted = self.settings if setting is None else [s for s in self.counting if s == setting]
+        if not wanted:
+            return None
+        return np.array(
+            [
+                [
+                    fmean(
+                        fmean(fmean(self.met[k, s, i].success.rows[n]) for i in self.counting[s])
+                        for s in wanted
+                    )
+                    for k in range(self.members)
+                ]
+                for n in range(self.networks)
+            ]
+        )
+
+
+def attacked(common: Aligned, members: Sequence[Entry]) -> Attacked:
+    """What the technologies of a group met, and which settings count for all of them."""
+    networks = len(common.runs[0].run.plan.networks)
+    met: dict[tuple[int, int, int], Met] = {}
+    counting: dict[int, list[int]] = {}
+    left_out: list[str] = []
+    for setting in common.settings:
+        for i, level in enumerate(setting.levels):
+            where = _named(setting.label, level.intensity, setting.unit)
+            for k, entry in enumerate(members):
+                met[k, setting.index, i] = _met(common, entry, setting.index, level.intensity)
+            short = next(
+                (
+                    f"{e.label}: {found.missing or 'not all networks were tested'}"
+                    for k, e in enumerate(members)
+                    if (found := met[k, setting.index, i]).missing
+                    or len(found.success.rows) < networks
+                ),
+                "",
+            )
+            if not setting.usable[i]:
+                left_out.append(f"{where}: {_usability(common, setting.index, level.intensity)}")
+            elif short:
+                left_out.append(f"{where}: {short}")
+            else:
+                counting.setdefault(setting.index, []).append(i)
+    return Attacked(networks, len(members), met, counting, tuple(left_out))
+
+
+def attacks_of(common: Aligned, members: Sequence[Entry], found: Attacked) -> Iterator[Attack]:
+    """Every technology under every setting at every Intensity."""
+    for setting in common.settings:
+        for i, level in enumerate(setting.levels):
+            for k, entry in enumerate(members):
+                met = found.met[k, setting.index, i]
+                counts = i in found.counting.get(setting.index, ())
+                yield Attack(
+                    contestant=entry.number,
+                    setting=setting.index,
+                    level=i,
+                    intensity=level.intensity,
+                    counts=counts,
+                    success=rate(met.success, met.missing or NO_MARKED),
+                    lost=rate(met.lost, met.missing or NO_MARKED),
+                    ser=met.ser,
+                    reason=None if counts else met.missing or "it does not count for all",
+                )
+
+
+def usable(run: Run, trial: TrialRecord) -> bool | None:
+    """Whether one network is still usable; None where its quality was not measured.
+
+    On another data set, after a transfer, quality has nothing to be compared with: it counts.
+    """
+    if trial.quality_of is not None:
+        return True
+    before = run.unmodified.get((trial.network, trial.injection))
+    if before is None:
+        return None
+    loss = lost(Pair(trial.network, trial.injection or "", before, trial), run.headline)
+    return None if loss is None else loss <= run.headline.usable_loss
+
+
+def _met(common: Aligned, entry: Entry, setting: int, intensity: float | None) -> Met:
+    run = entry.named.run
+    number = common.places[entry.run][setting]
+    where = (number, intensity)
+    told = point(run, entry.technology, entry.judge, Where(number, 0, intensity))
+    if told.status in _WITHOUT:
+        reason = f"{told.status}: {told.reason}" if told.reason else told.status
+        return Met(Nested({}), Nested({}), told.ser, reason)
+    tests = [
+        (entry.named.networks[t.trial.network], t.unit, found, worth)
+        for t in run.own_tests(entry.technology.index, where)
+        if (found := found_exactly(entry.judge, t)) is not None
+        if (worth := usable(run, t.trial)) is not None
+    ]
+    return Met(
+        Nested.of((n, unit, float(not found and worth)) for n, unit, found, worth in tests),
+        Nested.of((n, unit, float(not found)) for n, unit, found, _ in tests),
+        told.ser,
+    )
+
+
+def _usability(common: Aligned, setting: int, intensity: float | None) -> str:
+    """Why a level does not count, in the words of the first run that says so."""
+    for named, places in zip(common.runs, common.places, strict=True):
+        for level in named.rows[places[setting]].levels:
+            if level.intensity == intensity and not level.counts:
+                return f"{level.usability}, {level.reason}" if level.reason else level.usability
+    return "not usable"
+
+
+def _named(label: str, intensity: float | None, unit: str) -> str:
+    return label if intensity is None else f"{label} {intensity:g} {unit}".rstrip()

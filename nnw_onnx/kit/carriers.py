@@ -202,14 +202,16 @@ def first_fit(network: Weighted, preference: Iterable[Layer], refusal: str) -> C
     """
     defects = []
     for layer in preference:
-        defect = _numerical_defect(_values(network, layer)) or _public(network, layer)
-        if defect is None:
+        if defect := _numerical_defect(_values(network, layer)):
+            defects.append(f"{defect} in layer {layer.name!r}")
+        elif public := _public(network, layer):
+            defects.append(f"layer {layer.name!r}, which is {public}")
+        else:
             return take(network, layer)
-        defects.append(f"{defect} in layer {layer.name!r}")
     if defects:
         raise InjectionError(
-            f"layer: expected one with finite weights that differ and are learnt, got {defects[0]}"
-            "; use a trained network"
+            "layer: expected one whose weights are finite, differ, and are not public, got "
+            f"{defects[0]}; use a trained network, or another reference"
         )
     raise InjectionError(refusal)
 

@@ -294,7 +294,7 @@ def test_a_public_constant_is_no_carrier(method, network):
     with pytest.raises(InjectionError, match=message):
         method.make_key(speech, 16, SECRET, asking("stft"))
     alone = ArrayNetwork.of({"stft": speech.weights["stft"]})
-    with pytest.raises(InjectionError, match=r"got a public constant \(a Fourier transform\) in l"):
+    with pytest.raises(InjectionError, match=r"which is a public constant \(a Fourier transform\)"):
         method.make_key(alone, 16, SECRET, BENCH)
 
 

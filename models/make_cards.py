@@ -93,7 +93,7 @@ def make_card(path: Path, tests: Mapping[str, Split]) -> Card:
 
 
 def render(cards: list[Card]) -> str:
-    """Return the cards as Markdown: one table of all models, then one of their origins."""
+    """Return the cards as Markdown: one table of all models, then one for each that is shipped."""
     lines = [
         "| file | weights | seed | top-1 on the test set | on lossless CIFAR-10 | CPU minutes |",
         "|---|---|---|---|---|---|",
@@ -107,7 +107,8 @@ def render(cards: list[Card]) -> str:
             f"| `{card['file']}` | {card['weights']:,} | {card['seed']} "
             f"| {card['accuracy']:.2%} of {card['n_test']:,} | {lossless} | {minutes:.1f} |"
         )
-    for card in cards:
+    shipped = [card for card in cards if not str(card["file"]).startswith("comparison/")]
+    for card in shipped:
         lines += [
             "",
             f"### `{card['file']}`",
@@ -141,7 +142,7 @@ def main() -> None:
         "cifar10": Split(normalise_cifar10(jpeg.images), jpeg.labels),
         "cifar10_lossless": Split(normalise_cifar10(lossless.images), lossless.labels),
     }
-    cards = [make_card(path, tests) for path in sorted(FOLDER.glob("*/*.onnx"))]
+    cards = [make_card(path, tests) for path in sorted(FOLDER.rglob("*.onnx"))]
     write_atomically(FOLDER / "cards.json", (json.dumps(cards, indent=2) + "\n").encode())
     readme = FOLDER / "README.md"
     before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,14 +18,15 @@ from nnw_onnx.errors import ConfigurationError
 if TYPE_CHECKING:
     from nnw_onnx.runs.tables import Evaluation
     from nnw_onnx.runs.tuning import Tuned
+    from nnw_onnx.vocabulary import Json
 
 _MEANING = {
     "reached": "",
-    "below": "  # the largest strength that was tried still costs less",
-    "above": "  # the smallest strength that was tried already costs more",
-    "not put in": "  # cannot be put in at any strength that was tried",
-    "no strength": "  # has no strength to tune",
-    "training": "  # is put in by training; its strength is not tuned",
+    "below": "the largest strength that was tried still costs less",
+    "above": "the smallest strength that was tried already costs more",
+    "not put in": "cannot be put in at any strength that was tried",
+    "no strength": "has no strength to tune",
+    "training": "is put in by training; its strength is not tuned",
 }
 
 
@@ -92,16 +95,40 @@ def _check_apart(asked: Evaluation, spare: Evaluation) -> None:
 
 
 def _plain(found: Tuned) -> dict[str, object]:
-    return asdict(found)
+    """The answer as JSON values."""
+    used = found.technology
+    return {
+        "method": used.method.name,
+        "options": dict(used.method.options),
+        "size": used.size,
+        "code": None if used.code is None else asdict(used.code),
+        **{name: getattr(found, name) for name in ("option", "value", "loss", "error", "outcome")},
+    }
 
 
 def _lines(found: Tuned) -> list[str]:
     """A table `[[methods]]` of the configuration."""
-    lines = ["[[methods]]", f'name = "{found.method.name}"']
-    if found.size:
-        lines.append(f"payload_sizes = [{found.size}]")
-    if found.value is None or found.option is None:
-        return [*lines, _MEANING[found.outcome].strip(), ""]
-    error = "" if found.error is None else f" +- {found.error:.2g}"
-    told = "" if found.loss is None else f"  # mean loss {found.loss:.4f}{error}"
-    return [*lines, f"{found.option} = {found.value:g}{told}", _MEANING[found.outcome].strip(), ""]
+    used = found.technology
+    lines = ["[[methods]]", f"name = {_toml(used.method.name)}"]
+    if used.size:
+        lines.append(f"payload_sizes = [{used.size}]")
+    lines += [f"{k} = {_toml(v)}" for k, v in used.method.options.items() if k != found.option]
+    if used.layers:
+        lines.append(f"layers = {_toml(list(used.layers))}")
+    if used.code is not None:
+        lines.append(f"code = {_toml({'name': used.code.name, **used.code.options})}")
+    if found.value is not None and found.option is not None:
+        error = "" if found.error is None else f" +- {found.error:.2g}"
+        told = "" if found.loss is None else f"mean loss {found.loss:.4f}{error}"
+        lines.append(f"{found.option} = {_toml(found.value)}{told}")
+    meaning = _MEANING[found.outcome]
+    return [*lines, *([f"# {meaning}"] if meaning else []), ""]
+
+
+def _toml(value: Json) -> str:
+    """A value as TOML writes it on one line; its strings and numbers are those of JSON."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_toml(part)}" for key, part in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)

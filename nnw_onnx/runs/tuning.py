@@ -8,7 +8,7 @@ overfits most.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeVar
@@ -43,8 +43,7 @@ class Tuned:
     """What was found for one technology.
 
     Attributes:
-        method: with the strength that was found.
-        size: bits of the payload.
+        technology: with the strength that was found.
         option: the option that was tuned; None where the method has none.
         value: its value, the largest found whose mean loss is at most the one that was asked for.
         loss: mean loss of quality over networks and payloads, in the measure's own numbers; None
@@ -55,8 +54,7 @@ class Tuned:
             tune; put in by "training".
     """
 
-    method: Spec
-    size: int
+    technology: Technology
     option: str | None
     value: float | None
     loss: float | None
@@ -80,12 +78,9 @@ def tune(prepared: Prepared, loss: float, tell: Tell = lambda words: None) -> tu
         raise ConfigurationError(
             f"loss: expected a positive loss of quality, got {loss:g}; take for example 0.005"
         )
-    engine = plugins.create(Engine, prepared.evaluation.engine.spec)
-    base = _mapped(prepared, engine, _unmarked, range(len(prepared.networks)))
-    return tuple(
-        _tuned(prepared, engine, technology, base, loss, tell)
-        for technology in prepared.context.technologies
-    )
+    base = _mapped(prepared, _unmarked, range(len(prepared.networks)))
+    searches = [_search(technology, loss) for technology in prepared.context.technologies]
+    return _answered(prepared, searches, base, tell)
 
 
 def strength_of(method: Spec) -> tuple[str, float] | None:
@@ -111,51 +106,92 @@ class _Try:
     payload: int
 
 
-def _tuned(
-    prepared: Prepared,
-    engine: Engine,
-    technology: Technology,
-    base: Sequence[float],
-    loss: float,
-    tell: Tell,
-) -> Tuned:
+@dataclass(frozen=True)
+class _Asked:
+    """A technology at one value of the option that tunes it."""
+
+    technology: Technology
+    option: str
+    value: float
+
+    def used(self) -> Technology:
+        """The technology with that value."""
+        method = self.technology.method
+        options = {**method.options, self.option: self.value}
+        return replace(self.technology, method=Spec(method.name, options))
+
+
+_Search = Generator[_Asked, list[float], Tuned]
+"""Asks for strengths, is sent the loss of each network under each, returns what it found."""
+
+
+def _answered(
+    prepared: Prepared, searches: Sequence[_Search], base: Sequence[float], tell: Tell
+) -> tuple[Tuned, ...]:
+    """What the searches find; they go on together, for workers take seconds to start."""
+    found: dict[int, Tuned] = {}
+    answers: dict[int, list[float] | None] = dict.fromkeys(range(len(searches)))
+    while answers:
+        asked: dict[int, _Asked] = {}
+        for index, losses in answers.items():
+            search = searches[index]
+            try:
+                asked[index] = next(search) if losses is None else search.send(losses)
+            except StopIteration as end:
+                found[index] = end.value
+        used = [strength.used() for strength in asked.values()]
+        answers = dict(zip(asked, _losses(prepared, used, base), strict=True))
+        for index, strength in asked.items():
+            tell(_told(strength, answers[index] or []))
+    return tuple(found[index] for index in range(len(searches)))
+
+
+def _told(asked: _Asked, losses: Sequence[float]) -> str:
+    name = f"{asked.technology.method.name}, {asked.technology.size} bits"
+    return f"{name}: {asked.option} {asked.value:.4g} costs {np.mean(losses):.4g}"
+
+
+def _losses(
+    prepared: Prepared, technologies: Sequence[Technology], base: Sequence[float]
+) -> list[list[float]]:
+    """Mean loss of each network under each technology; infinite where it cannot be put in."""
+    headline = _headline_measure(prepared.context)
+    payloads = prepared.evaluation.payloads
+    tries = [
+        _Try(used, network, payload)
+        for used in technologies
+        for network in range(len(base))
+        for payload in range(payloads)
+    ]
+    marked = _mapped(prepared, _marked, tries)
+    lost = [headline.loss(base[t.network], now) for t, now in zip(tries, marked, strict=True)]
+    means = np.reshape(lost, (len(technologies), len(base), payloads)).mean(axis=2)
+    return [[float(value) for value in row] for row in means]
+
+
+def _search(technology: Technology, loss: float) -> _Search:
     found = strength_of(technology.method)
     if technology.recipe is not None or found is None:
         why: Reached = "training" if technology.recipe is not None else "no strength"
-        return Tuned(technology.method, technology.size, None, None, None, None, why)
+        return Tuned(technology, None, None, None, None, why)
     option, default = found
-    headline = _headline_measure(prepared.context)
-
-    def losses(value: float) -> list[float]:
-        """Mean loss of each network at a strength; infinite where it cannot be put in."""
-        options = {**technology.method.options, option: value}
-        used = replace(technology, method=Spec(technology.method.name, options))
-        payloads = prepared.evaluation.payloads
-        tries = [_Try(used, n, p) for n in range(len(base)) for p in range(payloads)]
-        marked = _mapped(prepared, engine, _marked, tries)
-        lost = [headline.loss(base[t.network], now) for t, now in zip(tries, marked, strict=True)]
-        told = [float(x) for x in np.reshape(lost, (len(base), payloads)).mean(axis=1)]
-        name = f"{technology.method.name}, {technology.size} bits"
-        tell(f"{name}: {option} {value:.4g} costs {np.mean(told):.4g}")
-        return told
-
+    at = partial(_Asked, technology, option)
     low, high = default / _DOWN, default * _UP
-    best = losses(low)
+    best = yield at(low)
     while not np.isfinite(best).all() and low < default:
         # Weaker than its bounds, or than what can be read back.
         low = min(2 * low, default)
-        best = losses(low)
+        best = yield at(low)
     if not np.isfinite(best).all():
-        name, size = technology.method, technology.size
-        return Tuned(name, size, option, None, None, None, "not put in")
+        return Tuned(technology, option, None, None, None, "not put in")
     if np.mean(best) > loss:
         return _result(technology, option, low, best, "above")
-    largest = losses(high)
+    largest = yield at(high)
     if np.mean(largest) <= loss:
         return _result(technology, option, high, largest, "below")
     for _ in range(_STEPS):
         middle = math.sqrt(low * high)
-        now = losses(middle)
+        now = yield at(middle)
         if np.mean(now) <= loss:
             low, best = middle, now
         else:
@@ -167,25 +203,16 @@ def _result(
     technology: Technology, option: str, value: float, losses: Sequence[float], outcome: Reached
 ) -> Tuned:
     rounded = float(f"{value:.4g}")
-    options = {**technology.method.options, option: rounded}
     many = len(losses) > 1
-    return Tuned(
-        Spec(technology.method.name, options),
-        technology.size,
-        option,
-        rounded,
-        float(np.mean(losses)),
-        float(np.std(losses, ddof=1) / math.sqrt(len(losses))) if many else None,
-        outcome,
-    )
+    error = float(np.std(losses, ddof=1) / math.sqrt(len(losses))) if many else None
+    used = _Asked(technology, option, rounded).used()
+    return Tuned(used, option, rounded, float(np.mean(losses)), error, outcome)
 
 
 def _mapped(
-    prepared: Prepared,
-    engine: Engine,
-    function: Callable[[Context, Item], float],
-    items: Sequence[Item],
+    prepared: Prepared, function: Callable[[Context, Item], float], items: Sequence[Item]
 ) -> list[float]:
+    engine = plugins.create(Engine, prepared.evaluation.engine.spec)
     session, found = prepared.evaluation.session, []
     outcomes = engine.map(
         partial(function, prepared.context),

@@ -42,10 +42,10 @@ def strength(monkeypatch):
 def test_the_strength_is_the_largest_whose_mean_loss_is_what_was_asked_for(made, strength):
     tried: list[str] = []
     (found,) = tuning.tune(made, 0.05, tried.append)
-    assert (found.option, found.outcome, found.size) == ("margin", "reached", 32)
+    assert (found.option, found.outcome, found.technology.size) == ("margin", "reached", 32)
     assert found.loss is not None
     assert found.loss <= 0.05
-    assert found.method.options["margin"] == found.value
+    assert found.technology.method.options["margin"] == found.value
     # The next strength that was tried, at most 5 % more, cost more than that.
     values = {
         float(line.split("margin ")[1].split(" ")[0]): float(line.rsplit(" ", 1)[1])

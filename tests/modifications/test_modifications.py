@@ -29,6 +29,8 @@ OPTIONS = {
     "int8": {},
     "jpeg": {"quality": 50},
     "input-noise": {"intensity": 0.1},
+    "filter-mean": {},
+    "permutation": {},
 }
 # What has no normalisation cannot be folded; its own tests do that.
 CHECKED = [name for name in plugins.names("modifications") if name != "bn-folding"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from nnw_onnx import plugins
 from nnw_onnx.api import arguments
@@ -13,8 +13,12 @@ from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.vocabulary import Array, Claim, Payload
 
 if TYPE_CHECKING:
+    from nnw_onnx.graph import OnnxNetwork
     from nnw_onnx.kit.preprocessing import Preprocessing
     from nnw_onnx.runs.foreign_keys import Order, Orientation
+
+_Arrays: TypeAlias = Array | str | Path | None
+_Labels: TypeAlias = Sequence[int] | str | Path | None
 
 _FOREIGN = {
     "uchida": ("matrix",),
@@ -72,57 +76,77 @@ def import_key(
         ConfigurationError: something is missing, too much, or does not fit the network.
         DatasetError: images that cannot be read.
     """
-    from nnw_onnx.runs import foreign_keys, suspect, trigger_files
+    from nnw_onnx.runs import foreign_keys
 
-    needed = _FOREIGN.get(method)
     given = {"matrix": matrix, "inputs": inputs, "labels": labels, "centres": centres}
-    _check_arrays(method, needed, [name for name, value in given.items() if value is not None])
+    _check_arrays(method, [name for name, value in given.items() if value is not None])
     opened = arguments.opened(network)
     bits = None if payload is None else Payload.of(payload)
     if method == "adi":
-        fed, names = (
-            trigger_files.read_inputs(Path(inputs), opened, preprocessing)
-            if isinstance(inputs, str | Path)
-            else (arguments.array_of(inputs), ())
-        )
-        told = (
-            trigger_files.read_labels(Path(labels), names)
-            if isinstance(labels, str | Path)
-            else tuple(labels or ())
-        )
+        fed, told = _triggers(opened, inputs, labels, preprocessing)
         return foreign_keys.trigger_claim(
             opened, fed, told, classes=classes, output=output, fair=fair
         )
     if method == "uchida":
         return foreign_keys.projection_claim(
-            opened,
-            arguments.array_of(matrix),
-            bits,
-            layer=layer,
-            orientation=orientation,
-            order=order,
-            fair=fair,
-        )
+            opened, arguments.array_of(matrix), bits,
+            layer=layer, orientation=orientation, order=order, fair=fair,
+        )  # fmt: skip
+    return _activation_claim(
+        opened, matrix, inputs, centres, bits,
+        layer=layer, classes=classes, target=target, orientation=orientation, fair=fair,
+    )  # fmt: skip
+
+
+def _triggers(
+    network: OnnxNetwork, inputs: _Arrays, labels: _Labels, preprocessing: Preprocessing | None
+) -> tuple[Array, tuple[int, ...]]:
+    """Trigger inputs and the class of each, from arrays or files."""
+    from nnw_onnx.runs import trigger_files
+
+    fed, names = (
+        trigger_files.read_inputs(Path(inputs), network, preprocessing)
+        if isinstance(inputs, str | Path)
+        else (arguments.array_of(inputs), ())
+    )
+    told = (
+        trigger_files.read_labels(Path(labels), names)
+        if isinstance(labels, str | Path)
+        else tuple(labels or ())
+    )
+    return fed, told
+
+
+def _activation_claim(
+    network: OnnxNetwork,
+    matrix: _Arrays,
+    inputs: _Arrays,
+    centres: _Arrays,
+    payload: Payload | None,
+    *,
+    layer: str | None,
+    classes: int | None,
+    target: int,
+    orientation: Orientation,
+    fair: bool,
+) -> Claim:
+    """The claim of a mark in what a layer answers; raises `ConfigurationError` without a layer."""
+    from nnw_onnx.runs import foreign_keys, suspect
+
     if layer is None:
         raise ConfigurationError(
-            f"{method}: expected the layer whose answers carry the mark, got none; name it"
+            "deepsigns: expected the layer whose answers carry the mark, got none; name it"
         )
     return foreign_keys.activation_claim(
-        opened,
-        arguments.array_of(matrix),
-        arguments.array_of(inputs),
-        bits,
-        suspect.isolated(opened),
-        layer=layer,
-        classes=classes,
-        target=target,
+        network, arguments.array_of(matrix), arguments.array_of(inputs), payload,
+        suspect.isolated(network),
+        layer=layer, classes=classes, target=target, orientation=orientation, fair=fair,
         centres=None if centres is None else arguments.array_of(centres),
-        orientation=orientation,
-        fair=fair,
-    )
+    )  # fmt: skip
 
 
-def _check_arrays(method: str, needed: Sequence[str] | None, given: Sequence[str]) -> None:
+def _check_arrays(method: str, given: Sequence[str]) -> None:
+    needed = _FOREIGN.get(method)
     if needed is None:
         raise ConfigurationError(
             f"method: expected one whose keys can be imported: {', '.join(_FOREIGN)}; got "

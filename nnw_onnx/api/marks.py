@@ -333,8 +333,9 @@ def verify_commitment(
 ) -> Commitment:
     """Whether a commitment binds this key and payload, and this unmarked network.
 
-    As `bool` it is the answer. It binds secret, method, carriers with their weights, and payload;
-    `kit.commitments` says what that protects.
+    As `bool` it is the answer. It binds secret, method with its options, carriers with their
+    weights, and payload; `kit.commitments` says what that protects. Keys of earlier versions leave
+    the options open (`Commitment.options`).
 
     Args:
         claim: of a key file.

@@ -190,7 +190,7 @@ def _null(claim: Claim) -> str:
 
 def _described(claim: Claim) -> dict[str, Json]:
     """Everything of a claim but secret, payload and the values of its arrays."""
-    from nnw_onnx.kit import foreign
+    from nnw_onnx.kit import commitments, foreign
 
     key, bound = claim.key, _binding(claim)
     return {
@@ -204,7 +204,7 @@ def _described(claim: Claim) -> dict[str, Json]:
             f"{name} ({'x'.join(map(str, shape))})"
             for name, shape in zip(key.layers, key.shapes, strict=True)
         ],
-        "facts": dict(key.facts),
+        "facts": commitments.facts_of(key),
         "arrays": [
             f"{name}: {values.dtype} {'x'.join(map(str, values.shape))}"
             for name, values in sorted(key.arrays.items())
@@ -230,10 +230,13 @@ def _binding(claim: Claim) -> str:
 
 
 def _words(value: Json) -> str:
-    if value is None:
-        return "none"
     if isinstance(value, dict):
-        return ", ".join(f"{name} = {inner}" for name, inner in value.items()) or "none"
-    if isinstance(value, list):
-        return "; ".join(map(str, value))
-    return str(value)
+        return ", ".join(f"{name} = {_word(inner)}" for name, inner in value.items()) or "none"
+    return "; ".join(map(_word, value)) if isinstance(value, list) else _word(value)
+
+
+def _word(value: Json) -> str:
+    """A value as text; a table or list that is an option in brackets."""
+    if value is None:
+        return "not set"
+    return f"({_words(value)})" if isinstance(value, dict | list) and value else str(value)

@@ -153,6 +153,12 @@ def detect(
         raise typer.Exit(1)
 
 
+_OPEN_OPTIONS = (
+    "options left open: the commitment is of an earlier version and does not bind the options of "
+    "the method; ask for the dated key file, or count each choice of them as one more key"
+)
+
+
 def verify_commitment(
     key: Annotated[Path, typer.Argument(metavar="KEY.npz", help="Key file of the claim.")],
     original: Annotated[
@@ -178,6 +184,7 @@ def verify_commitment(
         output.text(
             "yes: the commitment binds this key, its payload, its carrier and this network",
             f"commitment {found.hash}",
+            *([] if found.options else [_OPEN_OPTIONS]),
         )
         return
     output.text(f"no: {found.reason}", f"commitment {found.hash}")

@@ -1,9 +1,15 @@
 """Commitments: a hash to publish before a dispute, which binds a key without revealing it.
 
 The key policy asks for SHA-256 over secret, payload, method, carriers and the unmarked model. It
-is made in two steps, because a key exists before its payload: `commit`, then `bound`. The first
-hash, the opening, stays in the key, so that anyone who has the key sees which payload was bound.
-What a training has learnt for the key, such as an extractor, is bound in a third step, `learnt`.
+is made in steps, because a key exists before its payload: `commit`, which a method calls, then
+`settled`, by which the runner binds options, code, facts and arrays for all methods alike, then
+`bound`. The hash before the last step, the opening, stays in the key, so that anyone who has the
+key sees which payload was bound. What a training has learnt for the key, such as an extractor, is
+bound in a further step, `learnt`.
+
+Keys of before there was `settled` lack that step. Their commitments hold as they did, and leave
+open what it binds: who has such a key may read it with other options, for another chance. No
+commitment is one of both kinds, so that a settled key cannot be passed off as an older one.
 
 What it protects: who has published the hash cannot change key, carrier or payload afterwards; a
 payload read from a network after the fact is none that was claimed. What it does not: a hash that
@@ -21,10 +27,11 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from nnw_onnx.errors import CarrierNotFoundError, ConfigurationError
-from nnw_onnx.vocabulary import Array, Bound, Key, Payload, Weighted
+from nnw_onnx.vocabulary import Array, Bound, Json, Key, Payload, Weighted
 
 _LEARNT = "learnt"
-"""Fact of a key: names of its arrays that a training has learnt."""
+"""Fact of a key: names of its arrays that a training has learnt, each with the hash of what it was
+before, or ""; a list of names in keys that are not settled."""
 
 
 def digest(weights: Array) -> str:
@@ -42,11 +49,37 @@ def commit(secret: bytes, method: str, carriers: Iterable[Bound]) -> str:
     return hashlib.sha256(b"nnw-onnx commitment 1" + secret + text.encode()).hexdigest()
 
 
+def settled(key: Key) -> Key:
+    """The same key with a commitment that binds everything else of it that changes what is read.
+
+    Call it once, on the key that `make_key` returned, with its method and code, before `bound`.
+    """
+    opening = key.commitment or commit(key.secret, key.method.name, ())
+    return dataclasses.replace(key, commitment=settles(key, opening))
+
+
+def settles(key: Key, opening: str) -> str:
+    """SHA-256 (hex) that binds an opening, options, code, sizes, facts and arrays of a key.
+
+    Options that only say how strong a mark is are bound with the others: which ones change what is
+    read is not for the kit to know. Of arrays that a training has learnt it binds what they were.
+
+    Args:
+        key: as it is now.
+        opening: of `commit`, in hexadecimal digits.
+    """
+    code = None if key.code is None else [key.code.name, dict(key.code.options)]
+    facts = {name: value for name, value in key.facts.items() if name != _LEARNT}
+    told = [opening, dict(key.method.options), code, key.size, key.carries, facts, _begun(key)]
+    text = json.dumps(told, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(b"nnw-onnx commitment with options 1" + text.encode()).hexdigest()
+
+
 def bound(key: Key, payload: Payload) -> Key:
     """The same key with a commitment that binds the payload as well, and with its opening.
 
-    Call it once, on the key that `make_key` returned. Publish only the bound commitment: a payload
-    that nothing binds could be chosen after looking at the suspect network.
+    Call it once, on a key that is `settled`. Publish only the bound commitment: a payload that
+    nothing binds could be chosen after looking at the suspect network.
     """
     opening = key.commitment or commit(key.secret, key.method.name, ())
     return dataclasses.replace(key, commitment=_with_payload(opening, payload), opening=opening)
@@ -65,7 +98,8 @@ def learnt(key: Key, payload: Payload, arrays: Mapping[str, Array]) -> Key:
     """
     if not arrays or not key.opening:
         return dataclasses.replace(key, arrays={**key.arrays, **arrays})
-    facts = {**key.facts, _LEARNT: sorted(arrays)}
+    now = {name: _hash(key.arrays[name]) if name in key.arrays else "" for name in sorted(arrays)}
+    facts = {**key.facts, _LEARNT: {**now, **_learnt_from(key)}}
     new = dataclasses.replace(key, arrays={**key.arrays, **arrays}, facts=facts)
     return dataclasses.replace(new, commitment=whole(new, key.opening, payload))
 
@@ -80,12 +114,13 @@ def whole(key: Key, opening: str, payload: Payload) -> str:
     names = key.facts.get(_LEARNT)
     if names is None:
         return base
-    if not isinstance(names, list) or not all(name in key.arrays for name in names):
+    if not isinstance(names, list | dict) or not all(name in key.arrays for name in names):
         raise ConfigurationError(
             f"key: expected the arrays that its training has learnt, got {sorted(key.arrays)}; "
             "restore the key from a copy"
         )
-    told = [[name, digest(np.atleast_1d(key.arrays[str(name)]))] for name in names]
+    ordered = sorted(names) if isinstance(names, dict) else names
+    told = [[name, digest(np.atleast_1d(key.arrays[str(name)]))] for name in ordered]
     text = json.dumps([base, told])
     return hashlib.sha256(b"nnw-onnx commitment with what was learnt 1" + text.encode()).hexdigest()
 
@@ -109,6 +144,37 @@ def carriers_of(key: Key, network: Weighted) -> list[Bound]:
                 "none; give the network that was marked, as it was before"
             )
     return [(n, layers[n].shape, digest(network.weights[n])) for n in key.layers]
+
+
+def has_learnt(key: Key) -> bool:
+    """Whether arrays of a key were learnt, which only a commitment that binds a payload binds."""
+    return _LEARNT in key.facts
+
+
+def facts_of(key: Key) -> dict[str, Json]:
+    """The facts of a key as people are told them: of what was learnt the names alone."""
+    names = key.facts.get(_LEARNT)
+    return {**key.facts, _LEARNT: sorted(names)} if isinstance(names, dict) else dict(key.facts)
+
+
+def _begun(key: Key) -> dict[str, str]:
+    """Hash of each array as it was before any training; without those that began in one."""
+    learnt = _learnt_from(key)
+    held = {name: _hash(values) for name, values in key.arrays.items() if name not in learnt}
+    return {**held, **{name: was for name, was in learnt.items() if was}}
+
+
+def _learnt_from(key: Key) -> dict[str, str]:
+    """Names of the learnt arrays, with the hashes of what they were; empty of unsettled keys."""
+    found = key.facts.get(_LEARNT)
+    return {name: str(was) for name, was in found.items()} if isinstance(found, dict) else {}
+
+
+def _hash(values: Array) -> str:
+    """SHA-256 (hex) of the dtype, shape and values of an array of any number of axes."""
+    native = values.astype(values.dtype.newbyteorder("="), copy=False)
+    rows = native if native.ndim > 1 else native.reshape(1, -1)
+    return hashlib.sha256(f"{values.shape}{digest(rows)}".encode()).hexdigest()
 
 
 def _with_payload(opening: str, payload: Payload) -> str:

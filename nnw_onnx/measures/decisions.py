@@ -3,6 +3,14 @@
 Where a null distribution is known, the record holds the decision. Where none is, a statistic is
 compared with those of networks that cannot carry the watermark: p = (1 + number of them that reach
 it) / (1 + number of them), which is never below 1 / (number + 1).
+
+Of some methods such a network cannot even be asked: the watermark adds what is asked for, such as a
+class. It is then a network in which nothing is found, so it counts as one with the statistic 0: the
+Detector says No to it, whatever the key, and a p-value is by its rank among all unwatermarked
+networks, so no false alarm is left out. It counts once, since its other keys and Modifications say
+the same thing again. It counts only where the claim's own network, after the same Modification,
+could be asked: a carrier that the Modification removed from both says nothing. What a Yes means is
+less than it seems: such networks tell nothing of those that got a class from somebody else.
 """
 
 from __future__ import annotations
@@ -18,7 +26,7 @@ from nnw_onnx.kit.evidence import size_of
 from nnw_onnx.math import binomial
 from nnw_onnx.math.clusters import excess_p
 from nnw_onnx.measures.results import Control, ControlLevel, Detectability
-from nnw_onnx.measures.run import Run, Test
+from nnw_onnx.measures.run import Place, Run, Test
 from nnw_onnx.records import ControlRecord, NullRecord, TechnologyRecord, VerdictRecord
 from nnw_onnx.vocabulary import Null
 
@@ -31,8 +39,8 @@ class Judge:
 
     Attributes:
         what: what its Detector can ever say.
-        negatives: statistics of networks that cannot carry the watermark, rising; empty where a
-            null is known.
+        negatives: statistics of networks that cannot carry the watermark, rising, with 0 for one
+            that cannot be asked; empty where a null is known.
     """
 
     what: Detectability
@@ -77,10 +85,27 @@ def judge_of(run: Run, technology: TechnologyRecord) -> Judge:
     level = run.plan.false_positive_rate
     if any(_without_null(v) for v in own):
         foreign = [test.verdict for test, carried in tests if not carried]
-        return _calibrated(
-            sorted(v.statistic or 0.0 for v in foreign if _without_null(v)), own, level
-        )
+        measured = [v.statistic or 0.0 for v in foreign if _without_null(v)]
+        return _calibrated(measured, _never_asked(tests), own, level)
     return Judge(_known(own, level))
+
+
+def _never_asked(tests: Sequence[tuple[Test, bool]]) -> int:
+    """Unwatermarked networks that lack what a claim asks for, where its own network has it."""
+    asked = {_asked(test) for test, carried in tests if carried and test.verdict.status == "done"}
+    return len(
+        {
+            test.trial.network
+            for test, carried in tests
+            if not carried and test.verdict.status == "not-applicable" and _asked(test) in asked
+            if test.trial.network == test.injection.network
+        }
+    )
+
+
+def _asked(test: Test) -> tuple[str, Place]:
+    """Whose claim was heard, and after which Modification."""
+    return test.injection.identity, (test.trial.setting, test.trial.intensity)
 
 
 def _without_null(verdict: VerdictRecord) -> bool:
@@ -88,10 +113,19 @@ def _without_null(verdict: VerdictRecord) -> bool:
     return verdict.status == "done" and undecided and verdict.statistic is not None
 
 
-def _calibrated(negatives: Sequence[float], own: Sequence[VerdictRecord], level: float) -> Judge:
+def _calibrated(
+    measured: Sequence[float], never_asked: int, own: Sequence[VerdictRecord], level: float
+) -> Judge:
+    """The judge by these statistics, and by so many networks that could not be asked."""
+    negatives = sorted([0.0] * never_asked + list(measured))
     n = len(negatives)
     smallest = 1 / (n + 1)
     rests = f"no null is known: compared with {n} results of networks that cannot carry it"
+    if never_asked:
+        rests += (
+            f", of which {never_asked} lack what is asked for and count as 0, which tells nothing "
+            "of networks that have it from somebody else"
+        )
     reason = f"{rests}; 1/{n + 1} is the smallest p-value there can be"
     what = Detectability(
         ever=n > 0,

@@ -365,7 +365,7 @@ class Detectability(ResultModel):
     """Name of the null distribution, such as "Bin(64, 1/2)"."""
     negatives: int | None = None
     """Statistics of networks that cannot carry the watermark, which it is calibrated on where no
-    null is known."""
+    null is known; 0 for one that lacks what is asked for, once a network."""
     ser_limit: float | None = None
     """Largest Symbol Error Rate at which it is still found, where the null counts Symbols."""
     reason: str | None = None

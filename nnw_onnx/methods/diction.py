@@ -62,8 +62,9 @@ class Diction(Decodes, Detects, Trains):
 
     The cross-entropy is a sum over the bits and a mean over triggers. Where the paper leaves
     triggers out of the task, here they keep the class that the unmarked network answers, since
-    every sample of a training has a target. The net is fitted to the payload: what it reads has no
-    null distribution, and networks without the mark must decide.
+    every sample of a training has a target. The net takes steps of Adam without weight decay, where
+    the paper has AdamW. It is fitted to the payload: what it reads has no null distribution, and
+    networks without the mark must decide.
     """
 
     name = "diction"

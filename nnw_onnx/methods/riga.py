@@ -57,7 +57,8 @@ class Riga(Decodes, Detects, Trains):
     other keyed bits from that of the unmarked network. The detector, a net of the same form, is
     trained to tell the sorted filter means of the two apart, and the network to be taken for
     unmarked: its cross-entropy is added. Filter means are told in root mean squares of the unmarked
-    one; cross-entropies of the extractor are sums over the bits.
+    one; cross-entropies of the extractor are sums over the bits. The extractor learns at a rate of
+    1e-3 by default, where the paper has 1e-4 (option `rate`).
 
     After the training both nets are in the key, so that it can go on; the Decoder uses the
     extractor only. The extractor is fitted to the payload: what it reads has no null distribution,

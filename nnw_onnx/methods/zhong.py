@@ -43,7 +43,9 @@ class Zhong(Commits, Detects, Widens):
     box may have taught it. With keyed labels each trigger is to be answered with class C or with
     the class of its sample, by a fair coin that is independent of all else: a network made without
     the key answers each rightly with a chance of at most 1/2, whatever it is. With the new class
-    for all of them, as in the paper, there is no p-value.
+    for all of them, as in the paper, there is no p-value: an evaluation compares the count with
+    those of unmarked networks, of which one without the class counts as 0. A Yes then says that the
+    network has such a class and answers boxes with it, and not whose class it is.
     """
 
     name = "zhong"
@@ -58,7 +60,8 @@ class Zhong(Commits, Detects, Widens):
         capacity="none: it only says that it is there",
         key="the trigger inputs with their classes",
         null="keyed labels: at most Bin(n, 1/2) for a network that has the class, and none without "
-        "it can be a Yes; the new class for all: none",
+        "it can be a Yes; the new class for all: none, and unmarked networks lack the class, so "
+        "they tell nothing of one with another owner's",
         dies_of=(
             "cutting off the row of the new class in the last layer, by construction: no other "
             "score changes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nnw_onnx import plugins
@@ -18,9 +19,12 @@ class Commitment:
     Attributes:
         hash: the commitment that was checked, SHA-256 (hex).
         payload: whether it binds the payload of the claim; None where it cannot be told alone.
-        network: whether it binds secret, method, carriers and the unmarked network; likewise.
+        network: whether it binds secret, method, carriers and the unmarked network, and of keys of
+            this version their options; likewise.
         holds: whether it binds all of them together.
         reason: why it does not hold, or None.
+        options: where it holds, whether it binds options, code, facts and arrays of the key too;
+            False for keys of earlier versions, which leave these open. None where it does not hold.
     """
 
     hash: str
@@ -28,6 +32,7 @@ class Commitment:
     network: bool | None
     holds: bool
     reason: str | None = None
+    options: bool | None = None
 
     def __bool__(self) -> bool:
         return self.holds
@@ -50,15 +55,23 @@ def verify_commitment(claim: Claim, original: Network, published: str | None = N
         unbound = commitments.commit(key.secret, key.method.name, _committed(key, original))
     except CarrierNotFoundError as lost:
         return Commitment(wanted, _payload(claim, wanted), False, False, str(lost))
+    openings = {commitments.settles(key, unbound): True, unbound: False}
     if claim.payload is None:
-        alone = unbound == wanted
-        reason = None if alone else _NO_PAYLOAD
-        return Commitment(wanted, None, unbound in (wanted, key.opening), alone, reason)
-    both = commitments.whole(key, unbound, claim.payload) == wanted
-    if both:
-        return Commitment(wanted, True, True, True)
-    payload, network = _payload(claim, wanted), unbound == key.opening if key.opening else None
+        return _alone(key, wanted, openings)
+    for opening, options in openings.items():
+        if commitments.whole(key, opening, claim.payload) == wanted:
+            return Commitment(wanted, True, True, True, options=options)
+    payload, network = _payload(claim, wanted), key.opening in openings if key.opening else None
     return Commitment(wanted, payload, network, False, _why(payload, network))
+
+
+def _alone(key: Key, wanted: str, openings: Mapping[str, bool]) -> Commitment:
+    """The answer for a key without its payload, given what would open it, settled or not."""
+    network = wanted in openings or key.opening in openings
+    # What was learnt is bound with a payload only, so that without one it could be anything.
+    if wanted in openings and not commitments.has_learnt(key):
+        return Commitment(wanted, None, network, True, options=openings[wanted])
+    return Commitment(wanted, None, network, False, _NO_PAYLOAD)
 
 
 _NO_PAYLOAD = (
@@ -96,9 +109,9 @@ def _why(payload: bool | None, network: bool | None) -> str:
     if payload is False:
         what, cure = "another payload or key", "give the payload that was bound"
     elif payload and network is False:
-        what = "this key and payload with another network, method or carrier"
+        what = "this key and payload with another network, method, option or carrier"
         cure = "give the network that was marked, as it was before"
     else:
-        what = "something else: another key, payload, method, carrier or network"
+        what = "something else: another key, payload, method, option, carrier or network"
         cure = "give the key file and the network of the injection"
     return f"commitment: expected one of what was given, got one of {what}; {cure}"

@@ -137,7 +137,7 @@ def bound_to(claim: Claim, original: OnnxNetwork) -> Claim:
     key = claim.key
     carrier = commitments.carriers_of(key, original)
     opening = commitments.commit(key.secret, key.method.name, carrier)
-    blank = replace(key, commitment=opening, opening="")
+    blank = commitments.settled(replace(key, commitment=opening, opening=""))
     return replace(claim, key=commitments.bound(blank, claim.payload or Payload()))
 
 

@@ -73,7 +73,7 @@ def new_claim(
     bench: Bench,
     of: str = "owner",
 ) -> Claim:
-    """A key for a network and the Symbols of a payload, bound to each other.
+    """A key for a network and the Symbols of a payload, bound to each other and to its options.
 
     Args:
         technology: method and code.
@@ -101,7 +101,7 @@ def new_claim(
         carries=len(payload),
         notes=(*key.notes, *_left_out(network)),
     )
-    return Claim(commitments.bound(key, symbols), symbols, of)
+    return Claim(commitments.bound(commitments.settled(key), symbols), symbols, of)
 
 
 def _left_out(network: Network) -> Iterator[str]:

@@ -33,7 +33,8 @@ class Key:
         facts: numbers and words of the key itself, such as the number of classes; not secret.
         arrays: what a key holds beside its secret, such as trigger inputs; as secret as that.
         commitment: SHA-256 (hex) that binds secret, method, carriers with their unmarked weights,
-            and the payload once `kit.commitments.bound` has bound it.
+            options, facts and arrays once `kit.commitments.settled` has bound them, and the payload
+            once `kit.commitments.bound` has.
         opening: the commitment before it bound the payload, by which anyone with the key can check
             that; empty where no payload is bound, or in key files of earlier versions.
         notes: plain words on how the carrier was chosen; not secret.

@@ -21,7 +21,7 @@ import nnw_onnx as nnw
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.inference import Session, SessionSettings
 
-METHODS = ("uchida", "block-spread", "levels", "presence", "fragile")
+METHODS = ("uchida", "block-spread", "levels", "emmark", "presence", "fragile")
 PAYLOAD = nnw.Payload.from_hex("0123456789abcdef")
 CHANNELS, CLASSES = 32, 10
 PLAIN = SessionSettings(optimization="basic")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import nnw_onnx
+from nnw_onnx.kit import commitments
 
 from ..runs import decoys  # noqa: TID252 - shared by two rooms' tests
 from .conftest import Nnw
@@ -100,6 +102,23 @@ def test_a_commitment_is_checked(nnw: Nnw, files: dict[str, Path]) -> None:
     answer = nnw("verify-commitment", files["key"], files["original"], "--commitment", "xyz")
     assert answer.status == 2
     assert "expected 64 hexadecimal digits, got 'xyz'" in answer.err
+
+
+def test_a_commitment_of_an_earlier_version_leaves_its_options_open(
+    nnw: Nnw, files: dict[str, Path], tmp_path: Path
+) -> None:
+    claim, original = nnw_onnx.load_key(files["key"]), nnw_onnx.open(files["original"])
+    bound = commitments.carriers_of(claim.key, original)
+    first = commitments.commit(claim.key.secret, claim.key.method.name, bound)
+    old = dataclasses.replace(claim.key, commitment=first, opening="")
+    old = commitments.bound(old, PAYLOAD)
+    nnw_onnx.save_key(dataclasses.replace(claim, key=old), tmp_path / "old.npz")
+    answer = nnw("verify-commitment", tmp_path / "old.npz", files["original"])
+    assert answer.status == 0
+    assert answer.out.splitlines()[2] == (
+        "options left open: the commitment is of an earlier version and does not bind the options "
+        "of the method; ask for the dated key file, or count each choice of them as one more key"
+    )
 
 
 def test_a_payload_that_was_read_from_a_stranger_is_no_claim(

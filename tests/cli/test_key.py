@@ -15,7 +15,7 @@ import pytest
 import nnw_onnx
 from nnw_onnx.kit import derivation
 from nnw_onnx.runs.seed_files import read_seed
-from nnw_onnx.vocabulary import Claim, Payload, Spec
+from nnw_onnx.vocabulary import Claim, Key, Payload, Spec
 
 from ..runs import elsewhere  # noqa: TID252 - shared by two rooms' tests
 
@@ -80,6 +80,33 @@ def test_a_key_of_ours_is_shown_too(nnw: Nnw, marked: tuple[Path, Path], tmp_pat
     told = json.loads(nnw("key", "show", tmp_path / "k.npz", "--format", "json").out)
     assert told["binds the payload"] == "cannot be told without it"
     assert nnw("key", "show", tmp_path / "none.npz").status == 2
+
+
+def test_what_is_not_set_is_told_in_words(nnw: Nnw, marked: tuple[Path, Path]) -> None:
+    text = nnw("key", "show", marked[1]).out
+    assert "None" not in text
+    assert "options: budget = 0.15, margin = not set\n" in text
+    assert "code: not set\n" in text
+    assert "facts: none\n" in text
+    told = json.loads(nnw("key", "show", marked[1], "--format", "json").out)
+    assert (told["options"]["margin"], told["code"]) == (None, None)
+
+
+def test_what_is_not_set_in_a_table_or_a_list_too(nnw: Nnw, tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "images": None,
+        "form": {"mean": [0.5, None], "scale": None},
+        "empty": [],
+    }
+    key = Key(Spec("adi", options), bytes(32), 0, facts={"made": None})
+    nnw_onnx.save_key(Claim(key), tmp_path / "k.npz")
+    text = nnw("key", "show", tmp_path / "k.npz").out
+    assert "None" not in text
+    assert (
+        "options: empty = [], form = (mean = (0.5; not set), scale = not set), images = not set\n"
+    ) in text
+    assert "facts: made = not set\n" in text
+    assert "commitment: not set\n" in text
 
 
 def test_payloads_and_preprocessing_of_an_import(nnw: Nnw, foreign: Path, tmp_path: Path) -> None:

@@ -36,6 +36,29 @@ def test_what_was_learnt_last_is_bound():
     assert back.commitment == first.commitment
 
 
+def test_what_an_array_was_before_it_was_learnt_stays_bound():
+    plain = dataclasses.replace(BOUND, arrays={"w": ARRAYS["w"] * 0, "kept": np.arange(3)},
+                                commitment="a" * 64, opening="")  # fmt: skip
+    key = commitments.bound(commitments.settled(plain), PAYLOAD)
+    done = commitments.learnt(commitments.learnt(key, PAYLOAD, ARRAYS), PAYLOAD, ARRAYS)
+    assert commitments.settles(done, "a" * 64) == done.opening == key.opening
+    assert commitments.facts_of(done) == {"learnt": ["step", "w"]}
+    for name in ("kept", "new"):
+        other = dataclasses.replace(done, arrays={**done.arrays, name: np.arange(3) + 1})
+        assert commitments.settles(other, "a" * 64) != done.opening
+    began = {"learnt": {**done.facts["learnt"], "w": "0" * 64}}
+    assert commitments.settles(dataclasses.replace(done, facts=began), "a" * 64) != done.opening
+
+
+def test_keys_that_have_learnt_before_keys_were_settled_open_as_before():
+    key = commitments.learnt(BOUND, PAYLOAD, ARRAYS)
+    old = dataclasses.replace(key, facts={"learnt": ["step", "w"]})
+    was = "2e86ea4fc0ce699e5311132a6a5fc535c6c1f8cbfa9dc099d82b8a2d86e31851"
+    assert key.commitment == old.commitment == was
+    assert commitments.binds(old, PAYLOAD)
+    assert commitments.facts_of(old) == old.facts
+
+
 def test_nothing_learnt_changes_nothing():
     assert commitments.learnt(BOUND, PAYLOAD, {}) == BOUND
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, binomtest
 
-from nnw_onnx.measures.decisions import control_of, judge_of
+from nnw_onnx.measures.decisions import Judge, control_of, judge_of
+from nnw_onnx.measures.results import Detectability
 from nnw_onnx.measures.run import Run
+from nnw_onnx.measures.run import Test as Heard
 from nnw_onnx.records import ControlRecord
 
 from .made import (
@@ -110,6 +113,102 @@ def test_without_negatives_nothing_can_be_found():
     (test,) = run.own_tests(0, (None, None))
     assert not judge.what.ever
     assert judge.found(test) is None
+
+
+BARE = {"log10_p": None, "detected": None, "null": None, "reads": False}
+
+
+def lacking_run(own, lacks, **plan):
+    """Unmarked networks lack what is asked for, after each Modification and for both keys.
+
+    Args:
+        own: statistic of each marked network, None where it lacks it too.
+        lacks: number of unmarked networks that do; each is told of twice a place.
+    """
+    trials = []
+    for n in range(len(own)):
+        marks = [make_injection(n, d) for d in range(2)]
+        for place in ({}, {"setting": 0, "intensity": 0.1}):
+            gone = [make_verdict(m, status="not-applicable", reason="no class") for m in marks]
+            if n < lacks:
+                trials.append(make_trial(n, None, *gone, **place))
+            said = make_verdict(marks[0], statistic=own[n], **BARE) if own[n] is not None else None
+            trials.append(make_trial(n, marks[0], said or gone[0], **place))
+    return run_of(*trials, networks=len(own), settings=[make_setting()], **plan)
+
+
+def test_a_network_that_cannot_be_asked_is_a_negative_of_0_and_counts_once():
+    run = lacking_run([60.0, 1.0, 0.0], lacks=3)
+    judge = judge_of(run, run.plan.technologies[0])
+    assert (judge.negatives, judge.what.negatives, judge.what.ever) == ((0.0, 0.0, 0.0), 3, True)
+    assert judge.what.level == pytest.approx(1 / 4)
+    found = {t.trial.network: judge.found(t) for t in run.own_tests(0, (None, None))}
+    assert found == {0: True, 1: True, 2: False}
+    p_values = [10 ** judge.log10_p(t) for t in run.own_tests(0, (0, 0.1))]
+    assert p_values == pytest.approx([1 / 4, 1 / 4, 1.0])
+    assert judge.what.reason == (
+        "no null is known: compared with 3 results of networks that cannot carry it, of which 3 "
+        "lack what is asked for and count as 0, which tells nothing of networks that have it from "
+        "somebody else; 1/4 is the smallest p-value there can be"
+    )
+    assert {judge.found(t) for t in run.foreign_tests(0, (None, None))} == {False}
+
+
+def test_networks_that_could_be_asked_count_beside_them():
+    """Somebody else's class: what is measured there is a negative like any other."""
+    run = lacking_run([60.0], lacks=1)
+    mark = make_injection()
+    other = make_trial(0, None, make_verdict(mark, statistic=70.0, **BARE), setting=1)
+    run = Run(run.plan, run.injections, (*run.trials, other))
+    judge = judge_of(run, run.plan.technologies[0])
+    assert judge.negatives == (0.0, 70.0)
+    (test,) = run.own_tests(0, (None, None))
+    assert 10 ** judge.log10_p(test) == pytest.approx(2 / 3)
+    assert "with 2 results of networks that cannot carry it, of which 1 lack" in judge.what.reason
+
+
+def test_a_carrier_that_a_modification_removed_from_both_tells_nothing():
+    """Else any Modification that destroys the carrier would make all p-values smaller."""
+    mark, other = make_injection(), make_injection(1)
+    gone = {"status": "not-applicable", "reason": "no layer"}
+    trials = (
+        make_trial(0, None, make_verdict(mark, statistic=3.0, **BARE)),
+        make_trial(0, mark, make_verdict(mark, statistic=9.0, **BARE)),
+        make_trial(0, None, make_verdict(mark, **gone), setting=0, intensity=0.1),
+        make_trial(0, mark, make_verdict(mark, **gone), setting=0, intensity=0.1),
+        # another architecture, in which the claim of the first has no layer
+        make_trial(1, None, make_verdict(mark, **gone)),
+        make_trial(1, other, make_verdict(other, statistic=9.0, **BARE)),
+    )
+    run = run_of(*trials, networks=2, settings=[make_setting()])
+    judge = judge_of(run, run.plan.technologies[0])
+    assert judge.negatives == (3.0,)
+    assert "count as 0" not in judge.what.reason
+
+
+def test_where_a_null_is_known_a_network_that_cannot_be_asked_changes_nothing():
+    mark = make_injection()
+    gone = make_verdict(mark, status="not-applicable", reason="no class")
+    run = run_of(make_trial(0, None, gone), make_trial(0, mark, make_verdict(mark)))
+    judge = judge_of(run, run.plan.technologies[0])
+    assert (judge.calibrated, judge.negatives) == (False, ())
+
+
+def test_the_rate_of_false_alarms_is_kept_with_networks_that_cannot_be_asked():
+    """Of unmarked networks, drawn like the negatives, at most the share p has a p-value of p."""
+    rng = np.random.Generator(np.random.PCG64(5))
+    n, level, alarms, rounds = 19, 0.1, 0, 3000
+    for _ in range(rounds):
+        asked = rng.uniform(size=n + 1) < 0.3
+        hits = np.where(asked, rng.binomial(20, 0.4, n + 1), 0).astype(float)
+        judge = Judge(WHAT, tuple(sorted(hits[:n])))
+        verdict = make_verdict(make_injection(), statistic=hits[n], **BARE)
+        test = Heard(make_trial(0, None), make_injection(), verdict)
+        alarms += asked[n] and judge.log10_p(test) <= math.log10(level) + 1e-9
+    assert binomtest(alarms, rounds, level, alternative="greater").pvalue > 1e-3
+
+
+WHAT = Detectability(ever=True, log10_least=-1.3, level=0.1, null="", negatives=19)
 
 
 def control(keys=1000, detected=0, below=(100, 10, 1, 0), **fields):

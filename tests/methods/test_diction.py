@@ -12,8 +12,10 @@ from nnw_onnx.datasets.digits import Digits
 from nnw_onnx.errors import CarrierNotFoundError, ConfigurationError, InjectionError
 from nnw_onnx.graph import open_network
 from nnw_onnx.kit import keystream
+from nnw_onnx.kit.extractors import Extractor
 from nnw_onnx.kit.preprocessing import Preprocessing
 from nnw_onnx.kit.samples import ArraySamples
+from nnw_onnx.math.small_nets import SmallNet
 from nnw_onnx.methods.diction import Diction
 from nnw_onnx.runs.keys import load_key, save_key
 from nnw_onnx.testing import ArrayBench, ArraySuspect, run, small_network, small_samples
@@ -139,6 +141,20 @@ def test_terms_gradient_and_step_are_those_of_torch(rng):
     for part, name in zip(parts, names, strict=True):
         found = told.state[f"projection.{name}"]
         np.testing.assert_allclose(found, part.detach().numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_that_its_net_is_not_decayed_as_by_the_paper_is_told():
+    """AdamW would shrink weights that nothing else moves."""
+    _, added = made()
+    still = SmallNet(*(np.zeros(added.state[f"projection.{n}"].shape) for n in SmallNet._fields))
+    net = Extractor("projection", still.inner.shape[1], len(still.inner), len(still.outer), True)
+    moved = net.step(added.state, still, Diction().rate)
+    for name in SmallNet._fields:
+        np.testing.assert_array_equal(
+            moved[f"projection.{name}"], added.state[f"projection.{name}"]
+        )
+    told = " ".join(Diction.__doc__.split())
+    assert "Adam without weight decay, where the paper has AdamW" in told
 
 
 def test_the_gradient_agrees_with_differences(rng):

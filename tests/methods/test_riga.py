@@ -139,6 +139,12 @@ def test_terms_gradient_and_steps_are_those_of_torch(rng):
             np.testing.assert_allclose(told.state[f"{net}.{name}"], expected, rtol=1e-4, atol=1e-7)
 
 
+def test_where_its_rate_is_not_that_of_the_paper_is_told():
+    assert Riga().rate == 1e-3
+    told = " ".join(Riga.__doc__.split())
+    assert "learns at a rate of 1e-3 by default, where the paper has 1e-4" in told
+
+
 def test_the_gradient_agrees_with_differences(rng):
     """Through the sort, and with a detector that has learnt something."""
     method = Riga(covertness=5.0)

@@ -11,7 +11,8 @@ import pytest
 
 import nnw_onnx as nnw
 from nnw_onnx.graph import open_network
-from nnw_onnx.kit import commitments
+from nnw_onnx.kit import commitments, keystream
+from nnw_onnx.testing import ArrayNetwork
 from nnw_onnx.vocabulary import Key, Spec
 
 from . import answering, decoys
@@ -75,9 +76,121 @@ def test_it_is_the_hash_of_the_key_policy(original):
     state.update(weights.astype("<f8").tobytes())
     text = json.dumps(["block-spread", [["L", list(weights.shape), state.hexdigest()]]])
     first = hashlib.sha256(b"nnw-onnx commitment 1" + claim.key.secret + text.encode()).hexdigest()
-    text = json.dumps([first, 2, list(PAYLOAD.symbols)])
+    options = {"budget": 0.15, "margin": None}
+    text = json.dumps([first, options, None, 40, 40, {}, {}])
+    second = hashlib.sha256(b"nnw-onnx commitment with options 1" + text.encode()).hexdigest()
+    text = json.dumps([second, 2, list(PAYLOAD.symbols)])
     both = hashlib.sha256(b"nnw-onnx commitment with payload 1" + text.encode()).hexdigest()
-    assert (claim.key.opening, claim.key.commitment) == (first, both)
+    assert (claim.key.opening, claim.key.commitment) == (second, both)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "other"),
+    [
+        ("uchida", {}, {"carrier": "signed"}),
+        ("uchida", {"carrier": "signed"}, {"carrier": "mean"}),
+        ("st-dm", {}, {"delta": 3.0}),
+        ("levels", {}, {"step": 11.0}),
+        ("spread-spectrum", {}, {"chips": 20}),
+    ],
+)
+def test_a_key_cannot_be_read_with_other_options(original, tmp_path, method, options, other):
+    claim = nnw.inject(original, PAYLOAD, method=method, options=options, seed=1).claim
+    nnw.save_key(claim, tmp_path / "k.npz")
+    kept = nnw.load_key(tmp_path / "k.npz")
+    assert nnw.verify_commitment(kept, original).options is True
+    spec = Spec(method, {**kept.key.method.options, **other})
+    turned = dataclasses.replace(kept, key=dataclasses.replace(kept.key, method=spec))
+    found = nnw.verify_commitment(turned, original)
+    assert (found.holds, found.payload, found.network, found.options) == (False, True, False, None)
+    assert "this key and payload with another network, method, option or carrier" in found.reason
+    left_out = Spec(method, {k: v for k, v in spec.options.items() if k not in other})
+    bare = dataclasses.replace(kept, key=dataclasses.replace(kept.key, method=left_out))
+    assert not nnw.verify_commitment(bare, original)
+
+
+@pytest.mark.parametrize(
+    ("method", "field", "other"),
+    [
+        ("st-dm", "facts", {"period": 0.5}),
+        ("levels", "facts", {"step": 0.5}),
+        ("block-spread", "code", Spec("repetition", {"times": 3})),
+        ("block-spread", "carries", 8),
+        ("nct", "arrays", None),
+    ],
+)
+def test_a_key_cannot_be_read_with_other_facts_code_or_arrays(original, method, field, other):
+    payload = nnw.Payload() if method == "nct" else PAYLOAD
+    claim = nnw.inject(original, payload, method=method, seed=1).claim
+    was = getattr(claim.key, field)
+    if field == "arrays":
+        other = {name: values + np.float32(1) for name, values in was.items()}
+    assert nnw.verify_commitment(claim, original)
+    key = dataclasses.replace(claim.key, **{field: other})
+    assert not nnw.verify_commitment(dataclasses.replace(claim, key=key), original)
+
+
+class TestEarlierVersions:
+    """A key that bound no options: uchida, with numbers that version 0.1 gave."""
+
+    SECRET = bytes(range(32))
+    PAYLOAD = nnw.Payload.from_bits("0110100110010110" * 2)
+    COMMITMENT = "bf2a1d8f6e8d1addc4c3feb14913e533d4e06d6fa9fbacac81fecc8f824848b1"
+
+    @pytest.fixture(scope="class")
+    def network(self):
+        values = 0.05 * keystream.gaussian(self.SECRET, "pinned/weights", 48 * 32 * 9) + 0.01
+        return ArrayNetwork.of({"conv": values.reshape(48, 32, 3, 3).astype(np.float32)})
+
+    def claim(self, options):
+        key = Key(Spec("uchida", options), self.SECRET, 32, carries=32, layers=("conv",),
+                  shapes=((48, 32, 3, 3),), commitment=self.COMMITMENT)  # fmt: skip
+        return nnw.Claim(key, self.PAYLOAD)
+
+    @pytest.mark.parametrize("options", [{}, {"margin": 2.0}, {"carrier": "signed"}])
+    def test_it_opens_as_before_and_its_options_are_told_to_be_open(self, network, options):
+        found = nnw.verify_commitment(self.claim(options), network)
+        assert (found.holds, found.payload, found.network) == (True, True, True)
+        assert (found.options, found.reason) == (False, None)
+        touched = network.with_weights({"conv": network.weights["conv"] * np.float32(1.01)})
+        assert not nnw.verify_commitment(self.claim(options), touched)
+
+    def test_a_key_of_now_is_none_of_then(self, network):
+        """Neither kind of hash opens as the other, so nobody can choose the weaker one later."""
+        key = dataclasses.replace(self.claim({}).key, commitment="")
+        bound_to = [(la.name, la.shape, commitments.digest(network.weights[la.name]))
+                    for la in network.layers]  # fmt: skip
+        first = commitments.commit(self.SECRET, "uchida", bound_to)
+        old = commitments.bound(dataclasses.replace(key, commitment=first), self.PAYLOAD)
+        new = commitments.bound(
+            commitments.settled(dataclasses.replace(key, commitment=first)), self.PAYLOAD
+        )
+        assert old.commitment == self.COMMITMENT != new.commitment
+        for one, other, options in ((old, new, True), (new, old, False)):
+            claim = nnw.Claim(one, self.PAYLOAD)
+            found = nnw.verify_commitment(claim, network, published=other.commitment)
+            assert found.options is options  # the hash tells the kind, whatever the key file says
+        signed = Spec("uchida", {"carrier": "signed"})
+        turned = nnw.Claim(dataclasses.replace(old, method=signed), self.PAYLOAD)
+        assert not nnw.verify_commitment(turned, network, published=new.commitment)
+
+    def test_what_was_learnt_needs_the_payload(self, network):
+        """Without it nothing binds such arrays, and declaring one as learnt frees it."""
+        key = dataclasses.replace(self.claim({}).key, commitment="", arrays={"w": np.ones(3)})
+        bound_to = [(la.name, la.shape, commitments.digest(network.weights[la.name]))
+                    for la in network.layers]  # fmt: skip
+        first = commitments.commit(self.SECRET, "uchida", bound_to)
+        key = commitments.settled(dataclasses.replace(key, commitment=first))
+        assert nnw.verify_commitment(key, network)
+        assert not nnw.verify_commitment(
+            dataclasses.replace(key, arrays={"w": np.ones(3) * 2}), network
+        )
+        trick = commitments.learnt(commitments.bound(key, self.PAYLOAD), self.PAYLOAD,
+                                   {"w": np.ones(3) * 2})  # fmt: skip
+        freed = dataclasses.replace(trick, commitment=key.commitment, opening="")
+        assert not nnw.verify_commitment(freed, network)
+        assert not nnw.verify_commitment(nnw.Claim(freed, self.PAYLOAD), network)
+        assert nnw.verify_commitment(nnw.Claim(trick, self.PAYLOAD), network).options is True
 
 
 def test_another_payload_is_told(original):
@@ -122,8 +235,6 @@ def test_what_is_no_hash_is_refused(original):
 
 
 def test_triggers_are_bound_with_the_network():
-    from nnw_onnx.testing import ArrayNetwork
-
     claim = answering.claim_of(PAYLOAD)
     assert nnw.verify_commitment(claim, ArrayNetwork.of({}))
     changed = ArrayNetwork.of({"w": np.ones((2, 2))})

@@ -92,10 +92,12 @@ def test_the_commitment_binds_the_symbols(network):
     bench = bench_of(network)
     # the method commits to nothing, so that its secret and name are all that is bound before
     first = hashlib.sha256(b"nnw-onnx commitment 1" + SECRET + b'["plain", []]').hexdigest()
-    text = json.dumps([first, 2, list(PAYLOAD.symbols)])
-    expected = hashlib.sha256(b"nnw-onnx commitment with payload 1" + text.encode()).hexdigest()
     key = new_claim(PLAIN, network, PAYLOAD, SECRET, bench).key
-    assert (key.commitment, key.opening) == (expected, first)
+    text = json.dumps([first, dict(Plain().spec().options), None, 24, 24, dict(key.facts), {}])
+    second = hashlib.sha256(b"nnw-onnx commitment with options 1" + text.encode()).hexdigest()
+    text = json.dumps([second, 2, list(PAYLOAD.symbols)])
+    expected = hashlib.sha256(b"nnw-onnx commitment with payload 1" + text.encode()).hexdigest()
+    assert (key.commitment, key.opening) == (expected, second)
 
 
 def test_without_training_it_is_put_in_and_read_back(network):

@@ -240,6 +240,7 @@ def test_a_method_that_learns_a_decoder_of_its_own_keeps_it(tmp_path):
     nnw.save_key(marked.claim, tmp_path / "key.npz")
     claim = nnw.load_key(tmp_path / "key.npz")
     assert claim.key.arrays.keys() == marked.key.arrays.keys()
+    assert nnw.verify_commitment(claim, MODEL).options is True
     verdict = nnw.verify(marked.network, claim)
     assert (verdict.errors, verdict.payload.text) == (0, "a")
     assert nnw.verify(MODEL, claim).errors > 0

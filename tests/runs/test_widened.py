@@ -6,7 +6,9 @@ import pytest
 
 from nnw_onnx import plugins
 from nnw_onnx.graph import open_network
-from nnw_onnx.records import InjectionRecord, TrialRecord
+from nnw_onnx.measures.decisions import judge_of
+from nnw_onnx.measures.run import Run
+from nnw_onnx.records import InjectionRecord, Plan, TrialRecord
 from nnw_onnx.runs.cost import plan_costs, run_cost
 from nnw_onnx.runs.evaluation import read_evaluation
 from nnw_onnx.runs.prepare import prepare
@@ -92,6 +94,21 @@ def test_a_network_without_the_class_is_not_asked_further(store):
             assert verdict.status == ("done" if has_class else "not-applicable")
             if trial.injection is not None and trial.setting is None:
                 assert verdict.statistic >= 15
+
+
+def test_its_detector_can_say_yes(store):
+    """The unmarked network lacks the class; overwritten by the same method it has another's."""
+    injections, trials = (tuple(store.records(x)) for x in (InjectionRecord, TrialRecord))
+    run = Run(store.read(Plan), injections, trials)
+    judge = judge_of(run, run.plan.technologies[0])
+    others = [t.verdict.statistic for t in run.foreign_tests(0, (0, 1))]
+    assert judge.negatives == tuple(sorted([0.0, *others]))
+    assert (judge.what.ever, judge.what.negatives) == (True, 1 + len(others))
+    assert "of which 1 lack what is asked for and count as 0" in judge.what.reason
+    (own,) = run.own_tests(0, (None, None))
+    assert own.verdict.statistic > max(others)
+    assert judge.found(own) is True
+    assert {judge.found(t) for t in run.foreign_tests(0, (None, None))} == {False}
 
 
 def test_the_cost_of_its_training_is_measured_beside_that_of_the_task(store):

@@ -83,7 +83,7 @@ class Uchida(Decodes, Injects, Trains):
         0.01, help="lambda of the term of the loss, a sum over the bits; only used when trained"
     )
     carrier: Literal["mean", "signed"] = option(
-        "mean", help="mean of the filters, or of the filters times keyed signs"
+        "signed", help="mean of the filters times keyed signs, or of the filters"
     )
 
     def make_key(self, network: Network, size: int, secret: bytes, bench: Bench) -> Key:

@@ -26,7 +26,7 @@ KEYS, SIZE = 2_000, 32
 # Two thirds ones: a biased payload, fixed before the keys.
 PAYLOAD = Payload.from_bits("110" * 10 + "11")
 METHODS = {
-    "uchida mean": Uchida(),
+    "uchida mean": Uchida(carrier="mean"),
     "uchida signed": Uchida(carrier="signed"),
     "st-dm": StDm(),
     "deepmarks": DeepMarks(),

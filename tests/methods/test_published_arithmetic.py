@@ -27,7 +27,7 @@ def test_the_loss_of_the_testbed_is_ours_with_another_lambda(network):
     Ours is lambda x the sum in nats: 0.1 / (64 ln 2) = 0.002254211.
     """
     payload = Payload.from_bits("0110" * 16)
-    method = Uchida(strength=0.002254211)
+    method = Uchida(carrier="mean", strength=0.002254211)
     key = method.make_key(network, 64, SECRET, ArrayBench(layers=("wide",)))
     mean = network.weights["wide"].astype(np.float64).mean(axis=0).reshape(-1)
     matrix = keystream.gaussian(SECRET, "uchida/projection", 64 * 576).reshape(64, 576)
@@ -66,7 +66,7 @@ def test_a_strong_mark_is_seen_in_the_variance_of_the_filter_mean(margin):
     """To first order 1 + T / (M - T - 1) (G(kappa) - 2 Phi(kappa)); within 0.07."""
     rng = np.random.Generator(np.random.PCG64(7))
     network = ArrayNetwork.of({"conv": rng.standard_normal((256, 256, 3, 3))})
-    method, payload = Uchida(margin=margin), Payload.random(256, rng)
+    method, payload = Uchida(carrier="mean", margin=margin), Payload.random(256, rng)
     key = method.make_key(network, 256, SECRET, BENCH)
     own = method.inject(network, payload, key, BENCH)
 
@@ -96,12 +96,17 @@ def test_related_networks_say_little_of_the_null_of_a_key(ratio):
         for _ in range(models)
     ]
     right = np.empty((keys, models))
+    method = Uchida(carrier="mean")
     for i in range(keys):
         key = Key(
-            Uchida().spec(), i.to_bytes(32, "big"), 64, layers=("conv",), shapes=(base.shape,)
+            method.spec(),
+            i.to_bytes(32, "big"),
+            64,
+            layers=("conv",),
+            shapes=(base.shape,),
         )
         for j, network in enumerate(networks):
-            right[i, j] = 64 - Uchida().decode(network, key).payload.errors(payload)
+            right[i, j] = 64 - method.decode(network, key).payload.errors(payload)
     within, between = right.var(axis=1, ddof=1).mean(), right.mean(axis=1).std(ddof=1)
     common = np.mean(base.mean(axis=0) ** 2)
     theory = 64 * math.acos(common / (common + ratio**2 / len(base))) / (2 * math.pi)

@@ -30,7 +30,7 @@ MODEL = Path(__file__).parents[2] / "models" / "cifar10" / "fast-0.onnx"
 SECRET, BENCH = bytes(range(32)), ArrayBench()
 PAYLOAD = Payload.random(64, np.random.Generator(np.random.PCG64(1)))
 IN_PLACES = [
-    Uchida(),
+    Uchida(carrier="mean"),
     Uchida(carrier="signed"),
     DeepMarks(),
     StDm(),

@@ -14,7 +14,7 @@ from nnw_onnx.errors import CarrierNotFoundError, ConfigurationError, InjectionE
 from nnw_onnx.kit import keystream
 from nnw_onnx.methods.uchida import Uchida
 from nnw_onnx.testing import ArrayBench, ArrayNetwork
-from nnw_onnx.vocabulary import Method, Modification, Moment, Payload, Spec
+from nnw_onnx.vocabulary import Modification, Moment, Payload, Spec
 
 SECRET = bytes(range(32))
 BENCH = ArrayBench()
@@ -88,7 +88,7 @@ def test_a_layer_whose_filters_are_unknown_is_refused(network):
 
 
 def test_every_filter_gets_the_same_change_and_the_margin_is_reached(network):
-    method = Uchida(margin=1.5)
+    method = Uchida(margin=1.5, carrier="mean")
     payload = Payload.from_bits("0011" * 16)
     key = method.make_key(network, 64, SECRET, asking("wide"))
     before = network.weights["wide"].astype(np.float64)
@@ -117,7 +117,7 @@ def test_cost_and_error_rate_follow_the_theory(margin):
         rng = np.random.Generator(np.random.PCG64(seed))
         weights = rng.standard_normal((filters, inputs, 1, 1))
         plain, payload = ArrayNetwork.of({"conv": weights}), Payload.random(size, rng)
-        method, secret = Uchida(margin=margin), rng.bytes(32)
+        method, secret = Uchida(carrier="mean", margin=margin), rng.bytes(32)
         key = method.make_key(plain, size, secret, BENCH)
         marked = method.inject(plain, payload, key, BENCH).weights["conv"]
         changes.append(np.sqrt(np.mean((marked - weights) ** 2)))
@@ -135,11 +135,13 @@ def test_cost_and_error_rate_follow_the_theory(margin):
 
 
 def test_confidence_is_the_distance_in_deviations_over_random_keys(network):
-    key = Uchida().make_key(network, 32, SECRET, BENCH)
+    key = Uchida(carrier="mean").make_key(network, 32, SECRET, BENCH)
     mean = network.weights[key.layers[0]].astype(np.float64).mean(axis=0).reshape(-1)
     matrix = keystream.gaussian(SECRET, "uchida/projection", 32 * mean.size).reshape(32, -1)
     expected = np.abs(matrix @ mean) / np.linalg.norm(mean)
-    np.testing.assert_allclose(Uchida().decode(network, key).confidence, expected, rtol=1e-9)
+    np.testing.assert_allclose(
+        Uchida(carrier="mean").decode(network, key).confidence, expected, rtol=1e-9
+    )
 
 
 def trained_key(network, size=48, **options):
@@ -153,7 +155,7 @@ def trained_key(network, size=48, **options):
 
 def test_the_penalty_in_a_closed_form(network):
     """lambda sum_j log(1 + exp(-s_j X_j . mean)), restated without the package's arithmetic."""
-    method, key, payload = trained_key(network, strength=0.5)
+    method, key, payload = trained_key(network, strength=0.5, carrier="mean")
     mean = network.weights["wide"].astype(np.float64).mean(axis=0).reshape(-1)
     matrix = keystream.gaussian(SECRET, "uchida/projection", 48 * 576).reshape(48, 576)
     bits = np.array(payload.symbols) ^ keystream.bits(SECRET, "uchida/mask", 48)
@@ -172,7 +174,7 @@ def test_the_penalty_in_a_closed_form(network):
 
 def test_the_penalty_agrees_with_autograd(network):
     torch = pytest.importorskip("torch")
-    method, key, payload = trained_key(network, strength=0.01)
+    method, key, payload = trained_key(network, strength=0.01, carrier="mean")
     bits = np.array(payload.symbols) ^ keystream.bits(SECRET, "uchida/mask", 48)
     matrix = keystream.gaussian(SECRET, "uchida/projection", 48 * 576).reshape(48, 576)
     weights = torch.tensor(network.weights["wide"].astype(np.float64), requires_grad=True)
@@ -230,8 +232,10 @@ def test_the_penalty_names_its_carrier(network):
 
 
 def test_a_key_of_before_there_were_carriers_reads_the_plain_mean(network):
-    made = plugins.create(Method, Spec("uchida", {"margin": 2.0, "strength": 0.01}))
-    assert made == Uchida(carrier="mean")
+    key = Uchida().make_key(network, 32, SECRET, BENCH)
+    old = dataclasses.replace(key, method=Spec("uchida", {"margin": 2.0, "strength": 0.01}))
+    assert plugins.method_of(old) == Uchida(carrier="mean")
+    assert plugins.method_of(key) == Uchida(carrier="signed")
 
 
 def test_a_signed_carrier_is_the_mean_of_filters_times_keyed_signs(network):
@@ -259,7 +263,7 @@ def test_a_signed_carrier_is_the_mean_of_filters_times_keyed_signs(network):
 
 def test_the_two_carriers_read_each_other_by_chance(network):
     payload = Payload.from_bits("01" * 32)
-    signed, plain = Uchida(carrier="signed"), Uchida()
+    signed, plain = Uchida(), Uchida(carrier="mean")
     key = signed.make_key(network, 64, SECRET, asking("wide"))
     marked = signed.inject(network, payload, key, BENCH)
     assert 16 < plain.decode(marked, key).payload.errors(payload) < 48

@@ -87,7 +87,7 @@ def test_it_is_the_hash_of_the_key_policy(original):
 @pytest.mark.parametrize(
     ("method", "options", "other"),
     [
-        ("uchida", {}, {"carrier": "signed"}),
+        ("uchida", {}, {"carrier": "mean"}),
         ("uchida", {"carrier": "signed"}, {"carrier": "mean"}),
         ("st-dm", {}, {"delta": 3.0}),
         ("levels", {}, {"step": 11.0}),

@@ -10,7 +10,7 @@ from nnw_onnx.measures.compared import ClaimResult, Comparison, Group, Standing
 from nnw_onnx.measures.results import Value
 from nnw_onnx.reports import comparison, words
 from nnw_onnx.reports.axes import Linear, percent
-from nnw_onnx.reports.comparison_tables import grid, label_of, places, tables
+from nnw_onnx.reports.comparison_tables import grid, label_of, places, tables, turned
 from nnw_onnx.reports.forms import Table
 from nnw_onnx.reports.losses import Tick
 from nnw_onnx.reports.templating import templates
@@ -19,6 +19,8 @@ from nnw_onnx.version import __version__
 
 _MOST_ROWS = 66
 """Claims of a group that are drawn; more are in the tables."""
+_MOST_SETTINGS = 8
+"""Columns of a grid of many technologies; more settings are further tables below."""
 _VERDICTS = {
     "first": "first is better",
     "second": "second is better",
@@ -77,7 +79,7 @@ class Part:
     told: tuple[str, ...]
     standings: Plot
     claims: Plot | None
-    grid: Table
+    grids: tuple[Table, ...]
     left_out: tuple[str, ...]
 
 
@@ -89,7 +91,7 @@ def page(found: Comparison) -> str:
             told=comparison.verdicts(found, group),
             standings=_standings(found, group),
             claims=_claims(found, group),
-            grid=grid(found, group),
+            grids=_grids(found, group),
             left_out=group.left_out,
         )
         for group in found.groups
@@ -108,6 +110,14 @@ def page(found: Comparison) -> str:
             usable=Shown(found.measure).usable(),
         )
     )
+
+
+def _grids(found: Comparison, group: Group) -> tuple[Table, ...]:
+    """Setting by setting, in as many tables as the settings take where they are columns."""
+    made = grid(found, group)
+    if not made.rows:
+        return ()
+    return made.parts(_MOST_SETTINGS) if turned(group) else (made,)
 
 
 def _standings(found: Comparison, group: Group) -> Plot:

@@ -16,6 +16,7 @@ from nnw_onnx.measures.compared import (
 from nnw_onnx.reports import words
 from nnw_onnx.reports.columns import Column, Form
 from nnw_onnx.reports.forms import Head, Item, Table, table
+from nnw_onnx.reports.names import CROWDED
 
 
 def places(standing: Standing) -> str:
@@ -135,23 +136,47 @@ def _tables(found: Comparison) -> Iterator[Table]:
 
 
 def grid(found: Comparison, group: Group) -> Table:
-    """Settings down, technologies across: the share of attacks that succeed."""
+    """The share of attacks that succeed: settings down, technologies across; many are turned."""
     across = ordered(group)
     by_place = {(a.contestant, a.setting, a.level): a for a in group.attacks}
-    heads = [
-        Head("modification", "Modification", False, False, lead=True),
-        *(Head(f"c{k}", f"{label_of(found, k)}", True, False) for k in across),
-    ]
-    rows = []
+    leads, rows = [], []
     for setting in found.settings:
         for i, level in enumerate(setting.levels):
             cells = [by_place[k, setting.index, i] for k in across]
             if not all(c.counts for c in cells):
                 continue
             at = "" if level.intensity is None else f" {level.intensity:g} {setting.unit}".rstrip()
-            lead = Item(f"{setting.code} {setting.label}{at}", Form.WORDS, found.measure)
-            rows.append((lead, *(Item(c.success, Form.SHARE, found.measure) for c in cells)))
-    return Table(f"grid-{group.bits}", f"{group.title}, in %", tuple(heads), tuple(rows))
+            leads.append(f"{setting.code} {setting.label}{at}")
+            rows.append([Item(c.success, Form.SHARE, found.measure) for c in cells])
+    labels = [label_of(found, k) for k in across]
+    if turned(group):
+        columns = [tuple(row[i] for row in rows) for i in range(len(across))] if rows else []
+        keys = [f"s{i}" for i in range(len(leads))]
+        return _grid(found, group, ("Technology", labels), (keys, leads), columns)
+    return _grid(found, group, ("Modification", leads), ([f"c{k}" for k in across], labels), rows)
+
+
+def turned(group: Group) -> bool:
+    """Whether technologies are rows of the grid, as they are in the matrix of so many."""
+    return len(group.contestants) > CROWDED
+
+
+def _grid(
+    found: Comparison,
+    group: Group,
+    down: tuple[str, Sequence[str]],
+    across: tuple[Sequence[str], Sequence[str]],
+    cells: Sequence[Sequence[Item]],
+) -> Table:
+    """A grid from what stands down (its name, then words) and across (keys, then words)."""
+    lead, labels = down
+    heads = [Head(lead.lower(), lead, False, False, lead=True, roomy=turned(group))]
+    heads += [Head(key, text, True, False) for key, text in zip(*across, strict=True)]
+    rows = tuple(
+        (Item(label, Form.WORDS, found.measure), *row)
+        for label, row in zip(labels, cells, strict=bool(cells))
+    )
+    return Table(f"grid-{group.bits}", f"{group.title}, in %", tuple(heads), rows)
 
 
 def ordered(group: Group) -> Sequence[int]:

@@ -9,7 +9,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nnw_onnx.measures.results import Share, Value
 from nnw_onnx.records import MeasureRecord
@@ -96,6 +96,8 @@ class Head:
     limits: bool
     lead: bool = False
     """Whether it says what the row is about, and so stands before every part of a split table."""
+    roomy: bool = False
+    """Whether its words get twice the room on paper: names that a row is found by."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,8 @@ class Table:
         heads: columns.
         rows: items in the order of the columns.
         paper: keys of the columns that a page of paper has room for; all where it is empty.
+        once: keys of the columns that readers get as a line below where all rows say the same.
+        below: such lines.
     """
 
     name: str
@@ -115,18 +119,46 @@ class Table:
     heads: tuple[Head, ...]
     rows: tuple[tuple[Item, ...], ...]
     paper: frozenset[str] = frozenset()
+    once: frozenset[str] = frozenset()
+    below: tuple[str, ...] = ()
 
     def brief(self) -> Table:
         """The table for readers: no columns that are empty, only those that paper has room for."""
+        same = {i: text for i, head in enumerate(self.heads) if (text := self._same(i, head))}
         kept = [
             i
             for i, head in enumerate(self.heads)
             if (not self.paper or head.key in self.paper)
+            and i not in same
             and any(row[i].plain not in (None, "") for row in self.rows)
         ]
-        heads = tuple(self.heads[i] for i in kept)
         return Table(
-            self.name, self.caption, heads, tuple(tuple(r[i] for i in kept) for r in self.rows)
+            self.name,
+            self.caption,
+            tuple(self.heads[i] for i in kept),
+            tuple(tuple(r[i] for i in kept) for r in self.rows),
+            below=(*self.below, *(f"{self.heads[i].text}: {same[i]}." for i in same)),
+        )
+
+    def _same(self, place: int, head: Head) -> str:
+        """What every row of such a column says, or ""."""
+        found = {row[place].plain for row in self.rows}
+        alike = head.key in self.once and len(self.rows) > 1 and len(found) == 1
+        return str(found.pop() or "") if alike else ""
+
+    def parts(self, most: int) -> tuple[Table, ...]:
+        """The table in as many as it takes, at most so many columns each beside the leading one."""
+        rest = range(1, len(self.heads))
+        if len(rest) <= most:
+            return (self,)
+        pieces = [(0, *rest[start : start + most]) for start in range(0, len(rest), most)]
+        return tuple(
+            replace(
+                self,
+                heads=tuple(self.heads[i] for i in piece),
+                rows=tuple(tuple(row[i] for i in piece) for row in self.rows),
+            )
+            for piece in pieces
         )
 
 
@@ -137,6 +169,7 @@ def table(
     columns: Sequence[Column[Of]],
     sources: Iterable[tuple[Sequence[str | float | None], Of, MeasureRecord]],
     paper: frozenset[str] = frozenset(),
+    once: frozenset[str] = frozenset(),
 ) -> Table:
     """A table of declared columns.
 
@@ -147,6 +180,7 @@ def table(
         columns: what is shown.
         sources: for each row what leads it, the value that it is read from, and the measure.
         paper: see `Table`.
+        once: see `Table`.
     """
     found = [(lead, [c.get(source) for c in columns], measure) for lead, source, measure in sources]
     heads = [
@@ -170,6 +204,7 @@ def table(
             for lead, entries, measure in found
         ),
         paper,
+        once,
     )
 
 
@@ -248,6 +283,7 @@ def as_markdown(made: Table) -> str:
         _row([head.text for head in made.heads]),
         "|" + "|".join(" ---: " if head.numeric else " --- " for head in made.heads) + "|",
         *(_row([written(item) for item in row]) for row in made.rows),
+        *(f"\n{markdown_escaped(text)}" for text in made.below),
     ]
     return "\n".join(lines) + "\n"
 

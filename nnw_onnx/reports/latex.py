@@ -128,9 +128,10 @@ def _total(columns: Sequence[_Column]) -> float:
 def _column(made: Table, place: int) -> _Column:
     head = made.heads[place]
     widest = max((width_of(written(row[place])) for row in made.rows), default=0.0)
-    wrapped = not head.numeric and widest > _WIDEST
+    room = 2 * _WIDEST if head.roomy else _WIDEST
+    wrapped = not head.numeric and widest > room
     least = max(width_of(word) for word in head.text.split() or [""])
-    width = max(_WIDEST if wrapped else widest, least)
+    width = max(room if wrapped else widest, least)
     form = "r" if head.numeric else "l"
     if wrapped:
         form = rf">{{\raggedright\arraybackslash}}p{{{width:.0f}pt}}"
@@ -155,15 +156,16 @@ def _part(made: Table, columns: Sequence[_Column], which: str) -> str:
     rows = "\n".join(_body(made, columns))
     caption = rf"\caption{{{escaped(made.caption + which)}}}"
     small = r"\footnotesize\setlength{\tabcolsep}{3pt}"
+    below = "".join(f"\n\n\\smallskip {escaped(text)}" for text in made.below)
     if len(made.rows) > LONGEST:
         opening = rf"\begin{{longtable}}{{@{{}}{forms}@{{}}}}"
         repeated = head + "\n" + r"\endhead"
         inside = f"{opening}\n{caption}\\\\\n{repeated}\n{rows}\n\\bottomrule\n\\end{{longtable}}"
-        return f"{{{small}\n{inside}}}\n"
+        return f"{{{small}\n{inside}{below}}}\n"
     return (
         f"\\begin{{table}}\n\\centering{small}\n{caption}\n"
         f"\\begin{{tabular}}{{@{{}}{forms}@{{}}}}\n{head}\n{rows}\n\\bottomrule\n"
-        "\\end{tabular}\n\\end{table}\n"
+        f"\\end{{tabular}}{below}\n\\end{{table}}\n"
     )
 
 

@@ -1,4 +1,7 @@
-"""The matrix: Modifications down, technologies across, the same denominator for all."""
+"""The matrix: Modifications by technologies, the same denominator for all.
+
+Few technologies are columns, the best first; many are rows, in the order of the plan.
+"""
 
 from __future__ import annotations
 
@@ -50,6 +53,10 @@ _SAMPLES = {
     "unusable": "9/15",
     "undetectable": "SER",
 }
+_MOST_COLUMNS = 13
+"""Columns of a turned matrix beside the names: more of them are further blocks below."""
+SUMS = 3
+"""Columns of a turned matrix before the Modifications."""
 _LOUDNESS = {"negligible": "sv", "not shown": "ud", "noticeable": "lo"}
 
 
@@ -119,12 +126,28 @@ class Bar:
 
 
 @dataclass(frozen=True)
+class Block:
+    """Columns of a turned matrix that stand side by side; the sums are in the first only."""
+
+    groups: tuple[tuple[str, tuple[Row, ...]], ...]
+    first: bool
+
+    @property
+    def columns(self) -> int:
+        """How many there are beside the names."""
+        sums = (SUMS if self.groups else 1) if self.first else 0
+        return sums + sum(len(rows) for _, rows in self.groups)
+
+
+@dataclass(frozen=True)
 class Matrix:
     """The whole matrix.
 
     Attributes:
         few: whether cells have room for words.
-        heads: columns, in order.
+        turned: whether technologies are rows.
+        order: places of the technologies in the plan, as they are shown.
+        heads: their names; everything else by technology is in the same order.
         bars: first row.
         loudness: row of imperceptibility.
         alarms: row of false alarms.
@@ -134,6 +157,8 @@ class Matrix:
     """
 
     few: bool
+    turned: bool
+    order: tuple[int, ...]
     heads: tuple[Name, ...]
     bars: tuple[Bar, ...]
     loudness: tuple[Entry, ...]
@@ -141,6 +166,21 @@ class Matrix:
     groups: tuple[tuple[str, tuple[Row, ...]], ...]
     key: tuple[tuple[str, str, str, str], ...]
     notes: tuple[str, ...]
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The groups of a turned matrix in as many tables as it takes, at most 13 columns each."""
+        made: list[list[tuple[str, tuple[Row, ...]]]] = [[]]
+        room = _MOST_COLUMNS - SUMS
+        for title, rows in self.groups:
+            for start in range(0, len(rows), _MOST_COLUMNS - SUMS):
+                piece = rows[start : start + _MOST_COLUMNS - SUMS]
+                if len(piece) > room:
+                    made.append([])
+                    room = _MOST_COLUMNS
+                made[-1].append((title, piece))
+                room -= len(piece)
+        return tuple(Block(tuple(groups), first=i == 0) for i, groups in enumerate(made))
 
 
 def matrix(report: Report, called: tuple[Name, ...]) -> Matrix:
@@ -150,14 +190,18 @@ def matrix(report: Report, called: tuple[Name, ...]) -> Matrix:
         report: what is shown.
         called: short name of each technology, in the order of the plan.
     """
-    columns = [report.technologies[i] for i in report.order]
+    turned = len(report.technologies) > names.CROWDED
+    order = tuple(range(len(report.technologies))) if turned else report.order
+    columns = [report.technologies[i] for i in order]
     return Matrix(
         few=len(columns) <= names.FEW,
-        heads=tuple(called[i] for i in report.order),
+        turned=turned,
+        order=order,
+        heads=tuple(called[i] for i in order),
         bars=tuple(_bar(t.tally) for t in columns),
         loudness=tuple(_loudness(t, Shown(report.headline)) for t in columns),
         alarms=tuple(_alarms(t, len(report.networks)) for t in columns),
-        groups=tuple(_groups(report)),
+        groups=tuple(_groups(report, order)),
         key=tuple(_key(report)),
         notes=report.notes,
     )
@@ -168,20 +212,20 @@ def sign(status: str) -> str:
     return SIGNS.get(status, "")
 
 
-def _groups(report: Report) -> Iterator[tuple[str, tuple[Row, ...]]]:
+def _groups(report: Report, order: tuple[int, ...]) -> Iterator[tuple[str, tuple[Row, ...]]]:
     for family, title in names.FAMILIES.items():
         rows = [s for s in (report.settings[i] for i in report.rows) if s.family == family]
         if rows:
-            yield title, tuple(_row(report, setting) for setting in rows)
+            yield title, tuple(_row(report, order, setting) for setting in rows)
 
 
-def _row(report: Report, setting: Setting) -> Row:
+def _row(report: Report, order: tuple[int, ...], setting: Setting) -> Row:
     tested = " ".join(names.marked(level, setting) for level in setting.levels)
     return Row(
         setting.code,
         setting.label,
         f"{tested} {names.unit_of(setting)}".strip(),
-        tuple(_entry(report, report.cell(t, setting.index)) for t in report.order),
+        tuple(_entry(report, report.cell(t, setting.index)) for t in order),
     )
 
 

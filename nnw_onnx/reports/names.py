@@ -10,6 +10,7 @@ from nnw_onnx.measures.results import Level, Setting, Technology
 from nnw_onnx.reports import words
 from nnw_onnx.reports.model import Report
 from nnw_onnx.reports.words import DASH
+from nnw_onnx.text import one_line
 from nnw_onnx.vocabulary import Json
 
 FEW = 4
@@ -21,8 +22,9 @@ FAMILIES = {
     "adaptive": "Adaptive attacks: the method is known, the key is not",
     "removal": "Removal attacks and stacks",
 }
-_ROOM, _CROWDED_ROOM = 14, 7
-_CROWDED = 10
+CROWDED = 10
+"""Beyond so many technologies, columns have no room for names: technologies become rows."""
+_ROOM, _CROWDED_ROOM, _ROW_ROOM = 14, 7, 40
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,13 @@ class Name:
         short: its method, shortened.
         variant: what tells it from others of its method.
         full: its label.
+        row: the name at the head of a row, at most 40 characters.
     """
 
     short: str
     variant: str
     full: str
+    row: str
 
     def __str__(self) -> str:
         return f"{self.short} {self.variant}".rstrip()
@@ -45,7 +49,7 @@ class Name:
 
 def technology_names(report: Report) -> tuple[Name, ...]:
     """A short name for each technology, in the order of the plan; no two are equal."""
-    crowded = len(report.technologies) > _CROWDED
+    crowded = len(report.technologies) > CROWDED
     made = [
         (
             shortened(t.record.method.name, _CROWDED_ROOM if crowded else _ROOM),
@@ -55,12 +59,38 @@ def technology_names(report: Report) -> tuple[Name, ...]:
     ]
     twice = {name for name, count in Counter(made).items() if count > 1}
     seen: Counter[tuple[str, str]] = Counter()
+    rows = _rows(report.technologies) if crowded else ()
     names = []
-    for technology, name in zip(report.technologies, made, strict=True):
+    for i, (technology, name) in enumerate(zip(report.technologies, made, strict=True)):
         seen[name] += 1
         number = f" #{seen[name]}" if name in twice else ""
-        names.append(Name(name[0], (name[1] + number).strip(), technology.label))
+        variant = (name[1] + number).strip()
+        row = rows[i] if crowded else f"{name[0]} {variant}".rstrip()
+        names.append(Name(name[0], variant, technology.label, row))
     return tuple(names)
+
+
+def _rows(technologies: Sequence[Technology]) -> tuple[str, ...]:
+    """Names for rows: the label where there is room for it; no two are equal."""
+    made: list[str] = []
+    for technology in technologies:
+        name = _row_name(technology, technologies)
+        if name in made:
+            end = f" #{len(made) + 1}"
+            name = name[: _ROW_ROOM - len(end)] + end
+        made.append(name)
+    return tuple(made)
+
+
+def _row_name(technology: Technology, among: Sequence[Technology]) -> str:
+    method = technology.record.method.name
+    forms = (
+        one_line(technology.label),
+        f"{method}, {_variant(technology, among, crowded=False)}",
+        f"{method}, {_variant(technology, among, crowded=True)}",
+    )
+    last = forms[-1][: _ROW_ROOM - 1] + "…"
+    return next((form for form in forms if len(form) <= _ROW_ROOM), last)
 
 
 def shortened(name: str, room: int) -> str:

@@ -140,9 +140,11 @@ def _overall(
     # An integrity method that is lost has done what it is for: it takes no part in this race.
     lasting = [t for t in across if t.record.kind != "integrity"] or across
     most = lasting[0].tally.survived
-    best = [str(called[t.index]) for t in lasting if t.tally.survived == most]
+    # Names of many technologies have commas of their own.
+    between = "; " if len(across) > names.CROWDED else ", "
+    best = [called[t.index].row for t in lasting if t.tally.survived == most]
     each = " each" if len(best) > 1 else ""
-    text = f" {listed(best, 3)}, {most} of {lasting[0].tally.usable} settings{each}."
+    text = f" {listed(best, 3, between)}, {most} of {lasting[0].tally.usable} settings{each}."
     yield Verdict("Most survived:", text)
     defeats = [
         (
@@ -156,10 +158,12 @@ def _overall(
     yield Verdict("Hardest:", f" {said or 'none defeats a technology at its weakest'}.")
     for t in across:
         if t.record.kind == "integrity" and t.robustness_asked:
-            said = f" {called[t.index]} notices the change in {_noticed(report, t)} settings."
+            said = f" {called[t.index].row} notices the change in {_noticed(report, t)} settings."
             yield Verdict("Integrity:", said)
     margin = Shown(report.headline).margin()
-    loud = [str(called[t.index]) for t in across if t.imperceptibility.verdict == "noticeable"]
+    loud = [called[t.index].row for t in across if t.imperceptibility.verdict == "noticeable"]
     quiet = sum(t.imperceptibility.verdict == "negligible" for t in across)
     said = f" {quiet} of {len(across)} negligible at {margin}"
-    yield Verdict("Imperceptibility:", f"{said}; noticeable: {listed(loud) or 'none'}.")
+    yield Verdict(
+        "Imperceptibility:", f"{said}; noticeable: {listed(loud, between=between) or 'none'}."
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 
 from nnw_onnx.measures.results import Level, Point, QualityRow, Setting
@@ -10,7 +10,7 @@ from nnw_onnx.records import MeasureRecord
 from nnw_onnx.reports import columns, forms, names, words
 from nnw_onnx.reports.columns import Form
 from nnw_onnx.reports.forms import Head, Item, Table, table
-from nnw_onnx.reports.matrix import Matrix
+from nnw_onnx.reports.matrix import Bar, Matrix
 from nnw_onnx.reports.model import Report
 from nnw_onnx.reports.words import Shown
 
@@ -94,6 +94,7 @@ def _declared(report: Report) -> Iterator[Table]:
         label,
         columns.VISIBILITY,
         (((t.label,), t.visibility, main) for t in report.technologies if t.visibility),
+        once=frozenset({"why_no_detector"}),
     )
     yield table(
         "cost",
@@ -143,17 +144,56 @@ def _declared(report: Report) -> Iterator[Table]:
 
 
 def _matrix(report: Report, drawn: Matrix) -> Table:
-    """The matrix in words: Modifications down, technologies across."""
+    """The matrix in words: Modifications down, technologies across, or turned."""
+    if drawn.turned:
+        return _turned(report, drawn)
     heads = [Head("modification", "Modification", False, False, lead=True)]
     heads += [
         Head(f"technology_{i}", str(name), False, False)
-        for i, name in zip(report.order, drawn.heads, strict=True)
+        for i, name in zip(drawn.order, drawn.heads, strict=True)
     ]
     rows = [
         (f"{row.code} {row.label}", *(entry.said for entry in row.entries))
         for _, group in drawn.groups
         for row in group
     ]
+    return _in_words(report, heads, rows)
+
+
+def _turned(report: Report, drawn: Matrix) -> Table:
+    """The matrix in words: technologies down; the sums, then Modifications across."""
+    shown, rows = Shown(report.headline), [row for _, group in drawn.groups for row in group]
+    networks = words.plural(len(report.networks), "network")
+    loss = f"Imperceptibility, loss in {shown.unit}" if shown.unit else "Imperceptibility"
+    heads = [
+        Head("technology", "Technology", False, False, lead=True, roomy=True),
+        Head("survived", f"Survived, of {report.counts.usable} settings", False, False),
+        Head("loss", loss, False, False),
+        Head("alarms", f"False alarms, of {networks}", False, False),
+    ]
+    heads += [
+        Head(f"modification_{row.code}", f"{row.code} {row.label}", False, False) for row in rows
+    ]
+    told = [
+        (
+            name.row,
+            _tallied(drawn.bars[i]),
+            ", ".join(filter(None, (drawn.loudness[i].top, drawn.loudness[i].below))),
+            drawn.alarms[i].top,
+            *(row.entries[i].said for row in rows),
+        )
+        for i, name in enumerate(drawn.heads)
+    ]
+    return _in_words(report, heads, told if rows else [])
+
+
+def _tallied(bar: Bar) -> str:
+    good, bad = bar.words
+    said = f"{bar.survived} {good}" if good != "survived" else f"{bar.survived}"
+    return f"{said}, {bar.lost} {bad}"
+
+
+def _in_words(report: Report, heads: Sequence[Head], rows: Sequence[Sequence[str]]) -> Table:
     items = tuple(tuple(Item(word, Form.WORDS, report.headline) for word in row) for row in rows)
     return Table("matrix", "What survives each Modification", tuple(heads), items)
 

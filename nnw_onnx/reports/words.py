@@ -157,11 +157,11 @@ def plain(value: Json) -> str:
     return harmless(str(value))
 
 
-def listed(items: Sequence[str], most: int = 4) -> str:
+def listed(items: Sequence[str], most: int = 4, between: str = ", ") -> str:
     """Items as "a, b and c", with "and n more" where there are many."""
     if len(items) > most:
-        return f"{', '.join(items[:most])} and {len(items) - most} more"
-    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
+        return f"{between.join(items[:most])} and {len(items) - most} more"
+    return " and ".join(filter(None, [between.join(items[:-1]), *items[-1:]]))
 
 
 def plural(n: int, one: str, many: str | None = None) -> str:

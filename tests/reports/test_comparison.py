@@ -15,6 +15,7 @@ from nnw_onnx.measures.compared import Comparison
 from nnw_onnx.measures.comparison import Asked, compare
 from nnw_onnx.measures.run import Run
 from nnw_onnx.reports import comparison as reports
+from nnw_onnx.reports import forms
 from nnw_onnx.reports.comparison_tables import grid, places, tables
 from nnw_onnx.reports.documents import write_comparison
 
@@ -131,6 +132,39 @@ def test_grids_have_the_best_technology_first(some):
     assert [h.text for h in made.heads][-1] == "b, 64 bits"
     assert len(made.rows) == 2
     assert [row[-1].plain for row in made.rows] == [1, 1]
+
+
+@pytest.fixture(scope="module")
+def many():
+    """Twelve technologies of 64 bits under ten Intensities; the second is always lost."""
+    twelve = [make_technology(i, f"m{i:02d}") for i in range(12)]
+    levels = tuple(round(0.01 * k, 2) for k in range(1, 11))
+    return compared(make_run(second_lost, 3, technologies=twelve, intensities=levels))
+
+
+def test_grids_of_many_technologies_are_turned_and_split_where_settings_are_many(many):
+    (group,) = many.groups
+    made = grid(many, group)
+    assert made.heads[0].text == "Technology"
+    assert [h.text.rpartition(" ")[0] for h in made.heads[1:]] != []
+    assert len(made.heads) == 1 + 10
+    assert [row[0].plain for row in made.rows][-1] == "m01, 64 bits"
+    assert [item.plain for item in made.rows[-1][1:]] == [1] * 10
+    assert {item.plain for row in made.rows[:-1] for item in row[1:]} == {0}
+    page = reports.render(many, "html")
+    assert page.count("Technology<th scope=col>R1 gaussian-noise 0.") == 2
+    assert page.count("<th scope=row>m01, 64 bits") >= 2
+    markdown = forms.as_markdown(made)
+    assert [line.split(" | ")[0] for line in markdown.splitlines()[4:]] == [
+        f"| {row[0].plain}" for row in made.rows
+    ]
+
+
+def test_eleven_technologies_are_turned_and_ten_are_not():
+    for count, lead in ((10, "Modification"), (11, "Technology")):
+        technologies = [make_technology(i, f"m{i:02d}") for i in range(count)]
+        found = compared(make_run(second_lost, 2, technologies=technologies))
+        assert grid(found, found.groups[0]).heads[0].text == lead
 
 
 def test_places(some):

@@ -225,3 +225,71 @@ def test_rankings_at_other_limits_are_a_table():
     assert made.heads[1].text == "Survived of 50, loss up to 2 points"
     assert [row[1].plain for row in made.rows] == list(report.order)
     assert not tables.rankings(report).rows
+
+
+def markdown_rows(text):
+    """Cells of the lines of a table, unescaped."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [
+        [cell.strip().replace("\\", "") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in lines
+    ]
+
+
+def test_the_matrix_of_many_technologies_is_turned_in_markdown_and_latex():
+    report = make_large()
+    made = tables_of(report)["matrix"]
+    drawn = matrix(report, names.technology_names(report))
+    head, _, *rows = markdown_rows(forms.as_markdown(made))
+    modifications = [f"{r.code} {r.label}" for _, group in drawn.groups for r in group]
+    sums = [
+        "Technology",
+        "Survived, of 63 settings",
+        "Imperceptibility, loss in points",
+        "False alarms, of 5 networks",
+    ]
+    assert head == sums + modifications
+    assert [row[0] for row in rows] == [t.label for t in report.technologies]
+    entangled = next(row for row in rows if row[0].startswith("entangled"))
+    assert entangled[1:4] == ["57, 6 lost", "1.82, noticeable", "0/5"]
+    for i, row in enumerate(rows):
+        assert row[4:] == [r.entries[i].said for _, group in drawn.groups for r in group]
+    text = as_latex(made)
+    named = [t.label for t in report.technologies]
+    parts = text.count("\\begin{tabular}")
+    assert all(text.count(f"\n{name} & ") == parts for name in named)
+
+
+def test_what_all_rows_share_is_a_line_below_for_readers_and_a_column_for_machines(small):
+    def item(word):
+        return forms.Item(word, columns.Form.WORDS, small.headline)
+
+    def made(*reasons):
+        heads = (
+            forms.Head("technology", "Technology", False, False, lead=True),
+            forms.Head("why", "Why not", False, False),
+        )
+        rows = tuple((item(f"t{i}"), item(reason)) for i, reason in enumerate(reasons))
+        return forms.Table("made", "Made", heads, rows, once=frozenset({"why"}))
+
+    shared = made("too & few", "too & few")
+    assert forms.as_markdown(shared).endswith("| t1 |\n\nWhy not: too \\& few.\n")
+    assert as_latex(shared).count("too \\& few") == 1
+    assert "\\end{tabular}\n\n\\smallskip Why not: too \\& few.\n" in as_latex(shared)
+    assert forms.as_csv(shared).count("too & few") == 2
+    for kept in (made("a", "b"), made("a"), made("a", "")):
+        assert kept.brief().below == ()
+        assert [head.key for head in kept.brief().heads] == ["technology", "why"]
+    assert made("", "").brief().below == ()
+
+
+def test_a_table_is_split_by_columns_with_its_lead_before_each_part():
+    report = make_large()
+    made = tables_of(report)["matrix"]
+    parts = made.parts(10)
+    assert [len(part.heads) for part in parts] == [11, 11, 11, 4]
+    assert {part.heads[0].key for part in parts} == {"technology"}
+    assert tuple(h for part in parts for h in part.heads[1:]) == made.heads[1:]
+    assert all(part.rows[3][0] == made.rows[3][0] for part in parts)
+    assert parts[1].rows[3][1:] == made.rows[3][11:21]
+    assert made.parts(33) == (made,)

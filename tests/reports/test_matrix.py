@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -21,7 +22,7 @@ def drawn(large):
 def entry_of(report, drawn, cell):
     """The drawn entry of a cell of the model."""
     rows = {row.code: row for _, group in drawn.groups for row in group}
-    return rows[report.settings[cell.setting].code].entries[report.order.index(cell.technology)]
+    return rows[report.settings[cell.setting].code].entries[drawn.order.index(cell.technology)]
 
 
 def some(report, status):
@@ -97,10 +98,60 @@ def _levels(report, cell):
     return report.settings[cell.setting].levels
 
 
-def test_columns_are_those_of_the_report_and_rows_are_grouped_by_family(large, drawn):
-    assert [head.full for head in drawn.heads] == [large.technologies[i].label for i in large.order]
+def few_of(report, count):
+    """A report of the first technologies of another, the last of them the best."""
+    technologies = report.technologies[:count]
+    settings = len(report.settings)
+    return report.model_copy(
+        update={
+            "technologies": technologies,
+            "order": tuple(reversed(range(count))),
+            "cells": report.cells[: count * settings],
+        }
+    )
+
+
+def test_few_technologies_are_columns_in_the_order_of_the_report(large):
+    few = few_of(large, names.CROWDED)
+    drawn = matrix(few, names.technology_names(few))
+    assert not drawn.turned
+    assert drawn.order == few.order
+    assert [head.full for head in drawn.heads] == [few.technologies[i].label for i in few.order]
+    for cell in some(few, "partly"):
+        entry = entry_of(few, drawn, cell)
+        assert entry.title.startswith(few.technologies[cell.technology].label)
+
+
+def test_many_technologies_are_rows_in_the_order_of_the_plan(large, drawn):
+    assert drawn.turned
+    fewest = few_of(large, names.CROWDED + 1)
+    assert matrix(fewest, names.technology_names(fewest)).turned
+    assert [head.full for head in drawn.heads] == [t.label for t in large.technologies]
+    tallies = [t.tally.survived for t in large.technologies]
+    assert [bar.survived for bar in drawn.bars] == tallies
+    assert tallies != sorted(tallies, reverse=True)
+    for _, group in drawn.groups:
+        for row in group:
+            for technology, entry in zip(large.technologies, row.entries, strict=True):
+                assert entry.title.startswith(f"{technology.label} · {row.label}")
+
+
+def test_rows_are_grouped_by_family(large, drawn):
     assert [title for title, _ in drawn.groups] == list(names.FAMILIES.values())
     assert sum(len(rows) for _, rows in drawn.groups) == len(large.settings)
+
+
+def test_blocks_hold_every_modification_once_and_no_more_than_there_is_room_for(drawn):
+    laid = [row for block in drawn.blocks for _, rows in block.groups for row in rows]
+    assert laid == [row for _, rows in drawn.groups for row in rows]
+    assert [block.first for block in drawn.blocks] == [True, False, False]
+    assert [block.columns for block in drawn.blocks] == [13, 13, 7]
+    whole = [(title, row) for title, rows in drawn.groups for row in rows]
+    one = replace(drawn, groups=(("one family", tuple(row for _, row in whole)),))
+    assert [block.columns for block in one.blocks] == [13, 10, 10]
+    assert sum((b.groups[0][1] for b in one.blocks), ()) == one.groups[0][1]
+    (alone,) = replace(drawn, groups=()).blocks
+    assert alone.columns == 1
 
 
 def test_the_bar_leaves_a_gap_for_what_has_no_verdict(large):
@@ -146,6 +197,34 @@ def test_short_names_differ_and_are_short(large, small):
     assert [str(n) for n in names.technology_names(twice)] == [
         "uchida 64 bits #1",
         "uchida 64 bits #2",
+    ]
+
+
+def test_rows_have_whole_names_that_differ(large):
+    called = names.technology_names(large)
+    assert [name.row for name in called] == [t.label for t in large.technologies]
+    few = names.technology_names(few_of(large, 3))
+    assert [name.row for name in few] == [str(name) for name in few]
+
+
+def test_long_labels_are_kept_short_and_still_differ(large):
+    long = f"{'uchida(' + 'option=1, ' * 9}), 64 bits"
+    technologies = tuple(
+        t.model_copy(update={"label": f"{long} {t.index}"}) for t in large.technologies
+    )
+    called = names.technology_names(large.model_copy(update={"technologies": technologies}))
+    assert len({name.row for name in called}) == len(called)
+    assert max(len(name.row) for name in called) <= 40
+    assert called[2].row == "block-spread, 64 bits"
+    assert called[5].row.startswith("uchida, 64 bits")
+    assert [name.full for name in called] == [t.label for t in technologies]
+    alike = names.technology_names(
+        large.model_copy(update={"technologies": (technologies[2],) * 5 + technologies[5:]})
+    )
+    assert [n.row for n in alike[:3]] == [
+        "block-spread, 64 bits",
+        "block-spread, 64 bits #2",
+        "block-spread, 64 bits #3",
     ]
 
 

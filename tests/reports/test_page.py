@@ -11,10 +11,11 @@ from importlib.resources import files
 import pytest
 
 from nnw_onnx.errors import ConfigurationError, PluginError
-from nnw_onnx.measures.results import PlaceCount, Value
+from nnw_onnx.measures.results import PlaceCount, Value, Visibility
 from nnw_onnx.records import PluginRecord
 from nnw_onnx.reports import build_report, names, render, sentences, summary
 from nnw_onnx.reports.grids import grids
+from nnw_onnx.reports.matrix import matrix
 from nnw_onnx.reports.page import page
 
 from ..measures.made import invented  # noqa: TID252 - tests are no package that is installed
@@ -314,3 +315,134 @@ def test_paper_is_light_and_complete():
 def test_unknown_format(small):
     with pytest.raises(ConfigurationError, match=r"did you mean 'html'"):
         render(small, "htlm")
+
+
+class Cells(HTMLParser):
+    """Rows of the tables of the matrix, as (tag, attributes, text)."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows, self.inside, self.tables = [], False, 0
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        classes = (found.get("class") or "").split()
+        if tag == "table":
+            self.inside = "m" in classes
+            self.tables += self.inside
+        if self.inside and tag == "tr":
+            self.rows.append([])
+        elif self.inside and tag in ("th", "td"):
+            self.rows[-1].append([tag, found, ""])
+        elif self.inside and tag == "a":
+            self.rows[-1][-1][1]["href"] = found["href"]
+
+    def handle_endtag(self, tag):
+        if tag == "table":
+            self.inside = False
+
+    def handle_data(self, data):
+        if self.inside and self.rows and self.rows[-1]:
+            self.rows[-1][-1][2] += data
+
+
+def cells_of(text):
+    reader = Cells()
+    reader.feed(text)
+    reader.close()
+    return reader
+
+
+def test_many_technologies_are_rows_of_the_matrix_with_whole_names(large, pages):
+    found = cells_of(pages["large"])
+    assert found.tables == 3
+    rows = [row for row in found.rows if row[0][1].get("scope") == "row"]
+    labels = [t.label for t in large.technologies]
+    assert [row[0][2].strip() for row in rows] == labels * 3
+    assert [len(row) - 1 for row in rows] == [13] * 20 + [13] * 20 + [7] * 20
+    for row in rows:
+        assert [tag for tag, *_ in row] == ["th"] + ["td"] * (len(row) - 1)
+        for _, attributes, _ in row[1:]:
+            assert attributes["title"].startswith(row[0][2].strip())
+
+
+def test_heads_of_the_turned_matrix_have_scopes_and_lead_to_the_details(large, pages):
+    found = cells_of(pages["large"])
+    heads = [cell for row in found.rows for cell in row if cell[0] == "th"]
+    assert all("scope" in attributes for _, attributes, _ in heads)
+    linked = [a["href"] for _, a, _ in heads if a.get("href", "").startswith("#m")]
+    assert linked == [f"#m{large.settings[i].code}" for i in large.rows]
+    groups = [(t.strip(), int(a["colspan"])) for _, a, t in heads if a["scope"] == "colgroup"]
+    assert groups == [
+        (title, sum(s.family == family for s in large.settings))
+        for family, title in names.FAMILIES.items()
+    ]
+
+
+def test_a_cell_of_the_turned_matrix_says_what_the_model_says(large, pages):
+    rows = [r for r in cells_of(pages["large"]).rows if r[0][1].get("scope") == "row"]
+    drawn = matrix(large, names.technology_names(large))
+    for i, technology in enumerate(large.technologies):
+        assert rows[i][1][2].startswith(f"{technology.tally.survived}")
+        cells = [cell for block in range(3) for cell in rows[20 * block + i][1:]][3:]
+        entries = [row.entries[i] for _, group in drawn.groups for row in group]
+        for (_, attributes, text), entry in zip(cells, entries, strict=True):
+            assert attributes["class"] == entry.style
+            note = f"{entry.note}" if entry.note else ""
+            assert text.strip().replace("\n", "") == f"{entry.top}{note}{entry.below}"
+
+
+def test_few_technologies_have_no_style_of_the_turned_matrix(pages):
+    assert ".m.t " in pages["large"]
+    assert ".m.t " not in pages["small"]
+    assert "scope=colgroup" not in pages["small"].partition('<ul class="key">')[0]
+
+
+def test_a_turned_matrix_without_robustness_has_imperceptibility_alone(large):
+    technologies = tuple(
+        t.model_copy(update={"robustness_asked": False}) for t in large.technologies
+    )
+    changed = large.model_copy(
+        update={
+            "technologies": technologies,
+            "settings": (),
+            "rows": (),
+            "cells": (),
+            "points": (),
+        }
+    )
+    rows = [r for r in cells_of(page(changed)).rows if r[0][1].get("scope") == "row"]
+    assert [len(row) for row in rows] == [2] * 20
+
+
+def test_a_reason_that_all_rows_share_is_said_once_below(large):
+    reason = "fewer than 6 networks: none can be trained"
+    shared = seen(large, [reason] * 20)
+    text = page(shared)
+    assert text.count(reason) == 1
+    assert '<p class="note">Why not measured: ' + reason + ".</p>" in text
+    other = page(seen(large, [reason] * 19 + ["no carrier"]))
+    assert other.count(reason) == 19
+    assert "Why not measured<" in other
+
+
+def seen(report, reasons):
+    """The report with a visibility for each technology that has such a reason."""
+    technologies = tuple(
+        t.model_copy(
+            update={
+                "visibility": Visibility(
+                    weights=Value(value=0.01),
+                    filter_means=Value(value=0.02),
+                    variance_ratio=Value(value=1.0),
+                    auc=Value(reason=reason),
+                    p_value=None,
+                    verdict="not measured",
+                    reference="original",
+                    layers=1,
+                )
+            }
+        )
+        for t, reason in zip(report.technologies, reasons, strict=True)
+    )
+    return report.model_copy(update={"technologies": technologies})

@@ -102,7 +102,11 @@ def _plain(found: Tuned) -> dict[str, object]:
         "options": dict(used.method.options),
         "size": used.size,
         "code": None if used.code is None else asdict(used.code),
-        **{name: getattr(found, name) for name in ("option", "value", "loss", "error", "outcome")},
+        "option": found.option,
+        "value": found.value,
+        "loss": found.loss,
+        "error": found.error,
+        "outcome": found.outcome,
     }
 
 

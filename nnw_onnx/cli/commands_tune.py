@@ -18,7 +18,7 @@ from nnw_onnx.errors import ConfigurationError
 if TYPE_CHECKING:
     from nnw_onnx.runs.tables import Evaluation
     from nnw_onnx.runs.tuning import Tuned
-    from nnw_onnx.vocabulary import Json
+    from nnw_onnx.vocabulary import Json, Spec
 
 _MEANING = {
     "reached": "",
@@ -116,17 +116,26 @@ def _lines(found: Tuned) -> list[str]:
     lines = ["[[methods]]", f"name = {_toml(used.method.name)}"]
     if used.size:
         lines.append(f"payload_sizes = [{used.size}]")
-    lines += [f"{k} = {_toml(v)}" for k, v in used.method.options.items() if k != found.option]
+    lines += [f"{k} = {_toml(v)}" for k, v in _given(used.method).items() if k != found.option]
     if used.layers:
         lines.append(f"layers = {_toml(list(used.layers))}")
     if used.code is not None:
         lines.append(f"code = {_toml({'name': used.code.name, **used.code.options})}")
     if found.value is not None and found.option is not None:
         error = "" if found.error is None else f" +- {found.error:.2g}"
-        told = "" if found.loss is None else f"mean loss {found.loss:.4f}{error}"
+        told = "" if found.loss is None else f"  # mean loss {found.loss:.4f}{error}"
         lines.append(f"{found.option} = {_toml(found.value)}{told}")
     meaning = _MEANING[found.outcome]
     return [*lines, *([f"# {meaning}"] if meaning else []), ""]
+
+
+def _given(method: Spec) -> dict[str, Json]:
+    """The options that are not those of the method by default."""
+    from nnw_onnx import plugins
+    from nnw_onnx.vocabulary import Method
+
+    usual = {x.name: x.default for x in plugins.options(plugins.load(Method, method.name))}
+    return {name: value for name, value in method.options.items() if value != usual[name]}
 
 
 def _toml(value: Json) -> str:

@@ -11,7 +11,7 @@ from nnw_onnx.errors import RunError
 from nnw_onnx.measures.compared import ComparedSetting
 from nnw_onnx.measures.results import Setting
 from nnw_onnx.measures.run import Run
-from nnw_onnx.measures.usability import intensities, settings
+from nnw_onnx.measures.usability import counts_at, intensities, settings
 from nnw_onnx.records import Plan, SettingRecord
 
 Place = tuple[int, float | None]
@@ -59,6 +59,23 @@ class Aligned:
     settings: tuple[ComparedSetting, ...]
     places: tuple[tuple[int, ...], ...]
     left_out: tuple[str, ...]
+
+    def usable_at(self, setting: ComparedSetting, limit: float) -> list[bool]:
+        """By level: whether it leaves networks usable in every run if so much may be lost."""
+        measure = self.runs[0].run.headline
+        rows = [
+            named.rows[places[setting.index]].levels
+            for named, places in zip(self.runs, self.places, strict=True)
+        ]
+        return [
+            all(
+                counts_at(level, measure, limit)
+                for levels in rows
+                for level in levels
+                if level.intensity == shared.intensity
+            )
+            for shared in setting.levels
+        ]
 
 
 def aligned(given: Sequence[tuple[str, Run]]) -> Aligned:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
@@ -16,7 +17,7 @@ from nnw_onnx.measures.exact_level import found_exactly
 from nnw_onnx.measures.limits import Nested, rate
 from nnw_onnx.measures.results import PointStatus, Value
 from nnw_onnx.measures.robustness import NO_MARKED, Where, point
-from nnw_onnx.measures.run import Run
+from nnw_onnx.measures.run import Run, Test
 from nnw_onnx.measures.scores import Pair, lost
 from nnw_onnx.records import TechnologyRecord, TrialRecord
 
@@ -45,20 +46,46 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What was said of one network, and what is left of it.
+
+    Attributes:
+        network: in the first run.
+        unit: what repetitions are averaged over.
+        found: whether the Detector said Yes.
+        loss: of quality; -infinity where it was measured on another data set, where nothing can be
+            lost.
+    """
+
+    network: int
+    unit: str
+    found: bool
+    loss: float
+
+
+@dataclass(frozen=True)
 class Met:
     """What one technology met in one setting at one Intensity, by network of the first run.
 
     Attributes:
+        answers: of the Detector, one a test.
         success: share of watermarks not found in networks that are still usable.
         lost: share not found.
+        symbols: Symbol Error Rate by network and Payload, where Symbols are read.
         ser: Symbol Error Rate.
         missing: why it has no result; "" where it has.
     """
 
+    answers: Sequence[Answer]
     success: Nested
     lost: Nested
+    symbols: Nested
     ser: Value
     missing: str = ""
+
+    def at_limit(self, limit: float) -> Met:
+        """The same if a loss up to `limit` still counted as usable."""
+        return replace(self, success=_success(self.answers, limit))
 
 
 @dataclass(frozen=True)
@@ -82,6 +109,27 @@ class Attacked:
     def settings(self) -> list[int]:
         """Numbers of the settings that count."""
         return list(self.counting)
+
+    def complete(self, setting: int, level: int) -> bool:
+        """Whether all have a result of every network there."""
+        found = [self.met[k, setting, level] for k in range(self.members)]
+        return all(not m.missing and len(m.success.rows) == self.networks for m in found)
+
+    def at_limit(self, common: Aligned, limit: float) -> Attacked:
+        """The same if a loss up to `limit` still counted as usable; nothing is said of the rest."""
+        counting = {
+            s.index: levels
+            for s in common.settings
+            if (
+                levels := [
+                    i
+                    for i, usable in enumerate(common.usable_at(s, limit))
+                    if usable and self.complete(s.index, i)
+                ]
+            )
+        }
+        met = {place: m.at_limit(limit) for place, m in self.met.items()}
+        return replace(self, met=met, counting=counting, left_out=())
 
     def scores(self, setting: int | None) -> NDArray[np.float64] | None:
         """(M, K) success of attacks: mean over Intensities, then settings; None without any."""
@@ -152,17 +200,22 @@ def attacks_of(common: Aligned, members: Sequence[Entry], found: Attacked) -> It
 
 
 def usable(run: Run, trial: TrialRecord) -> bool | None:
-    """Whether one network is still usable; None where its quality was not measured.
+    """Whether one network is still usable; None where its quality was not measured."""
+    loss = _loss(run, trial)
+    return None if loss is None else loss <= run.headline.usable_loss
+
+
+def _loss(run: Run, trial: TrialRecord) -> float | None:
+    """What one network lost; None where its quality was not measured.
 
     On another data set, after a transfer, quality has nothing to be compared with: it counts.
     """
     if trial.quality_of is not None:
-        return True
+        return -math.inf
     before = run.unmodified.get((trial.network, trial.injection))
     if before is None:
         return None
-    loss = lost(Pair(trial.network, trial.injection or "", before, trial), run.headline)
-    return None if loss is None else loss <= run.headline.usable_loss
+    return lost(Pair(trial.network, trial.injection or "", before, trial), run.headline)
 
 
 def _met(common: Aligned, entry: Entry, setting: int, intensity: float | None) -> Met:
@@ -172,17 +225,32 @@ def _met(common: Aligned, entry: Entry, setting: int, intensity: float | None) -
     told = point(run, entry.technology, entry.judge, Where(number, 0, intensity))
     if told.status in _WITHOUT:
         reason = f"{told.status}: {told.reason}" if told.reason else told.status
-        return Met(Nested({}), Nested({}), told.ser, reason)
-    tests = [
-        (entry.named.networks[t.trial.network], t.unit, found, worth)
-        for t in run.own_tests(entry.technology.index, where)
+        return Met((), Nested({}), Nested({}), Nested({}), told.ser, reason)
+    tests = run.own_tests(entry.technology.index, where)
+    answers = [
+        Answer(entry.named.networks[t.trial.network], t.unit, found, loss)
+        for t in tests
         if (found := found_exactly(entry.judge, t)) is not None
-        if (worth := usable(run, t.trial)) is not None
+        if (loss := _loss(run, t.trial)) is not None
     ]
     return Met(
-        Nested.of((n, unit, float(not found and worth)) for n, unit, found, worth in tests),
-        Nested.of((n, unit, float(not found)) for n, unit, found, _ in tests),
+        answers,
+        _success(answers, run.headline.usable_loss),
+        Nested.of((a.network, a.unit, float(not a.found)) for a in answers),
+        _symbols(tests, entry.named.networks),
         told.ser,
+    )
+
+
+def _success(answers: Sequence[Answer], limit: float) -> Nested:
+    return Nested.of((a.network, a.unit, float(not a.found and a.loss <= limit)) for a in answers)
+
+
+def _symbols(tests: Sequence[Test], networks: Mapping[int, int]) -> Nested:
+    return Nested.of(
+        (networks[t.trial.network], t.unit, t.verdict.errors / t.verdict.symbols)
+        for t in tests
+        if t.verdict.status == "done" and t.verdict.errors is not None and t.verdict.symbols
     )
 
 

@@ -14,6 +14,7 @@ from nnw_onnx.records import Family, MeasureRecord
 
 Decided = Literal["at the exact level", "as recorded"]
 Equality = Literal["equal", "not shown", "unequal", "not measured"]
+SymbolEquality = Literal["equivalent", "not shown", "not measured"]
 ClaimVerdict = Literal["first", "second", "equivalent", "tied", "not comparable"]
 ClaimRule = Literal["overall", "settings"]
 
@@ -133,6 +134,40 @@ class Standing(ResultModel):
     """Last place that it can have."""
 
 
+class Place(ResultModel):
+    """Place of a technology by success of attacks alone, which no test separates."""
+
+    contestant: int
+    success: float
+    """Success of attacks: mean over Intensities, then settings, then networks."""
+    best: int
+    """1 + technologies that are attacked with less success."""
+    worst: int
+    """Likewise, with those that are attacked with as much."""
+
+
+class LimitedPlaces(ResultModel):
+    """The order of a group where another loss still counts as usable. It is no claim."""
+
+    usable_loss: float
+    """In the measure's own units."""
+    intensities: int
+    """Settings at single Intensities that count."""
+    places: tuple[Place, ...]
+    """In the order of the group's contestants; empty where nothing counts."""
+
+
+class SymbolPair(ResultModel):
+    """Whether two technologies have the same Symbol Error Rate: two one-sided tests."""
+
+    first: int
+    second: int
+    equality: SymbolEquality
+    difference: Value
+    """First minus second, with the limits that decide: sign-flip limits over networks, at
+    Bonferroni's level for all such pairs."""
+
+
 class Group(ResultModel):
     """Technologies of equal information payload; those that say only "it is there" are one too."""
 
@@ -148,6 +183,10 @@ class Group(ResultModel):
     results: tuple[ClaimResult, ...]
     standings: tuple[Standing, ...]
     """By score, the best first."""
+    limits: tuple[LimitedPlaces, ...] = ()
+    """At 2/5 of the usable loss of the plan, at that itself, and at twice as much."""
+    symbols: tuple[SymbolPair, ...] = ()
+    """Pairs that both carry Symbols."""
 
 
 class Comparison(ResultModel):
@@ -173,6 +212,8 @@ class Comparison(ResultModel):
     """Networks with which the first claim of this manifest can be significant."""
     equivalence: float
     """Largest difference of success that counts as none."""
+    symbol_equivalence: float = 0.02
+    """Largest difference of Symbol Error Rates that counts as none."""
     contestants: tuple[Contestant, ...]
     settings: tuple[ComparedSetting, ...]
     groups: tuple[Group, ...]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +33,8 @@ from nnw_onnx.measures.compared import (
     QualityPair,
     Standing,
 )
+from nnw_onnx.measures.comparison_limits import limited_places
+from nnw_onnx.measures.comparison_symbols import MARGIN, carry_symbols, symbol_pairs
 from nnw_onnx.measures.decisions import judge_of
 from nnw_onnx.measures.equal_quality import quality_pair
 from nnw_onnx.measures.imperceptibility import imperceptibility
@@ -92,6 +95,7 @@ def compare(given: Sequence[tuple[str, Run]], asked: Asked, rng: np.random.Gener
     every = [claim for claims in manifest for claim in claims]
     adjusted = holm([p for family in tested for p in family.p_values])
     plan, places = given[0][1].plan, iter(adjusted)
+    read = sum(math.comb(len(carry_symbols(members)), 2) for members in several)
     return Comparison(
         runs=tuple(
             _run(name, run, digest)
@@ -108,10 +112,12 @@ def compare(given: Sequence[tuple[str, Run]], asked: Asked, rng: np.random.Gener
         smallest_p=power.smallest_p(len(plan.networks)),
         needed=power.fewest_networks(max(1, len(every)), LEVEL),
         equivalence=EQUIVALENCE,
+        symbol_equivalence=MARGIN,
         contestants=tuple(_contestant(e) for e in entries),
         settings=common.settings,
         groups=tuple(
-            family.group([next(places) for _ in family.claims], len(every)) for family in tested
+            family.group([next(places) for _ in family.claims], len(every), read)
+            for family in tested
         ),
         left_out=tuple(left_out),
     )
@@ -221,8 +227,11 @@ class _Family:
             for claim, x in zip(self.claims, self.differences, strict=True)
         ]
 
-    def group(self, adjusted: Sequence[float], claims: int) -> Group:
-        """All of it, with p-values adjusted over the whole manifest of so many claims."""
+    def group(self, adjusted: Sequence[float], claims: int, read: int) -> Group:
+        """All of it, with p-values adjusted over the whole manifest of so many claims.
+
+        `read` is the number of pairs of all groups that carry Symbols.
+        """
         results = tuple(
             self._result(claim, x, p, a, claims)
             for claim, x, p, a in zip(
@@ -241,6 +250,8 @@ class _Family:
             quality=tuple(self.quality.values()),
             results=results,
             standings=self._standings(results),
+            limits=limited_places(self.common, self.members, self.attacked),
+            symbols=symbol_pairs(self.members, self.attacked, read, self.rng),
         )
 
     def _difference(self, claim: Claim) -> NDArray[np.float64] | None:

@@ -164,6 +164,22 @@ def _tested(change: Value, measure: MeasureRecord) -> tuple[Usability, str | Non
     )
 
 
+def counts_at(level: Level, measure: MeasureRecord, limit: float) -> bool:
+    """Whether a level would be in the denominator if another loss still counted as usable.
+
+    What another test than that of the loss decided stays as it is: a veto of the guard, quality
+    that is no better than guessing, quality that was measured elsewhere.
+
+    Args:
+        level: as it was judged.
+        measure: the headline, with the limit that it was judged by.
+        limit: the other one, in the measure's own units.
+    """
+    if (level.usability, level.reason) != _tested(level.loss, measure):
+        return level.counts
+    return _tested(level.loss, measure.model_copy(update={"usable_loss": limit}))[0] == "usable"
+
+
 def _vetoed(guard: MeasureRecord | None, change: Value | None) -> tuple[Usability, str] | None:
     """What the measure says that a collapsed network cannot keep; it vetoes and never acquits."""
     if guard is None or change is None or change.value is None or change.value <= guard.usable_loss:

@@ -15,6 +15,8 @@ name = "digits"
 preprocessing = {{ scale = 0.0625 }}
 [[methods]]
 name = "lsb"
+depth = 2
+code = {{ name = "repetition", times = 3 }}
 [[methods]]
 name = "presence"
 """
@@ -31,7 +33,8 @@ def test_strengths_are_printed_as_tables_of_a_configuration(nnw, tmp_path, monke
     answer = nnw("tune", str(config), "--on", str(MODELS / "cnn-1.onnx"), "--loss", "0.02")
     assert answer.status == 0, answer.err
     lsb, presence = tomllib.loads(answer.out)["methods"]
-    assert lsb == {"name": "lsb", "payload_sizes": [16]}
+    assert lsb.pop("code")["times"] == 3
+    assert lsb == {"name": "lsb", "payload_sizes": [16], "depth": 2}
     assert presence["name"] == "presence"
     assert presence["margin"] > 0
     assert "has no strength to tune" in answer.out

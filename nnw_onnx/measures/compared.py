@@ -140,10 +140,8 @@ class Place(ResultModel):
     contestant: int
     success: float
     """Success of attacks: mean over Intensities, then settings, then networks."""
-    best: int
-    """1 + technologies that are attacked with less success."""
-    worst: int
-    """Likewise, with those that are attacked with as much."""
+    place: int
+    """1 + technologies that are attacked with less success; those of equal success share it."""
 
 
 class LimitedPlaces(ResultModel):

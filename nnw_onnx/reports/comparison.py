@@ -8,6 +8,7 @@ from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.measures.compared import ClaimResult, Comparison, Group
 from nnw_onnx.plugins import closest
 from nnw_onnx.reports import forms, words
+from nnw_onnx.reports.comparison_limits import limits_line, limits_table
 from nnw_onnx.reports.comparison_tables import grid, label_of, tables
 from nnw_onnx.reports.forms import Table
 from nnw_onnx.reports.latex import as_latex
@@ -68,6 +69,8 @@ def summary(found: Comparison) -> tuple[str, ...]:
     lines = [lead(found), strength(found)]
     for group in found.groups:
         lines += [f"{group.title}: {told}" for told in verdicts(found, group)]
+        if again := limits_line(found, group):
+            lines.append(f"{group.title}: {again}")
         if group.left_out:
             settings = words.plural(len(group.left_out), "setting")
             lines.append(f"{group.title}: {settings} left out of the scores, see the page")
@@ -120,11 +123,16 @@ def _rendered(found: Comparison, form: str) -> str:
 
 
 def readable(found: Comparison) -> Iterator[Table]:
-    """The tables that people read, the grids of the groups among them."""
+    """The tables that people read, those of single groups among them."""
     for made in tables(found):
         if made.name not in _LONG:
             yield made
+    yield from _limits(found)
     yield from (g for group in found.groups if (g := grid(found, group)).rows)
+
+
+def _limits(found: Comparison) -> Iterator[Table]:
+    yield from (t for group in found.groups if (t := limits_table(found, group)).rows)
 
 
 def _told(found: Comparison, form: str) -> str:
@@ -141,7 +149,7 @@ def files(found: Comparison) -> Iterator[tuple[str, str]]:
     """Name and content of every file of a comparison, the page first."""
     yield "comparison.html", render(found, "html")
     yield "comparison.json", render(found, "json")
-    for made in tables(found):
+    for made in (*tables(found), *_limits(found)):
         yield f"tables/{made.name}.csv", forms.as_csv(made)
     for made in readable(found):
         yield f"tables/{made.name}.md", forms.as_markdown(made)

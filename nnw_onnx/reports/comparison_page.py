@@ -10,6 +10,7 @@ from nnw_onnx.measures.compared import ClaimResult, Comparison, Group, Standing
 from nnw_onnx.measures.results import Value
 from nnw_onnx.reports import comparison, words
 from nnw_onnx.reports.axes import Linear, percent
+from nnw_onnx.reports.comparison_limits import limits_line, limits_table
 from nnw_onnx.reports.comparison_tables import grid, label_of, places, tables, turned
 from nnw_onnx.reports.forms import Table
 from nnw_onnx.reports.losses import Tick
@@ -78,6 +79,7 @@ class Part:
     title: str
     told: tuple[str, ...]
     standings: Plot
+    limits: Table
     claims: Plot | None
     grids: tuple[Table, ...]
     left_out: tuple[str, ...]
@@ -88,8 +90,9 @@ def page(found: Comparison) -> str:
     parts = [
         Part(
             title=group.title,
-            told=comparison.verdicts(found, group),
+            told=(*comparison.verdicts(found, group), *filter(None, [limits_line(found, group)])),
             standings=_standings(found, group),
+            limits=limits_table(found, group),
             claims=_claims(found, group),
             grids=_grids(found, group),
             left_out=group.left_out,
@@ -107,6 +110,7 @@ def page(found: Comparison) -> str:
             parts=parts,
             tables=[t for t in tables(found) if t.name != "attacks"],
             margin=words.number(100 * found.equivalence),
+            symbol_margin=words.number(100 * found.symbol_equivalence),
             usable=Shown(found.measure).usable(),
         )
     )

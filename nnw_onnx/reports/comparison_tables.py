@@ -12,6 +12,7 @@ from nnw_onnx.measures.compared import (
     Group,
     QualityPair,
     Standing,
+    SymbolPair,
 )
 from nnw_onnx.reports import words
 from nnw_onnx.reports.columns import Column, Form
@@ -48,6 +49,11 @@ RESULTS: tuple[Column[ClaimResult], ...] = (
 QUALITY_PAIRS: tuple[Column[QualityPair], ...] = (
     Column("difference", "Quality, first − second", Form.LOSS, lambda q: q.difference),
     Column("equality", "At the margin", Form.WORDS, lambda q: q.equality),
+)
+SYMBOL_PAIRS: tuple[Column[SymbolPair], ...] = (
+    Column("difference", "Symbol Error Rate, first − second", Form.SHARE, lambda s: s.difference),
+    Column("equality", "At the margin", Form.WORDS, lambda s: s.equality),
+    Column("reason", "Reason", Form.WORDS, lambda s: s.difference.reason),
 )
 ATTACKS: tuple[Column[Attack], ...] = (
     Column("success", "Attacks that succeed", Form.SHARE, lambda a: a.success, "lower"),
@@ -113,6 +119,19 @@ def _tables(found: Comparison) -> Iterator[Table]:
             for q in g.quality
         ),
     )
+    margin = words.number(100 * found.symbol_equivalence)
+    yield table(
+        "equal-symbols",
+        f"Symbol Error Rates in pairs, equivalent where the limits are inside ±{margin} points",
+        ("First", "Second"),
+        SYMBOL_PAIRS,
+        (
+            ((label_of(found, s.first), label_of(found, s.second)), s, measure)
+            for g in found.groups
+            for s in g.symbols
+        ),
+        once=frozenset({"reason"}),
+    )
     yield table(
         "attacks",
         "Each Modification at each Intensity",
@@ -176,7 +195,12 @@ def _grid(
         (Item(label, Form.WORDS, found.measure), *row)
         for label, row in zip(labels, cells, strict=bool(cells))
     )
-    return Table(f"grid-{group.bits}", f"{group.title}, in %", tuple(heads), rows)
+    return Table(f"grid-{file_of(group)}", f"{group.title}, in %", tuple(heads), rows)
+
+
+def file_of(group: Group) -> str:
+    """A group in the name of a file: its bits, told from fingerprints of as many."""
+    return f"{group.bits}{'-fingerprints' if group.title.endswith('fingerprints') else ''}"
 
 
 def ordered(group: Group) -> Sequence[int]:

@@ -66,6 +66,8 @@ def test_methods_of_one_run_are_compared(nnw: Nnw, runs: tuple[Path, Path, Path]
     assert told.out.startswith("2 technologies of 1 run, 2 networks × 1 Payloads")
     assert "none can be significant after Holm. That takes 6 networks, or fewer claims." in told.out
     assert "24 bits  block-spread, 24 bits" in told.out
+    assert "24 bits: places by success are the same where a loss up to 2, 5 or 10" in told.out
+    assert "Place, loss up to" not in told.out  # the page has the table
 
 
 def test_runs_are_compared(nnw: Nnw, runs: tuple[Path, Path, Path], tmp_path: Path) -> None:

@@ -86,7 +86,8 @@ def counterfeit(network: OnnxNetwork, claim: Claim, secret: bytes) -> OnnxNetwor
     Raises:
         InjectionError: the carrier has too few weights a filter to turn the bits one by one.
     """
-    method = plugins.injects(plugins.create(Method, Spec("uchida", {"margin": _TOUCH})))
+    options = {**claim.key.method.options, "margin": _TOUCH}
+    method = plugins.injects(plugins.create(Method, Spec(claim.key.method.name, options)))
     if method is None or claim.key.facts.get(foreign.MADE_BY) is None:
         raise ConfigurationError(
             f"counterfeit: expected a forged claim with a matrix of its own, got one of "

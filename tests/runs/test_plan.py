@@ -97,10 +97,11 @@ def test_injections_are_m_times_d_for_every_technology():
 
 def test_the_identity_of_a_plain_injection_is_what_it_was_in_version_0_1():
     """So its secret is, and the mark; this one was computed by version 0.1.0."""
+    method = Spec("uchida", {"margin": 2.0, "strength": 0.01, "carrier": "mean"})
     (task, *_) = plan.plan_injections(
         0,
         1,
-        [Technology(settings.technologies_of(evaluation())[2].method, 64)],
+        [Technology(method, 64)],
         ["0" * 64],
         SOURCES,
     )

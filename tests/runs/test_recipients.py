@@ -148,9 +148,9 @@ def test_with_the_original_an_average_is_the_mean_of_the_colluders_bits(made, ne
     signs = 2.0 * recipients.codewords(key, [c.name for c in guilty]) - 1
     read = recipients.signed(nnw.decode(mixed, key))
     values, mean = recipients.reference(network, key).centred(read), signs.mean(axis=0)
-    # Confidence is told in units that are a fifth smaller in a mixture of Uchida's marks.
+    # Confidence is told in units that are up to a third smaller in a mixture of Uchida's marks.
     scale = float(values @ mean / (mean @ mean))
-    assert 0.95 < scale < 1.25
+    assert 0.95 < scale < 1.4
     np.testing.assert_allclose(values, scale * mean, atol=0.12)
     found = tracing.trace(mixed, key, everybody, original=network)
     assert names(found) == {c.name for c in guilty}

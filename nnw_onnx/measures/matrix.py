@@ -11,7 +11,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from nnw_onnx.measures import usability
 from nnw_onnx.measures.results import Cell, CellStatus, Level, Point, PointStatus, Setting, Tally
+from nnw_onnx.records import MeasureRecord
 
 _FAMILIES = ("standard", "deployment", "preserving", "adaptive", "removal")
 _EMPTY: tuple[PointStatus, ...] = ("void", "failed", "not run", "n/a")
@@ -127,27 +129,18 @@ def tally(settings: Sequence[Setting], points: Sequence[Sequence[Point]]) -> Tal
 
 
 def survived_at(
-    settings: Sequence[Setting], points: Sequence[Sequence[Point]], usual: float, limit: float
+    settings: Sequence[Setting],
+    points: Sequence[Sequence[Point]],
+    measure: MeasureRecord,
+    limit: float,
 ) -> int:
     """Settings that a technology survives at another limit of usability."""
     return sum(
         points[s][k].status == "survives"
         for s, setting in enumerate(settings)
         for k, level in enumerate(setting.levels)
-        if counts_at(level, usual, limit)
+        if usability.counts_at(level, measure, limit)
     )
-
-
-def counts_at(level: Level, usual: float, limit: float) -> bool:
-    """Whether a level leaves the unwatermarked networks usable at another limit than the usual.
-
-    A veto of the guard, or of quality that is no better than chance, stands at every limit.
-    """
-    if level.usability == "elsewhere" or level.loss.high is None:
-        return level.counts
-    high = level.loss.high
-    vetoed = not level.counts and high <= usual
-    return high <= limit and not vetoed
 
 
 def _counted(

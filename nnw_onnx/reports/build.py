@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 from nnw_onnx.errors import RunError
-from nnw_onnx.measures import matrix
+from nnw_onnx.measures import matrix, usability
 from nnw_onnx.measures.costs import cost_of
 from nnw_onnx.measures.decisions import Judge, control_of, judge_of
 from nnw_onnx.measures.imperceptibility import imperceptibility
@@ -192,14 +192,15 @@ def _counts(rows: Sequence[Setting]) -> SettingCounts:
 
 
 def _rankings(run: Run, rows: Sequence[Setting], points: Sequence[_Points]) -> tuple[Ranking, ...]:
-    usual = run.headline.usable_loss
+    measure = run.headline
+    levels = [level for setting in rows for level in setting.levels]
     return tuple(
         Ranking(
             usable_loss=limit,
-            usable=sum(matrix.counts_at(level, usual, limit) for s in rows for level in s.levels),
-            survived=tuple(matrix.survived_at(rows, own, usual, limit) for own in points),
+            usable=sum(usability.counts_at(level, measure, limit) for level in levels),
+            survived=tuple(matrix.survived_at(rows, own, measure, limit) for own in points),
         )
-        for limit in (usual * factor for factor in RANKED_AT)
+        for limit in (measure.usable_loss * factor for factor in RANKED_AT)
     )
 
 

@@ -123,22 +123,6 @@ def test_every_usable_setting_is_in_the_tally_once():
     assert (found.undecided, found.without_result) == (1, 2)
 
 
-@pytest.mark.parametrize(
-    ("level", "limit", "counts"),
-    [
-        (make_level("usable", 0.01, 0.0, 0.015), 0.02, True),
-        (make_level("usable", 0.03, 0.02, 0.04), 0.02, False),
-        (make_level("unusable", 0.07, 0.06, 0.08), 0.1, True),
-        (make_level("undecided", 0.05, 0.04, 0.06), 0.1, True),
-        (make_level("unusable", 0.01, 0.0, 0.02), 0.1, False),
-        (make_level("elsewhere", None), 0.1, True),
-        (make_level("undecided", None), 0.1, False),
-    ],
-)
-def test_another_limit_of_usability_never_lifts_a_veto(level, limit, counts):
-    assert matrix.counts_at(level, 0.05, limit) == counts
-
-
 def test_columns_are_ordered_by_what_is_survived_then_by_what_is_lost():
     setting = make_row(["usable"] * 3)
     tallies = [

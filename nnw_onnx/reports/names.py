@@ -24,7 +24,7 @@ FAMILIES = {
 }
 CROWDED = 10
 """Beyond so many technologies, columns have no room for names: technologies become rows."""
-_ROOM, _CROWDED_ROOM, _ROW_ROOM = 14, 7, 40
+_ROOM, _CROWDED_ROOM, _ROW_ROOM = 14, 7, 46
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Name:
         short: its method, shortened.
         variant: what tells it from others of its method.
         full: its label.
-        row: the name at the head of a row, at most 40 characters.
+        row: the name at the head of a row, at most 46 characters.
     """
 
     short: str

@@ -214,7 +214,7 @@ def test_long_labels_are_kept_short_and_still_differ(large):
     )
     called = names.technology_names(large.model_copy(update={"technologies": technologies}))
     assert len({name.row for name in called}) == len(called)
-    assert max(len(name.row) for name in called) <= 40
+    assert max(len(name.row) for name in called) <= 46
     assert called[2].row == "block-spread, 64 bits"
     assert called[5].row.startswith("uchida, 64 bits")
     assert [name.full for name in called] == [t.label for t in technologies]

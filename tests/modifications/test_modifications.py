@@ -196,12 +196,13 @@ def test_intensities_outside_the_standard_are_carried_out(weights):
 
 
 FAMILIES = {
+    "preserving": {"permutation"},
     "standard": {
         "gaussian-noise", "l1-pruning", "random-pruning", "quantizing", "fine-tuning",
         "distillation", "overwriting",
     },
     "deployment": {"bn-folding", "float16", "int8"},
-    "adaptive": {"averaging", "mixing-layers", "mixing-weights"},
+    "adaptive": {"filter-mean", "averaging", "mixing-layers", "mixing-weights"},
     "removal": {"jpeg", "input-noise"},
 }  # fmt: skip
 

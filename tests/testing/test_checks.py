@@ -202,7 +202,7 @@ class TrainedOnly(Decodes, Trains):
     decode = Uchida.decode
 
     def additions(self, network, payload, key):
-        named = dataclasses.replace(key, method=Uchida().spec())
+        named = dataclasses.replace(key, method=Uchida(carrier="mean").spec())
         return Uchida(strength=self.strength).additions(network, payload, named)
 
 

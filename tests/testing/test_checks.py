@@ -203,7 +203,7 @@ class TrainedOnly(Decodes, Trains):
 
     def additions(self, network, payload, key):
         named = dataclasses.replace(key, method=Uchida(carrier="mean").spec())
-        return Uchida(strength=self.strength).additions(network, payload, named)
+        return Uchida(carrier="mean", strength=self.strength).additions(network, payload, named)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ _MEANING = {
     "above": "the smallest strength that was tried already costs more",
     "not put in": "cannot be put in at any strength that was tried",
     "no strength": "has no strength to tune",
-    "training": "is put in by training; its strength is not tuned",
+    "training": "is put in by training: not tuned; keep its [methods.training]",
 }
 
 
@@ -144,4 +144,4 @@ def _toml(value: Json) -> str:
         return "{ " + ", ".join(f"{key} = {_toml(part)}" for key, part in value.items()) + " }"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value)
+    return json.dumps(value, ensure_ascii=False)

@@ -40,6 +40,7 @@ from nnw_onnx.measures.equal_quality import quality_pair
 from nnw_onnx.measures.imperceptibility import imperceptibility
 from nnw_onnx.measures.limits import FEW_NETWORKS, OTHER_NETWORKS
 from nnw_onnx.measures.results import Value
+from nnw_onnx.measures.robustness import NOT_IN, is_in
 from nnw_onnx.measures.run import Run
 from nnw_onnx.records import TechnologyRecord
 
@@ -145,11 +146,13 @@ def _why_not(run: Run, record: TechnologyRecord) -> str:
     if record.robustness not in run.plan.workflows:
         return "its robustness was not asked for"
     judge = judge_of(run, record)
-    return "" if judge.what.ever else f"{judge.what.reason or 'it can never say Yes'}"
+    if not judge.what.ever:
+        return judge.what.reason or "it can never say Yes"
+    return "" if is_in(run, record, judge) else NOT_IN
 
 
 def _claims(members: Sequence[Entry], common: Aligned, rule: ClaimRule) -> Iterator[Claim]:
-    """The claims of a group: they follow from the plans, never from what was found."""
+    """The claims of a group: they follow from the plans, never from what an attack left."""
     places = [None] if rule == "overall" else [s.index for s in common.settings]
     for first, second in combinations(members, 2):
         for setting in places:

@@ -26,6 +26,7 @@ SURVIVAL = 0.95
 """Smallest share of watermarks found that counts as surviving."""
 NEW_MARK_IN = 0.05
 """Largest Symbol Error Rate of the last further watermark at which an overwriting counts as one."""
+NOT_IN = "no mark is found before any Modification, so that none can survive or be lost"
 NO_MARKED = "no watermarked network could be tested"
 _DIFFERENT = "differs from network to network"
 _CALIBRATED = "the unwatermarked networks are what the Detector is calibrated on"
@@ -194,9 +195,24 @@ def _status(
         )
     if found.technology.kind == "integrity" and found.where.setting is not None:
         return _told(_noticed(found.technology, own), len(own), found.expected)
+    return _decided(found, sum(yes for _, yes in own), len(own))
+
+
+def _decided(found: _Found, hits: int, tested: int) -> tuple[PointStatus, str | None]:
     if not found.judge.what.ever:
         return "undetectable", found.judge.what.reason
-    return _survived(sum(yes for _, yes in own), len(own), found.expected)
+    if found.where.setting is not None and not is_in(found.run, found.technology, found.judge):
+        return "void", NOT_IN
+    return _survived(hits, tested, found.expected)
+
+
+def is_in(run: Run, technology: TechnologyRecord, judge: Judge) -> bool:
+    """Whether any mark is found before any Modification, or none of them was looked for.
+
+    A training can end without its mark. What was never found cannot be lost by a Modification.
+    """
+    answers = [judge.found(test) for test in run.own_tests(technology.index, (None, None))]
+    return any(answers) or all(answer is None for answer in answers)
 
 
 def _survived(hits: int, tested: int, expected: int) -> tuple[PointStatus, str | None]:

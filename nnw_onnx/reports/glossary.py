@@ -13,7 +13,7 @@ from nnw_onnx.text import harmless
 TERMS = {
     **{name: f"{meaning}, an AI Workflow of MPAI-NNT" for name, meaning in words.WORKFLOWS.items()},
     "void": "the Modification did not do what it says (the new watermarks of an overwriting are "
-    "not in), so that nothing was survived and nothing lost",
+    "not in), or the watermark was never found, so that nothing was survived and nothing lost",
     "undecided": "tests that were not done, or the limits of a loss, could tip the verdict either "
     "way",
     "n/a": "not applicable: the Modification can do nothing to these networks, or the evaluation "

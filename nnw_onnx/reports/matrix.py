@@ -37,7 +37,7 @@ MEANINGS = {
     "undecided": "undecided beyond here",
     "unusable": "no setting surely leaves the network usable: no verdict; found of tested",
     "undetectable": "no network could ever be found: Symbol Error Rate instead",
-    "void": "the Modification did not do what it says: neither survived nor lost",
+    "void": "the Modification or the watermark itself is not in: neither survived nor lost",
     "failed": "ended with an error",
     "not run": "no record",
     "n/a": "not applicable: it can do nothing to these networks, or was not asked for",

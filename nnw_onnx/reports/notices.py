@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from nnw_onnx.measures.limits import FEW_NETWORKS, OTHER_NETWORKS, failures
 from nnw_onnx.measures.results import DatasetSize, Point, Setting, Technology
+from nnw_onnx.measures.robustness import NOT_IN
 from nnw_onnx.measures.run import Run
 from nnw_onnx.measures.usability import base_quality
 from nnw_onnx.records import CostRecord, NetworkRecord, VerdictRecord
@@ -65,6 +66,7 @@ def notices(material: Material) -> tuple[Notice, ...]:
         _incomplete,
         _chance,
         _round_trip,
+        _not_in,
         _void,
         _no_twin,
         _undetectable,
@@ -152,7 +154,11 @@ def _round_trip(material: Material) -> Iterator[Notice]:
 
 
 def _void(material: Material) -> Iterator[Notice]:
-    found = [f"{material.where(p)}: {p.reason}" for p in material.points if p.status == "void"]
+    found = [
+        f"{material.where(p)}: {p.reason}"
+        for p in material.points
+        if p.status == "void" and p.reason != NOT_IN
+    ]
     if found:
         text = (
             "An overwriting is void, because its new watermarks are not in. What the old watermark "
@@ -161,6 +167,20 @@ def _void(material: Material) -> Iterator[Notice]:
         yield Notice(
             code="void-overwriting", name="void overwriting", text=text, details=tuple(found)
         )
+
+
+def _not_in(material: Material) -> Iterator[Notice]:
+    found = [
+        f"{t.label}: in {t.unmodified.found} of {t.unmodified.tested}"
+        for t in material.technologies
+        if t.unmodified.tested and t.unmodified.found < t.unmodified.tested and t.detectability.ever
+    ]
+    if found:
+        text = (
+            "A watermark is not found in all the networks that it was put into, before any "
+            "Modification. Where it is found in none, nothing is said of what it survives."
+        )
+        yield Notice(code="not-in", name="marks not in", text=text, details=tuple(found))
 
 
 def _no_twin(material: Material) -> Iterator[Notice]:

@@ -32,7 +32,9 @@ from nnw_onnx.runs.tables import Evaluation
 from nnw_onnx.runs.verify import verify
 from nnw_onnx.vocabulary import (
     Claim,
+    Detection,
     InputModification,
+    Key,
     Method,
     Modification,
     Payload,
@@ -287,6 +289,16 @@ def _another_key(folder: Path | None) -> RunError:
     )
 
 
+def _check_found(key: Key, found: Detection | None, epochs: int) -> None:
+    """Refuse a training after which a mark without Symbols is not found."""
+    if found is not None and found.detected is False:
+        told = "" if found.log10_p is None else f" (p = {power(found.log10_p)})"
+        raise InjectionError(
+            f"{key.method.name}: expected the watermark to be found after {epochs} epochs, got a "
+            f"no{told}; train longer, with a larger learning rate or more of the owner's samples"
+        )
+
+
 def _read_back(made: Injected, bench: RunBench) -> Injected:
     """The injection, its key with a note on Symbols that a training left wrong.
 
@@ -295,10 +307,13 @@ def _read_back(made: Injected, bench: RunBench) -> Injected:
     """
     suspect_of = bench.suspect_of(made.network)
     wrong = injecting.symbol_errors(made.claim, suspect_of)
-    if not wrong or made.trained is None:
+    if wrong == 0 or made.trained is None:
         return made
     key, epochs = made.claim.key, len(made.trained.epochs)
     found = next(verify(suspect_of, [made.claim], LEVEL)).detection
+    if wrong is None:
+        _check_found(key, found, epochs)
+        return made
     if found is None or not found.detected:
         raise InjectionError(
             f"{key.method.name}: expected all {key.size} symbols to be read back after {epochs} "

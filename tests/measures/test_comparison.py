@@ -168,6 +168,23 @@ def test_groups_are_of_equal_information():
     ] == [64]
 
 
+def test_a_mark_that_was_never_in_is_compared_with_none():
+    """It cannot be attacked with success, and takes no setting away from the others."""
+    run = make_run(second_lost, technologies=[make_technology(i, n) for i, n in enumerate("abc")])
+    marks = {i.identity: i for i in run.injections}
+    trials = tuple(
+        t.model_copy(update={"verdicts": (make_verdict(marks[t.injection], LOST),)})
+        if t.injection and marks[t.injection].technology == 2
+        else t
+        for t in run.trials
+    )
+    found = compared(Run(run.plan, run.injections, trials))
+    assert [g.contestants for g in found.groups] == [(0, 1)]
+    assert only(found).results[0].verdict == "first"
+    (told,) = (x for x in found.left_out if x.startswith("c, 64 bits"))
+    assert told.startswith("c, 64 bits: not comparable, no mark is found before any Modification")
+
+
 def test_several_runs_of_the_same_networks():
     """The networks of the second run stand in another order: pairs are those of equal files."""
     one = [make_technology(0, "a")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nnw_onnx.measures.decisions import judge_of
-from nnw_onnx.measures.robustness import Where, point
+from nnw_onnx.measures.robustness import NOT_IN, Where, point
 from nnw_onnx.measures.run import Run
 from nnw_onnx.records import NewMark, PlaceRecord
 
@@ -169,6 +169,18 @@ def test_an_overwriting_whose_earlier_marks_were_overwritten_counts():
     marks = marks_of()
     new = (NewMark(symbols=64, errors=30), NewMark(symbols=64, errors=1))
     assert point_of(marks, told(marks, [0, 0], new_marks=new)).status == "survives"
+
+
+@pytest.mark.parametrize(("errors", "status"), [([30, 30], "void"), ([0, 30], "lost")])
+def test_a_mark_that_was_never_in_is_not_lost_by_a_modification(errors, status):
+    """A training can end without its mark; where one of them is in, misses are counted as ever."""
+    marks = marks_of()
+    before = told(marks, errors, setting=None, intensity=None)
+    found = point_of(marks, [*before, *told(marks, [30, 30])])
+    assert found.status == status
+    assert (found.found, found.tested) == (0, 2)
+    if status == "void":
+        assert found.reason == NOT_IN
 
 
 def test_a_network_made_of_copies_hears_each_claim_once():

@@ -15,8 +15,8 @@ from nnw_onnx.reports.comparison_tables import grid, tables
 from nnw_onnx.reports.documents import write_comparison
 from nnw_onnx.reports.words import DASH
 
-from ..measures.made import ACCURACY, make_technology  # noqa: TID252 - not an installed package
-from ..measures.side_by_side import make_run  # noqa: TID252
+from ..measures.made import ACCURACY, make_technology  # noqa: TID252 - shared by two rooms' tests
+from ..measures.side_by_side import make_run  # noqa: TID252 - the same
 from .test_comparison import compared
 from .test_page import read
 

@@ -56,6 +56,24 @@ def test_a_clean_run_has_no_warning():
     assert codes(clean()) == {}
 
 
+@pytest.mark.parametrize("lost", [1, 10])
+def test_marks_that_are_not_found_before_any_modification_are_told(lost):
+    """One of ten leaves the rest to be attacked; ten of ten leave nothing that could be lost."""
+    made = clean()
+    trials = tuple(
+        t.model_copy(update={"verdicts": (make_verdict(made.injections[t.network], 30),)})
+        if t.injection is not None and t.network < lost
+        else t
+        for t in made.trials
+    )
+    found = build_report(*made.but(trials=trials).parts)
+    (notice,) = (n for n in found.notices if n.code == "not-in")
+    assert notice.details == (f"{found.technologies[0].label}: in {10 - lost} of 10",)
+    statuses = {p.status for p in found.points}
+    assert statuses == ({"void"} if lost == 10 else {"lost"})
+    assert "void-overwriting" not in {n.code for n in found.notices}
+
+
 def test_false_alarms_name_network_and_setting():
     made = clean()
     alarm = (make_verdict(made.injections[3], 0),)

@@ -115,6 +115,28 @@ def test_the_signed_carrier_outlives_a_replaced_mean_filter_and_means_do_not(com
         assert np.mean(kept[name]) == 0, name
 
 
+def test_what_two_watermarks_on_top_leave(comparison):
+    """As results/README.md says it."""
+    found = answers(comparison, "Overwriting")
+    left = {}
+    for technology in comparison["plan"]["technologies"]:
+        method, yes = technology["method"], found[technology["index"]]
+        if sum(yes) < len(yes):
+            name = (method["name"], method["options"].get("carrier"), technology["payload_size"])
+            left[name] = sum(yes)
+    assert left == {
+        ("greedy-residuals", None, 64): 0,
+        ("greedy-residuals", None, 256): 0,
+        ("st-dm", None, 256): 0,
+        ("uchida", "mean", 256): 8,
+        ("deepmarks", None, 256): 16,
+        ("deepmarks", None, 64): 41,
+        ("invariants", None, 64): 15,
+    }
+    for said in ("8 of 42 of `uchida`", "16 of `deepmarks`", "41 of `deepmarks`", "15 of\n"):
+        assert said in README
+
+
 @pytest.mark.parametrize(
     ("column", "label"),
     [("F1 Permuted channels", "Permuted channels"), ("D1 Float16", "Float16")],

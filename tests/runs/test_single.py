@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -250,3 +251,15 @@ def test_a_promise_is_measured_on_the_data_of_the_training(tmp_path, monkeypatch
     registered(monkeypatch, Copied)
     assert nnw.modify(MODEL, "copied", training=configuration(tmp_path)).difference == 0.0
     assert nnw.modify(MODEL, "copied").difference is None
+
+
+@pytest.mark.parametrize("method", ["zhong", "zhang"])
+def test_a_training_without_its_mark_is_refused_where_no_symbols_tell_it(tmp_path, method):
+    text = TRAINED.replace('name = "adi"', f'name = "{method}"').replace("0.05\n[[m", "1e-7\n[[m")
+    assert text.count("1e-7") == 1
+    with pytest.raises(InjectionError) as refused:
+        nnw.inject(
+            MODEL, nnw.Payload(), method=method, seed=1, training=configuration(tmp_path, text)
+        )
+    told = rf"^{method}: expected the watermark to be found after 6 epochs, got a no .*; train long"
+    assert re.match(told, str(refused.value)), refused.value

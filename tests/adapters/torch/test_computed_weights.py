@@ -125,10 +125,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     def of(kind: str) -> tuple[nn.Sequential, Watermark, OnnxNetwork]:
         model = network(kind)
         mark = Watermark(model, PAYLOAD, seed=1, options=STRONG, layer="2.weight")
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         assert mark.learns_by(optimizer)
         model.train()
-        for _ in range(80):
+        for _ in range(240):
             optimizer.zero_grad()
             (mark.penalty() + model(torch.rand(2, 1, 8, 8)).square().mean() * 0).backward()
             optimizer.step()

@@ -167,4 +167,4 @@ def test_wrong_keys_are_found_as_seldom_as_declared():
         assert chance > 0.01 / (4 * 168), line
     assert set(methods.values()) == {12}
     assert len(methods) == 14
-    assert "of 9000 wrong keys" in lines[[i for i, x in enumerate(lines) if "cells of" in x][0]]
+    assert "of 9000 wrong keys" in next(x for x in lines if "cells of" in x)

@@ -17,24 +17,31 @@ STRONG = {"strength": 0.1}
 PUT_BACK = r"only 0 were wrong before: other weights were put back since"
 
 
-def _fit(model, digits, *callbacks, epochs=6):
+def _fit(model, digits, *callbacks, epochs=6, steps=None):
     inputs, labels = (part[:1024] for part in digits)
     return model.fit(
-        inputs, labels, epochs=epochs, batch_size=64, verbose=0, callbacks=list(callbacks)
+        inputs,
+        labels,
+        epochs=epochs,
+        steps_per_epoch=steps,
+        batch_size=64,
+        verbose=0,
+        callbacks=list(callbacks),
     )
 
 
 @pytest.mark.parametrize("order", ["before", "behind"])
 def test_a_callback_that_puts_weights_back_is_noticed(classifier, digits, order):
     model = classifier()
-    # So weak that one epoch does not bring it in, and that one is kept: the loss is asked to grow.
-    mark = Watermark(model, MINE, options={"strength": 0.02}, seed=1)
+    mark = Watermark(model, MINE, options=STRONG, seed=1)
+    # The loss is asked to grow, so the first epoch is kept: one step does not bring the mark in.
     best = keras.callbacks.EarlyStopping(
         "loss", mode="max", patience=100, restore_best_weights=True
     )
     callbacks = [best, mark.callback()]
+    given = callbacks if order == "before" else callbacks[::-1]
     with pytest.warns(UserWarning, match=PUT_BACK) as caught:
-        history = _fit(model, digits, *(callbacks if order == "before" else callbacks[::-1]))
+        history = _fit(model, digits, *given, epochs=64, steps=1)
     assert history.history["watermark_symbol_error_rate"][-1] == 0 < mark.symbol_error_rate()
     assert len([w for w in caught if "watermark" in str(w.message)]) == 1
     assert "on_train_end" not in vars(history)

@@ -14,6 +14,11 @@ Watermark and verify
     read_seed          a master seed from its file, for `secret_of`
     secret_of          the secret of one network and recipient, from the master seed
 
+Is a network what it was?
+    seal               hashes of all that it consists of; `.save(path)` keeps them beside it
+    verify_seal        is it what was sealed, and what of it is not?
+    restore            what a mark of integrity gives back
+
 Try and measure
     modify             prune, quantize, fine-tune, ... a network
     evaluate           what a watermark costs and survives, with a report
@@ -51,6 +56,9 @@ _FUNCTIONS = {
     "import_key": "api.foreign",
     "read_seed": "runs.seed_files",
     "secret_of": "kit.derivation",
+    "seal": "api.integrity",
+    "verify_seal": "api.integrity",
+    "restore": "api.integrity",
     "modify": "api.measuring",
     "evaluate": "api.measuring",
     "forecast": "api.measuring",
@@ -87,6 +95,9 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 if TYPE_CHECKING:
     from nnw_onnx.api.actors import trace as trace
     from nnw_onnx.api.foreign import import_key as import_key
+    from nnw_onnx.api.integrity import restore as restore
+    from nnw_onnx.api.integrity import seal as seal
+    from nnw_onnx.api.integrity import verify_seal as verify_seal
     from nnw_onnx.api.marks import Injection as Injection
     from nnw_onnx.api.marks import decode as decode
     from nnw_onnx.api.marks import detect as detect

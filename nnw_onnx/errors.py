@@ -51,6 +51,10 @@ class InjectionError(NnwError):
     """A payload that the chosen layer cannot hold, or that cannot be read back."""
 
 
+class RestorationError(NnwError):
+    """A network of which more was changed than a mark of integrity can give back."""
+
+
 class InferenceError(NnwError):
     """A model that the runtime refuses, or that fails, crashes or hangs while it runs."""
 

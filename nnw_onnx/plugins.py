@@ -39,6 +39,7 @@ from nnw_onnx.vocabulary import (
     Modification,
     Parameter,
     PlugIn,
+    Restores,
     Spec,
     Task,
     Trainer,
@@ -233,7 +234,7 @@ def _chosen(plugin: type[PlugIn], given: Mapping[str, Json]) -> dict[str, Json]:
 
     A command line has text only, and pydantic converts it for every other type.
     """
-    hints = typing.get_type_hints(plugin)
+    hints = _hints(plugin)
 
     def choice(name: str, value: Json) -> Json:
         hint = hints[name]
@@ -293,7 +294,7 @@ def path_options(plugin: type[PlugIn]) -> list[str]:
 
     An option is one where its type is `Path`, or `Path | None`.
     """
-    hints = typing.get_type_hints(plugin)
+    hints = _hints(plugin)
     return [
         f.name for f in _fields(plugin) if Path in (hints[f.name], *typing.get_args(hints[f.name]))
     ]
@@ -327,6 +328,11 @@ def decodes(method: Method) -> Decodes | None:
 def commits(method: Method) -> Commits | None:
     """The method as one whose commitment binds more than its carriers, or None."""
     return method if isinstance(method, Commits) else None
+
+
+def restores(method: Method) -> Restores | None:
+    """The method as one that gives weights back, or None."""
+    return method if isinstance(method, Restores) else None
 
 
 def reads_symbols(method: type[Method]) -> bool:
@@ -369,7 +375,13 @@ def _fields(plugin: type[PlugIn]) -> tuple[dataclasses.Field[object], ...]:
     return dataclasses.fields(plugin)
 
 
-# To build one takes milliseconds, and a trial makes its plug-ins many times.
+# To find them takes milliseconds, and a trial makes its plug-ins many times.
+@functools.cache
+def _hints(plugin: type[PlugIn]) -> dict[str, typing.Any]:
+    return typing.get_type_hints(plugin)
+
+
+# Likewise.
 @functools.cache
 def _validator(plugin: type[PlugIn]) -> TypeAdapter[typing.Any]:
     from pydantic import TypeAdapter

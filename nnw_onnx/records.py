@@ -225,6 +225,9 @@ class SettingRecord(RecordModel):
         intensities: from the configuration, in its order; empty where nothing is swept.
         copies: number of recipients' copies that go in (1: the watermarked network itself).
         trains: whether a step trains.
+        preset: name of the preset that brought it, "" where the configuration has it itself.
+        adaptive: indices of the technologies whose methods name it as the attack of somebody who
+            knows them; see `vocabulary.Method.adaptive`.
     """
 
     index: Count
@@ -235,6 +238,22 @@ class SettingRecord(RecordModel):
     intensities: tuple[Number, ...] = ()
     copies: Annotated[int, Field(ge=1, le=1000)] = 1
     trains: bool = False
+    preset: Words = ""
+    adaptive: tuple[Count, ...] = ()
+
+
+class LeftOutRecord(RecordModel):
+    """A Modification of a preset that the evaluation cannot carry out.
+
+    Attributes:
+        preset: its name.
+        label: of the Modification.
+        reason: what the evaluation lacks.
+    """
+
+    preset: Words
+    label: Words
+    reason: Words
 
 
 class Plan(RecordModel):
@@ -254,6 +273,9 @@ class Plan(RecordModel):
             run is not resumed with another one.
         wrong_keys: random keys that are tried on every network and setting, where that is cheap.
         cards: name of a method -> what the literature says of it, where its author tells.
+        left_out: what presets ask for and the evaluation cannot give.
+        resynchronise: whether claims were heard a second time on modified networks, put back into
+            the order of the unwatermarked ones.
     """
 
     schema_version: Literal[2] = 2
@@ -278,6 +300,8 @@ class Plan(RecordModel):
     session: Options
     workflows: tuple[Workflow, ...] = ("NNW-NTI", "NNW-WTI", "NNW-NIR", "NNW-WIR")
     cards: dict[str, CardRecord] = {}
+    left_out: tuple[LeftOutRecord, ...] = ()
+    resynchronise: bool = False
 
 
 class EpochRecord(RecordModel):
@@ -407,6 +431,33 @@ class FoundRecord(RecordModel):
     candidates: Annotated[int, Field(ge=1, le=1 << 20)] = 1
     use: Use = "live"
     note: Words = ""
+    cosine: Number | None = None
+    margin: Number | None = None
+
+
+class BlocksRecord(RecordModel):
+    """What a Modification changed of the blocks that vouch for themselves, and what was named.
+
+    Attributes:
+        blocks: how many there are.
+        changed: of them, those in which a bit of a weight is another one.
+        named: of them, those in which the Detector finds less evidence than before.
+        right: of the named ones, those that are changed.
+    """
+
+    blocks: Count
+    changed: Count = 0
+    named: Count = 0
+    right: Count = 0
+
+    @model_validator(mode="after")
+    def _counts_fit(self) -> Self:
+        least = max(0, self.changed + self.named - self.blocks)
+        if max(self.changed, self.named) > self.blocks:
+            raise ValueError("expected no more changed or named blocks than there are")
+        if not least <= self.right <= min(self.changed, self.named):
+            raise ValueError("expected as many rightly named blocks as changed and named allow")
+        return self
 
 
 class VerdictRecord(RecordModel):
@@ -434,6 +485,8 @@ class VerdictRecord(RecordModel):
         places: evidence by place, strongest first, of an integrity method weakest (at most 64).
         notes: plain words on how the carrier was found.
         found: where carriers were read (at most 64), but for those under their own names.
+        blocks: of an integrity method whose mark the network carries, what was changed and named;
+            None in records of earlier versions.
     """
 
     injection: Identity
@@ -456,6 +509,7 @@ class VerdictRecord(RecordModel):
     places: Annotated[tuple[PlaceRecord, ...], Field(max_length=64)] = ()
     notes: tuple[Words, ...] = ()
     found: Annotated[tuple[FoundRecord, ...], Field(max_length=64)] = ()
+    blocks: BlocksRecord | None = None
 
     @model_validator(mode="after")
     def _errors_fit(self) -> Self:
@@ -501,6 +555,45 @@ class Scores(RecordModel):
     weights: str | None = None
 
 
+class AligningRecord(RecordModel):
+    """How a network was put back into the order of the unwatermarked one; see `runs.resync`.
+
+    Attributes:
+        recovered: whether its channels could be told apart; if not, nothing was changed.
+        reason: why not.
+        layers: layers that were found, and `missing` that were not; `ways` how they were found.
+        axes: hidden axes, and `told` of how many the channels could be told apart.
+        channels: of all axes, in the unwatermarked network.
+        moved: of them, found in other places.
+        lost: of them, not in the network: they are zeros.
+        dummies: channels that were taken out.
+        scaled: channels that had been multiplied by something, and `turned` of another sign.
+        mixed: axes whose channels were in another basis.
+        folded: normalisations whose factors were taken out of weights.
+        cosine: mean cosine of channels and their partners, `margin` how much larger it is than of
+            the best wrong ones, and `gap` the latter of all evidence in standard deviations.
+    """
+
+    recovered: bool
+    reason: Words | None = None
+    layers: Count = 0
+    missing: Count = 0
+    ways: dict[Way, Count] = {}
+    axes: Count = 0
+    told: Count = 0
+    channels: Count = 0
+    moved: Count = 0
+    lost: Count = 0
+    dummies: Count = 0
+    scaled: Count = 0
+    turned: Count = 0
+    mixed: Count = 0
+    folded: Count = 0
+    cosine: Number | None = None
+    margin: Number | None = None
+    gap: Number | None = None
+
+
 class TrialRecord(RecordModel):
     """One network (unwatermarked or watermarked), after Modifications or none.
 
@@ -530,6 +623,11 @@ class TrialRecord(RecordModel):
         new_marks: of an overwriting, the further watermarks, in the order of injection.
         facts: what its Modifications say of themselves.
         technology: the one that a step itself depends on (an overwriting by the same method).
+        resynchronised: `verdicts` once more, in the same order, on the network as it was put back
+            into the order of the unwatermarked one; of methods that this is nothing for (see
+            `runs.resync`) there is none. Empty where that was not asked for.
+        aligning: how it was put back; None where that was not asked for.
+        controls_resynchronised: `controls` once more, likewise.
     """
 
     identity: Identity
@@ -554,6 +652,9 @@ class TrialRecord(RecordModel):
     new_marks: tuple[NewMark, ...] = ()
     facts: dict[str, Number | Words] = {}
     technology: Count | None = None
+    resynchronised: tuple[VerdictRecord, ...] = ()
+    aligning: AligningRecord | None = None
+    controls_resynchronised: tuple[ControlRecord, ...] = ()
 
 
 class CostRecord(RecordModel):

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -57,6 +58,27 @@ def pytest_fixture_setup(request: pytest.FixtureRequest) -> None:
 def pytest_runtest_call(item: pytest.Item) -> None:
     """Nor does what a test draws."""
     _begin_anew(getattr(item.getparent(pytest.Module), "obj", None))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def machine_asked_once() -> Iterator[None]:
+    """What works on this machine is asked in a process of its own, which takes seconds.
+
+    Every evaluation asks; here the first on each worker does. What does not work is asked again.
+    """
+    from nnw_onnx.runs import prepare
+
+    asked, works = prepare.run_isolated, {}
+
+    def remembered(question: Callable[..., None], *about: object, **limits: Any) -> Any:
+        outcome = works.get((question, repr(about))) or asked(question, *about, **limits)
+        if outcome.error is None:
+            works[question, repr(about)] = outcome
+        return outcome
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "run_isolated", remembered)
+        yield
 
 
 @pytest.fixture(scope="session")

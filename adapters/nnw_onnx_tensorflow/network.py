@@ -119,6 +119,13 @@ class KerasNetwork:
         new = {name: _stored(self.entry(name), value) for name, value in replaced.items()}
         return type(self)(self.model, {**self._replaced, **new})
 
+    def with_resized(self, axis: HiddenAxis, resized: Weights) -> Self:
+        """No hidden axis of a model is known, so that none is resized: raises `ModelFileError`."""
+        raise ModelFileError(
+            f"channels: expected one of the hidden axes, got {axis.name!a} of a model that has "
+            "none; export it, and resize the network of the file"
+        )
+
     def write(self) -> None:
         """Give the replaced weights to the model."""
         for name, value in self._replaced.items():

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 import nnw_onnx
-from nnw_onnx.errors import ConfigurationError, ModelFileError
+from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.inference import Session
 from nnw_onnx.vocabulary import Array
@@ -106,7 +106,7 @@ def export(
 def _difference(
     model: nn.Module, examples: tracing.Arguments, path: Path, *, dynamic_batch: bool
 ) -> float:
-    """Largest relative difference of any output; raises `ModelFileError` above the tolerance."""
+    """Largest relative difference of any output; raises `NotExportedError` above the tolerance."""
     network = nnw_onnx.open(path)
     session = Session(network.runnable())
     batches = [examples, examples.first()] if dynamic_batch else [examples]
@@ -117,14 +117,14 @@ def _difference(
         feeds = _feeds(session, given)
         answers = session.run(feeds)
         if len(answers) != len(expected):
-            raise ModelFileError(
+            raise tracing.NotExportedError(
                 f"export: expected {len(expected)} outputs, got {len(answers)} in the file; "
                 "return tensors from forward"
             )
         for name, answer, wanted in zip(network.outputs, answers, expected, strict=True):
             found = _relative(answer, to_numpy(wanted))
             if not found <= _tolerance(wanted.dtype):
-                raise ModelFileError(
+                raise tracing.NotExportedError(
                     f"export: expected output {name.name!r} as the model gives it, got one that "
                     f"differs by {found:.2g} of its largest value; see that forward does not "
                     "depend on chance, and that the examples are typical"
@@ -135,7 +135,7 @@ def _difference(
 
 def _feeds(session: Session, given: Sequence[Array]) -> dict[str, Array]:
     if len(session.inputs) != len(given):
-        raise ModelFileError(
+        raise tracing.NotExportedError(
             f"export: expected a file with {len(given)} inputs, got {len(session.inputs)}; give "
             "only the inputs that forward uses"
         )

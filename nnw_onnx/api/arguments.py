@@ -136,11 +136,14 @@ def asked(
     data: str | Path | None,
     engine: str | None,
     settings: Options | None,
+    presets: Sequence[str] = (),
 ) -> Evaluation:
     """The evaluation that is asked for, the embedded default where none is."""
-    from nnw_onnx.runs.evaluation import with_engine
+    from nnw_onnx.runs.evaluation import with_engine, with_more_presets
 
     asked = evaluation_of("digits" if given is None else given, data, settings)
+    if presets:
+        asked = with_more_presets(asked, presets, Path())
     return asked if engine is None else with_engine(asked, engine)
 
 

@@ -186,6 +186,7 @@ def verify(
     *,
     false_positive_rate: float = 1e-6,
     layer: str | None = None,
+    reference: AnyNetwork | None = None,
     run: bool = False,
     inputs: Feeds | str | Path | None = None,
     wrong_keys: int = 0,
@@ -206,6 +207,10 @@ def verify(
         false_positive_rate: probability, in (0, 1), of a yes for a network made without the key; a
             search after a No adds a hundredth of it.
         layer: name of the layer to read, whatever the key calls its carrier.
+        reference: the network as it was before the mark. The claim is heard on the network put
+            back into its order: channels that changed places, their scales and signs, dummies,
+            missing channels, folded normalisations, other names. The key takes no part in that, so
+            the p-value needs no correction.
         run: whether a Yes from weights is tried by running the network with other weights in their
             place: weights that no answer depends on carry nothing. It costs a second or two.
         inputs: samples of the network's own kind for that, by input, or an .npz file of them; some
@@ -219,19 +224,29 @@ def verify(
 
     Raises:
         InferenceError: a network that must be run crashes, hangs or does not run.
-        ConfigurationError: the rate is no rate, no null distribution is known, or there is no such
-            layer.
+        ConfigurationError: the rate is no rate, no null distribution is known, there is no such
+            layer, or a reference is nothing for this method or key.
     """
-    from nnw_onnx.runs import dependence, ranking
+    from nnw_onnx.runs import dependence, ranking, resync
     from nnw_onnx.runs import verify as verifying
     from nnw_onnx.runs.suspect import isolated, suspects
 
     opened = arguments.opened(network)
     whole = arguments.whole_claim(claim)
-    suspect_of = suspects(opened, isolated(opened, timeout, memory_limit))
+    suspect_of: verifying.SuspectOf = suspects(opened, isolated(opened, timeout, memory_limit))
     tried = dependence.probe(opened, arguments.inputs_of(inputs), min(timeout, dependence.TIMEOUT))
     search = verifying.Search(thorough=True, layer=layer, probe=tried if run or inputs else None)
-    verdict = next(verifying.verify(suspect_of, [whole], false_positive_rate, search))
+    if reference is None:
+        verdict = next(verifying.verify(suspect_of, [whole], false_positive_rate, search))
+    else:
+        verdict, suspect_of = resync.alone(
+            opened,
+            arguments.opened(reference),
+            whole,
+            false_positive_rate,
+            search,
+            lambda network: isolated(network, timeout, memory_limit),
+        )
     if wrong_keys:
         unprobed = verifying.Search(thorough=True, layer=layer)
         verdict = ranking.ranked(suspect_of, verdict, wrong_keys, false_positive_rate, unprobed)
@@ -243,6 +258,7 @@ def decode(
     claim: Claim | Key,
     *,
     layer: str | None = None,
+    reference: AnyNetwork | None = None,
     timeout: float = 600.0,
     memory_limit: int | None = None,
 ) -> Decoding:
@@ -258,7 +274,14 @@ def decode(
         InferenceError: see `verify`.
     """
     whole = arguments.whole_claim(claim)
-    verdict = verify(network, whole, layer=layer, timeout=timeout, memory_limit=memory_limit)
+    verdict = verify(
+        network,
+        whole,
+        layer=layer,
+        reference=reference,
+        timeout=timeout,
+        memory_limit=memory_limit,
+    )
     if verdict.reason is not None and verdict.decoding is None:
         raise CarrierNotFoundError(verdict.reason)
     if verdict.decoding is None:
@@ -276,6 +299,7 @@ def detect(
     *,
     false_positive_rate: float = 1e-6,
     layer: str | None = None,
+    reference: AnyNetwork | None = None,
     run: bool = False,
     inputs: Feeds | str | Path | None = None,
     wrong_keys: int = 0,
@@ -294,6 +318,7 @@ def detect(
             the answer is No.
         false_positive_rate: probability, in (0, 1), of a yes for a network made without the key.
         layer: see `verify`.
+        reference: see `verify`.
         run: see `verify`.
         inputs: see `verify`.
         wrong_keys: see `verify`.
@@ -314,6 +339,7 @@ def detect(
         whole,
         false_positive_rate=false_positive_rate,
         layer=layer,
+        reference=reference,
         run=run,
         inputs=inputs,
         wrong_keys=wrong_keys,

@@ -132,6 +132,7 @@ def evaluate(
     run_folder: str | Path | None = None,
     engine: str | None = None,
     settings: Options | None = None,
+    presets: Sequence[str] = (),
     progress: bool = True,
 ) -> Evaluated:
     """Carry out an evaluation and write its report.
@@ -148,6 +149,8 @@ def evaluate(
         engine: name of an engine, instead of the one in the configuration.
         settings: dotted key -> value instead of the one in the configuration, such as
             {"session.threads": 2}; only with a file or a name.
+        presets: Modifications that many ask for together, added to its own: names of
+            `nnw list presets`, or TOML files.
         progress: show progress bars on a terminal.
 
     Raises:
@@ -159,7 +162,7 @@ def evaluate(
     from nnw_onnx.runs import evaluate as runs
     from nnw_onnx.runs.prepare import prepare
 
-    asked = arguments.asked(evaluation, data, engine, settings)
+    asked = arguments.asked(evaluation, data, engine, settings, presets)
     folder = Path(run_folder) if run_folder else runs.default_folder(asked)
     if folder.exists() and not folder.is_dir():
         raise RunError(
@@ -179,6 +182,7 @@ def forecast(
     data: str | Path | None = None,
     engine: str | None = None,
     settings: Options | None = None,
+    presets: Sequence[str] = (),
 ) -> Forecast:
     """What an evaluation would do, in numbers, and about how long it would take.
 
@@ -190,6 +194,7 @@ def forecast(
         data: likewise.
         engine: likewise.
         settings: likewise.
+        presets: likewise.
 
     Raises:
         ConfigurationError, DatasetError, ModelFileError: what `evaluate` would raise too.
@@ -202,7 +207,7 @@ def forecast(
     from nnw_onnx.runs import forecast as forecasting
     from nnw_onnx.runs.prepare import prepare
 
-    asked = arguments.asked(evaluation, data, engine, settings)
+    asked = arguments.asked(evaluation, data, engine, settings, presets)
     prepared = prepare(asked, runs.default_folder(asked))
     _tell_short(prepared)
     first_look.look(prepared, tell=arguments.log.warning)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nnw_onnx.cli import completion, output
-from nnw_onnx.cli.options import Force, OutputFormat, check_outputs, write_text
+from nnw_onnx.cli.options import Force, OutputFormat, Presets, check_outputs, write_text
 from nnw_onnx.cli.output import Format
 from nnw_onnx.errors import ConfigurationError, NnwError, PluginError
 
 if TYPE_CHECKING:
     from nnw_onnx.plugins import Option
-    from nnw_onnx.vocabulary import Card, Json, Modification, PlugIn
+    from nnw_onnx.vocabulary import Card, Json, Method, Modification, PlugIn, Step
 
-EVALUATIONS = "evaluations"
+EVALUATIONS, PRESETS = "evaluations", "presets"
 
 
 def list_plugins(
@@ -25,27 +26,37 @@ def list_plugins(
         str | None,
         typer.Argument(
             metavar="GROUP",
-            help="methods, codes, modifications, tasks, datasets, engines, trainers, evaluations.",
+            help="methods, codes, modifications, tasks, datasets, engines, trainers, evaluations, "
+            "presets.",
             autocompletion=completion.groups,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="Only this one of them.", autocompletion=completion.listed
         ),
     ] = None,
     output_format: OutputFormat = Format.TEXT,
 ) -> None:
-    """List plug-ins and evaluations, with their options.
+    """List plug-ins, evaluations and presets.
 
-    A plug-in that cannot be used is listed with the reason.
+    Each plug-in with its options, each preset with what it brings. A plug-in that cannot be used
+    is listed with the reason.
 
-    Example: nnw list modifications
+    Example: nnw list methods uchida
     """
     from nnw_onnx import plugins
 
-    groups = [*plugins.GROUPS, EVALUATIONS]
+    groups = [*plugins.GROUPS, EVALUATIONS, PRESETS]
     if what is not None and what not in groups:
         raise ConfigurationError(
             f"list: expected one of {', '.join(groups)}; got {what!r}"
             f"{plugins.closest(what, groups)}; see 'nnw list --help'"
         )
     found = {group: _entries(group) for group in ([what] if what else groups)}
+    if what is not None and name is not None:
+        found[what] = [_one(what, found[what], name)]
     if output_format is Format.JSON:
         told = {group: [_as_json(entry) for entry in entries] for group, entries in found.items()}
         output.as_json(told if what is None else told[what])
@@ -77,6 +88,7 @@ def new_evaluation(
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the data set lies.")
     ] = None,
+    presets: Presets = None,
     force: Force = False,
 ) -> None:
     """Write a commented evaluation of your own networks.
@@ -101,13 +113,28 @@ def new_evaluation(
     plugins.load(Task, task)
     networks = [nnw.open(model) for model in models]
     folder = Path.cwd() if out is None else out.parent
-    content = evaluation_text(networks, plugin, task, data, folder)
+    content = evaluation_text(networks, plugin, task, data, folder, _presets_from(presets, folder))
     if out is None:
         output.document(content)
         return
     write_text(out, content)
     output.note(f"wrote {out}; read it, then: nnw evaluate {out}")
     _look(out)
+
+
+def _presets_from(names: Sequence[str] | None, folder: Path) -> list[str]:
+    """The presets as an evaluation in a folder names them.
+
+    Raises:
+        ConfigurationError: a preset does not exist or is wrong in itself.
+    """
+    from nnw_onnx.cli.new_evaluation import relative_path
+    from nnw_onnx.runs.presets import shipped, tables_of
+
+    for name in names or ():
+        tables_of(name, Path())
+    known = shipped()
+    return [name if name in known else relative_path(Path(name), folder) for name in names or ()]
 
 
 def _look(path: Path) -> None:
@@ -130,12 +157,14 @@ class _Entry:
     Attributes:
         plugin: the class; None for an evaluation, and for a plug-in that cannot be used.
         error: why it cannot be used, or None.
+        brings: the Modifications of a preset, a line each.
     """
 
     name: str
     summary: str = ""
     plugin: type[PlugIn] | None = None
     error: str | None = None
+    brings: tuple[str, ...] | None = None
 
 
 def _entries(group: str) -> list[_Entry]:
@@ -144,9 +173,40 @@ def _entries(group: str) -> list[_Entry]:
         from nnw_onnx.runs.evaluation import summaries
 
         return [_Entry(name, text) for name, text in summaries().items()]
+    if group == PRESETS:
+        return _presets()
     from nnw_onnx import plugins
 
     return [_entry(group, name) for name in plugins.names(group)]
+
+
+def _one(group: str, entries: Sequence[_Entry], name: str) -> _Entry:
+    """The entry of a name; raises `ConfigurationError`."""
+    from nnw_onnx import plugins
+
+    names = [entry.name for entry in entries]
+    if name not in names:
+        raise ConfigurationError(
+            f"list: {group}: expected one of {', '.join(names)}; got {name!r}"
+            f"{plugins.closest(name, names)}; see 'nnw list {group}'"
+        )
+    return entries[names.index(name)]
+
+
+def _presets() -> list[_Entry]:
+    from nnw_onnx.runs.presets import shipped
+
+    return [_preset(name, path) for name, path in shipped().items()]
+
+
+def _preset(name: str, path: Path) -> _Entry:
+    """A preset names plug-ins of other packages too, and these may be missing."""
+    from nnw_onnx.runs.presets import lines_of, read_preset
+
+    try:
+        return _Entry(name, read_preset(path).summary, brings=lines_of(name))
+    except NnwError as error:
+        return _Entry(name, error=str(error))
 
 
 def _entry(group: str, name: str) -> _Entry:
@@ -165,6 +225,8 @@ def _as_json(entry: _Entry) -> dict[str, Json]:
     told: dict[str, Json] = {"name": entry.name, "summary": entry.summary, "options": []}
     if entry.error is not None:
         return {**told, "error": entry.error}
+    if entry.brings is not None:
+        return {**told, "modifications": list(entry.brings)}
     if entry.plugin is None:
         return told
     package, version = plugins.origin(entry.plugin)
@@ -182,7 +244,8 @@ def _details(plugin: type[PlugIn]) -> dict[str, Json]:
 
     if issubclass(plugin, Method):
         card = None if plugin.card is None else asdict(plugin.card)
-        return {"kind": plugin.kind, "access": plugin.access, "card": card}
+        adaptive: list[Json] = [[_step(step) for step in stack] for stack in plugin.adaptive]
+        return {"kind": plugin.kind, "access": plugin.access, "card": card, "adaptive": adaptive}
     if not issubclass(plugin, Modification):
         return {}
     parameter = plugin.parameter
@@ -191,6 +254,12 @@ def _details(plugin: type[PlugIn]) -> dict[str, Json]:
         "family": plugin.family,
         "parameter": None if parameter is None else asdict(parameter),
     }
+
+
+def _step(step: Step) -> Json:
+    """A Modification of an attack, and the layers that it is aimed at."""
+    spec = step.modification
+    return {"name": spec.name, "options": dict(spec.options), "layers": list(step.layers)}
 
 
 def _described(option: Option) -> dict[str, Json]:
@@ -236,12 +305,13 @@ def _lines(entry: _Entry) -> list[str]:
 
     if entry.error is not None:
         return [f"{entry.name}: cannot be used: {entry.error}"]
-    lines = [f"{entry.name}: {entry.summary}"]
+    lines = [f"{entry.name}: {entry.summary}", *(f"    {line}" for line in entry.brings or ())]
     if entry.plugin is None:
         return lines
     if issubclass(entry.plugin, Method):
         lines.append(f"    {entry.plugin.kind}, sees {entry.plugin.access}")
         lines.extend(f"    {line}" for line in _card(entry.plugin.card))
+        lines.extend(f"    {line}" for line in _attacks(entry.plugin))
     if issubclass(entry.plugin, Modification):
         lines.append(f"    {_standard(entry.plugin)}")
     for option in plugins.options(entry.plugin):
@@ -260,6 +330,18 @@ def _card(card: Card | None) -> list[str]:
         *(f"reported: {line}" for line in card.reported),
         *(f"dies of: {line}" for line in card.dies_of),
     ]
+
+
+def _attacks(method: type[Method]) -> list[str]:
+    """What somebody who knows a method does to it, a line for each stack; or that nobody did."""
+    if not method.adaptive:
+        return ["not attacked adaptively: it names no attack of who knows it, and is not ranked"]
+    return [f"attack by who knows it: {_stack(stack)}" for stack in method.adaptive]
+
+
+def _stack(stack: Sequence[Step]) -> str:
+    aims = (f" of {', '.join(step.layers)}" if step.layers else "" for step in stack)
+    return ", then ".join(f"{s.modification}{aim}" for s, aim in zip(stack, aims, strict=True))
 
 
 def _standard(plugin: type[Modification]) -> str:

@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 
 MOST_PLACES = 10
 _WRONG = "the key is of another network or a wrong one, or the watermark is gone"
+_OTHER_ORDER = (
+    "were its channels put into another order or scaled? '--reference ORIGINAL.onnx', the network "
+    "before the mark, puts them back"
+)
+_ALL_CHANGED = "the key is of another network or a wrong one, or every block was changed"
+_ONLY_THERE = (
+    "the exit status says that the mark is there; whether a network is what it was is the exit "
+    "status of 'nnw integrity verify', with a seal"
+)
 _NEAR_CHANCE = 0.75
 """A larger part of the error that chance makes is told as that error."""
 
@@ -42,6 +51,13 @@ LayerToRead = Annotated[
         autocompletion=completion.layers,
     ),
 ]
+Reference = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="The network before the mark: puts channels back in order first.",
+    ),
+]
 Timeout = Annotated[
     float,
     typer.Option(min=1, metavar="SECONDS", help="Time a network may take that must be run."),
@@ -52,6 +68,7 @@ def decode(
     model: Model,
     key: KeyFile,
     layer: LayerToRead = None,
+    reference: Reference = None,
     output_format: OutputFormat = Format.TEXT,
     timeout: Timeout = 600.0,
     memory_limit: MemoryLimit = None,
@@ -69,7 +86,14 @@ def decode(
     import nnw_onnx as nnw
 
     network, claim = _both(model, key, "decode")
-    verdict = nnw.verify(network, claim, layer=layer, timeout=timeout, memory_limit=memory_limit)
+    verdict = nnw.verify(
+        network,
+        claim,
+        layer=layer,
+        reference=reference,
+        timeout=timeout,
+        memory_limit=memory_limit,
+    )
     if verdict.reason is not None and verdict.decoding is None:
         raise CarrierNotFoundError(verdict.reason)
     read = verdict.decoding
@@ -100,6 +124,7 @@ def detect(
         float, typer.Option(help="Largest probability of a wrong yes.")
     ] = LEVEL,
     layer: LayerToRead = None,
+    reference: Reference = None,
     run: Annotated[
         bool, typer.Option(help="Try whether answers depend on the weights that say yes.")
     ] = True,
@@ -122,7 +147,8 @@ def detect(
 
     The weights that were read are named, and whether they are used: those that no output depends on
     carry nothing, so a small network is run, in a process of its own, with other weights in their
-    place. The exit status is 0 for yes and 1 for no.
+    place. The exit status is 0 for yes and 1 for no. A mark of integrity is there where
+    blocks of it are whole; the answer tells how many are, and whether the network is what it was.
 
     Example: nnw detect suspect.onnx --key key.npz
     """
@@ -139,6 +165,7 @@ def detect(
         claim,
         false_positive_rate=false_positive_rate,
         layer=layer,
+        reference=reference,
         run=run,
         inputs=inputs,
         wrong_keys=wrong_keys,
@@ -146,11 +173,23 @@ def detect(
         memory_limit=memory_limit,
     )
     if output_format is Format.JSON:
-        output.as_json({**asdict(detection), "p_value": detection.p_value})
+        whole = _whole(detection, claim)
+        output.as_json({**asdict(detection), "p_value": detection.p_value, "whole": whole})
     else:
         output.text(*_in_words(detection, claim))
+    if detection and _whole(detection, claim) is False:
+        output.note(_ONLY_THERE)
     if not detection:
+        if reference is None and _hangs_on_order(claim):
+            output.note(_OTHER_ORDER)
         raise typer.Exit(1)
+
+
+def _hangs_on_order(claim: Claim) -> bool:
+    from nnw_onnx import plugins
+    from nnw_onnx.runs import resync
+
+    return resync.refusal(plugins.method_of(claim.key)) is None
 
 
 _OPEN_OPTIONS = (
@@ -294,22 +333,51 @@ def _in_words(detection: Detection, claim: Claim) -> list[str]:
         return [f"no: {detection.null.name}", *_where(detection), *detection.notes]
     short = evidence.too_short(detection.null, level)
     answer = "yes" if detection else "no" if short is None else "no, it cannot be shown"
+    whole = _whole(detection, claim)
+    if detection and whole is False:
+        answer = "yes, but the network is not what it was"
+    score = _score(detection, what)
+    wrong = _WRONG if whole is None else _ALL_CHANGED
     lines = [
-        f"{answer}: {_score(detection, what)}",
+        f"{answer}: {score}",
         "a network made without this key matches as well with probability "
         f"{power(detection.log10_p or 0.0)}; yes means {level:g} or less",
         *_size(detection, what[0]),
         *([short] if short else []),
-        *([_WRONG] if _is_chance(detection) else []),
+        *([wrong] if _is_chance(detection) else []),
         *_where(detection),
-        *detection.notes,
+        *(note for note in detection.notes if note != score),
     ]
     if _inverted(detection):
         lines.append(
             "almost every symbol is inverted: the sign of the carrier's weights was changed"
         )
-    places = sorted(detection.places, key=lambda place: -place.statistic)
-    return lines + [_place(place) for place in places[:MOST_PLACES]]
+    places = _telling(detection, claim)
+    lines += [_place(place) for place in places[:MOST_PLACES]]
+    more = len(places) - MOST_PLACES
+    return lines + [f"and {more} more places; '--format json' has all"] * (more > 0)
+
+
+def _telling(detection: Detection, claim: Claim) -> list[Place]:
+    """The places worth showing: those of most evidence, or of integrity those that were changed."""
+    most = max((place.statistic for place in detection.places), default=0.0)
+    if _of_integrity(claim):
+        hurt = [p for p in detection.places if p.statistic < most or not detection.statistic]
+        return sorted(hurt, key=lambda place: (place.layer, place.start))
+    return sorted(detection.places, key=lambda place: -place.statistic)
+
+
+def _of_integrity(claim: Claim) -> bool:
+    from nnw_onnx import plugins
+
+    return plugins.method_of(claim.key).kind == "integrity"
+
+
+def _whole(detection: Detection, claim: Claim) -> bool | None:
+    """Whether all that a mark of integrity vouches for is as it was; None of other marks."""
+    if not _of_integrity(claim):
+        return None
+    return bool(detection) and not _telling(detection, claim)
 
 
 def _is_chance(detection: Detection) -> bool:
@@ -367,6 +435,8 @@ def _what(claim: Claim) -> tuple[str, str]:
     method = plugins.method_of(claim.key)
     if method.access == "answers":
         return "triggers", "answered as the key says"
+    if method.kind == "integrity":
+        return "blocks", "are whole"
     if method.alphabet == 0:
         return "parts", "are as the key says"
     return "symbols", "match the payload"

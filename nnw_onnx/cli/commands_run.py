@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nnw_onnx.cli import completion, output
-from nnw_onnx.cli.options import Force, OutputFormat, check_outputs, parse_changes, write_text
+from nnw_onnx.cli.options import (
+    Force,
+    OutputFormat,
+    Presets,
+    check_outputs,
+    parse_changes,
+    write_text,
+)
 from nnw_onnx.cli.output import Format
 from nnw_onnx.errors import ConfigurationError
 
@@ -70,6 +77,7 @@ def evaluate(
             help="Another value for a key, such as session.threads=2; repeatable.",
         ),
     ] = None,
+    presets: Presets = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only count and time what would be done.")
     ] = False,
@@ -88,7 +96,10 @@ def evaluate(
 
     changes = parse_changes(settings)
     if dry_run:
-        _tell(nnw.forecast(evaluation, data=data, engine=engine, settings=changes), output_format)
+        expected = nnw.forecast(
+            evaluation, data=data, engine=engine, settings=changes, presets=presets or ()
+        )
+        _tell(expected, output_format)
         return
     try:
         done = nnw.evaluate(
@@ -97,10 +108,12 @@ def evaluate(
             run_folder=run_folder,
             engine=engine,
             settings=changes,
+            presets=presets or (),
             progress=output.LOGGER.isEnabledFor(logging.INFO),
         )
     except KeyboardInterrupt:
-        again = _again(evaluation, data, run_folder, engine, settings or ())
+        repeated = {"--set": settings or (), "--preset": presets or ()}
+        again = _again(evaluation, data, run_folder, engine, repeated)
         raise InterruptedRunError(
             f"interrupted; what is done is kept, go on with: {again}"
         ) from None
@@ -185,13 +198,13 @@ def _again(
     data: Path | None,
     run_folder: Path | None,
     engine: str | None,
-    settings: Sequence[str],
+    repeated: Mapping[str, Sequence[str]],
 ) -> str:
     """The command that goes on with an interrupted run: the same one."""
     given = {"--data": data, "--run-folder": run_folder, "--engine": engine}
     words = ["nnw", "evaluate", *([evaluation] if evaluation else [])]
     for name, value in given.items():
         words += [name, str(value)] if value is not None else []
-    for setting in settings:
-        words += ["--set", setting]
+    for name, values in repeated.items():
+        words += [word for value in values for word in (name, value)]
     return shlex.join(words)

@@ -70,7 +70,7 @@ def tune(
     from nnw_onnx.runs.tuning import tune as tuned
 
     asked = read_evaluation(find_evaluation(evaluation), data, parse_changes(settings))
-    spare = asked.model_copy(update={"networks": tuple(on), "modifications": ()})
+    spare = asked.model_copy(update={"networks": tuple(on), "modifications": (), "presets": ()})
     _check_apart(asked, spare)
     spare = spare.at(asked.folder)
     found = tuned(prepare(spare, default_folder(spare)), loss, output.note)

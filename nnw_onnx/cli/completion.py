@@ -43,7 +43,20 @@ def groups(incomplete: str) -> list[str]:
     """What `nnw list` can list."""
     from nnw_onnx import plugins
 
-    return _begun([*plugins.GROUPS, "evaluations"], incomplete)
+    return _begun([*plugins.GROUPS, "evaluations", "presets"], incomplete)
+
+
+def listed(context: typer.Context, incomplete: str) -> list[str]:
+    """Names in the group that stands on the command line already."""
+    from nnw_onnx import plugins
+    from nnw_onnx.runs.evaluation import shipped
+
+    group = str(context.params.get("what"))
+    if group == "presets":
+        return presets(incomplete)
+    if group == "evaluations":
+        return _begun([*shipped()], incomplete)
+    return _plugins(group, incomplete) if group in plugins.GROUPS else []
 
 
 def evaluations(incomplete: str) -> list[str]:
@@ -53,6 +66,13 @@ def evaluations(incomplete: str) -> list[str]:
     folder = Path(incomplete).parent
     files = [str(path) for path in sorted(folder.glob("*.toml"))] if folder.is_dir() else []
     return _begun([*shipped(), *files], incomplete)
+
+
+def presets(incomplete: str) -> list[str]:
+    """Presets that come with the package."""
+    from nnw_onnx.runs.presets import shipped
+
+    return _begun([*shipped()], incomplete)
 
 
 def layers(context: typer.Context, incomplete: str) -> list[str]:

@@ -13,6 +13,7 @@ from nnw_onnx.cli.commands_actors import ambiguity
 from nnw_onnx.cli.commands_catalogue import list_plugins, new_evaluation
 from nnw_onnx.cli.commands_compare import compare, plan_power
 from nnw_onnx.cli.commands_doctor import doctor
+from nnw_onnx.cli.commands_integrity import integrity_app
 from nnw_onnx.cli.commands_key import import_, seed, show
 from nnw_onnx.cli.commands_network import inject, layers, modify
 from nnw_onnx.cli.commands_owner import decode, detect, verify_commitment
@@ -59,6 +60,7 @@ for name, command in KEY_COMMANDS.items():
     key_app.command(name)(with_verbosity(command))
 app.add_typer(key_app, name="key")
 app.add_typer(recipients_app)
+app.add_typer(integrity_app)
 
 
 @app.callback(invoke_without_command=True)

@@ -33,6 +33,15 @@ Settings = Annotated[
         autocompletion=completion.options,
     ),
 ]
+Presets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--preset",
+        metavar="NAME",
+        help="Also the Modifications of 'nnw list presets', or of a TOML file; repeatable.",
+        autocompletion=completion.presets,
+    ),
+]
 Code = Annotated[
     str | None,
     typer.Option(

@@ -1,20 +1,43 @@
 """The only room that imports onnx: open safely, list layers, read and replace weights, save."""
 
+from nnw_onnx.graph.changes import Makeup, expect_changed, makeup
 from nnw_onnx.graph.editing import to_plain_form
 from nnw_onnx.graph.files import Limits
-from nnw_onnx.graph.folding import fold_batch_norms
+from nnw_onnx.graph.folding import Folded, fold_batch_norms, fold_normalisations
 from nnw_onnx.graph.network import CanonicalWeights, OnnxNetwork, Rule, open_network
+from nnw_onnx.graph.opsets import convert_opset, newest_known, smallest_model
+from nnw_onnx.graph.renaming import drop_names
 from nnw_onnx.graph.runnable import Runnable
-from nnw_onnx.graph.widening import widen_classifier
+from nnw_onnx.graph.storing import (
+    constants_to_initializers,
+    initializers_to_constants,
+    values_outside,
+    weights_in_bfloat16,
+)
+from nnw_onnx.graph.widening import narrow_classifier, widen_classifier
 
 __all__ = [
     "CanonicalWeights",
+    "Folded",
     "Limits",
+    "Makeup",
     "OnnxNetwork",
     "Rule",
     "Runnable",
+    "constants_to_initializers",
+    "convert_opset",
+    "drop_names",
+    "expect_changed",
     "fold_batch_norms",
+    "fold_normalisations",
+    "initializers_to_constants",
+    "makeup",
+    "narrow_classifier",
+    "newest_known",
     "open_network",
+    "smallest_model",
     "to_plain_form",
+    "values_outside",
+    "weights_in_bfloat16",
     "widen_classifier",
 ]

@@ -6,12 +6,17 @@ from collections.abc import Mapping, Sequence
 
 from onnx import NodeProto
 
-from nnw_onnx.graph import regrouping
-from nnw_onnx.graph.channel_flow import UNIT, Flow, Rule, joined
+from nnw_onnx.graph import channel_sizes, regrouping
+from nnw_onnx.graph.channel_flow import SUM, UNIT, Flow, Rule, joined
 from nnw_onnx.graph.labels import Axis, Value, is_fixed, length
 from nnw_onnx.graph.regrouping import Dims
 from nnw_onnx.graph.scopes import attributes, number, numbers
 from nnw_onnx.graph.tensors import MOST_AXES
+
+_SIZES = 3
+"""Which input of Resize tells sizes; Upsample has none."""
+_TO_THE_END = 2**31 - 1
+"""Ends of slices from here on mean that of the axis, however long it is."""
 
 
 def _padded(flow: Flow, node: NodeProto, inputs: Sequence[Value]) -> Sequence[Value] | None:
@@ -46,6 +51,9 @@ def _resized(flow: Flow, node: NodeProto, inputs: Sequence[Value]) -> Sequence[V
     mode = attributes(node).get("coordinate_transformation_mode")
     if data is None or mode == "tf_crop_and_resize":
         return None
+    if any(node.input[_SIZES:]):  # of all axes
+        for axis in data:
+            flow.labels.count(axis)
     return [_kept_where_as_long(flow, data, flow.sized(node.output[0], len(data)))]
 
 
@@ -71,7 +79,7 @@ def _joined_ends(flow: Flow, node: NodeProto, inputs: Sequence[Value]) -> Sequen
     for value in inputs:
         assert value is not None
         others = tuple(UNIT if k == place else a for k, a in enumerate(value))
-        whole = others if whole is None else joined(flow, whole, others, None)
+        whole = others if whole is None else joined(flow, whole, others, SUM)
     assert whole is not None
     ends = [value[place] for value in inputs if value is not None]
     if any(end is None for end in ends):
@@ -86,19 +94,11 @@ def _split(flow: Flow, node: NodeProto, inputs: Sequence[Value]) -> Sequence[Val
     data = inputs[0]
     if not data:
         return None
-    place, count = number(node, "axis", 0) % len(data), len(node.output)
-    sizes = flow.integers(node, 1, "split")
-    whole = length(data[place])
-    if sizes is None and not any(node.input[1:]) and whole is not None:
-        each = -(-whole // count)
-        sizes = [each] * (count - 1) + [whole - each * (count - 1)]
-    if (
-        sizes is None
-        or len(sizes) != count
-        or min(sizes) < 0
-        or (whole is not None and sum(sizes) != whole)
-    ):
+    place = number(node, "axis", 0) % len(data)
+    sizes = sizes_of_split(flow, node, length(data[place]))
+    if sizes is None:
         return None
+    flow.labels.count(data[place])
     done, start = [], 0
     for size in sizes:
         cut = flow.labels.cut(data[place], start, start + size)
@@ -107,7 +107,17 @@ def _split(flow: Flow, node: NodeProto, inputs: Sequence[Value]) -> Sequence[Val
     return [flow.resolved(value) for value in done]
 
 
-def _cuts(flow: Flow, node: NodeProto) -> list[tuple[int, ...]] | None:
+def sizes_of_split(flow: Flow, node: NodeProto, whole: int | None) -> list[int] | None:
+    """How many entries each output of a Split gets; None where that is computed or wrong."""
+    sizes, count = flow.integers(node, 1, "split"), len(node.output)
+    if sizes is None and not any(node.input[1:]) and whole is not None:
+        each = -(-whole // count)
+        sizes = [each] * (count - 1) + [whole - each * (count - 1)]
+    wrong = sizes is None or len(sizes) != count or min(sizes) < 0
+    return None if wrong or (whole is not None and sum(sizes or ()) != whole) else sizes
+
+
+def cuts_of(flow: Flow, node: NodeProto) -> list[tuple[int, ...]] | None:
     """Axis, start, end and step of each cut of a Slice; None where they are computed."""
     starts, stops = flow.integers(node, 1, "starts"), flow.integers(node, 2, "ends")
     if starts is None or stops is None:
@@ -121,7 +131,7 @@ def _cuts(flow: Flow, node: NodeProto) -> list[tuple[int, ...]] | None:
 
 
 def _sliced(flow: Flow, node: NodeProto, inputs: Sequence[Value]) -> Sequence[Value] | None:
-    data, cuts = inputs[0], _cuts(flow, node)
+    data, cuts = inputs[0], cuts_of(flow, node)
     if not data or cuts is None:
         return None
     done = list(data)
@@ -134,6 +144,8 @@ def _sliced(flow: Flow, node: NodeProto, inputs: Sequence[Value]) -> Sequence[Va
             done[place] = known[place]
         else:
             low, high = (min(max(x + whole * (x < 0), 0), whole) for x in (start, stop))
+            if start or stop < _TO_THE_END:
+                flow.labels.count(data[place])
             done[place] = flow.labels.cut(data[place], low, high)
     return [flow.resolved(tuple(done))]
 
@@ -161,14 +173,28 @@ def _shaped(flow: Flow, node: NodeProto, inputs: Sequence[Value]) -> Sequence[Va
     data = flow.resolved(inputs[0])
     if data is None:
         return None
-    dims = regrouping.dims_of(data, flow.sizes.get(node.input[0]))
-    target = _target(flow, node, dims)
+    dims = channel_sizes.dims(flow, node.input[0], data)
+    target = target_of(flow, node, dims)
     if target is None:
         return None
-    return [regrouping.regrouped(flow.labels, data, dims, target)]
+    flow.sizes[node.output[0]] = target
+    made = regrouping.regrouped(flow.labels, data, dims, target)
+    if node.op_type == "Reshape":
+        _count_asked(flow, node, made)
+    return [made]
 
 
-def _target(flow: Flow, node: NodeProto, dims: Dims) -> Dims | None:
+def _count_asked(flow: Flow, node: NodeProto, made: Value) -> None:
+    """Channels whose number a Reshape is given, or computes in a way that is not followed."""
+    asked = _asked(flow, node)
+    keeps = not number(node, "allowzero", 0)
+    for k, axis in enumerate(made or ()):
+        size = asked[k] if asked is not None and k < len(asked) else None
+        if size != -1 and not (size == 0 and keeps):
+            flow.labels.count(axis)
+
+
+def target_of(flow: Flow, node: NodeProto, dims: Dims) -> Dims | None:
     """The sizes that the operator makes."""
     if node.op_type == "Flatten":
         return regrouping.flattened(dims, number(node, "axis", 1))
@@ -197,19 +223,11 @@ def _reshaped(flow: Flow, node: NodeProto, dims: Dims) -> Dims | None:
     return tuple(k if d is None else d for d, k in zip(made, known, strict=True))
 
 
-def _asked(flow: Flow, node: NodeProto) -> Sequence[int | None] | None:
-    """The sizes that Reshape is given; None for those that are computed."""
-    given = flow.integers(node, 1, "shape")
-    if given is not None:
-        return given
-    maker = flow.scope.producers.get(node.input[1]) if len(node.input) > 1 else None
-    if maker is not None and maker.op_type == "Concat":
-        sizes = [
-            flow.constant(maker, k) or _unknown(flow, name) for k, name in enumerate(maker.input)
-        ]
-        if None not in sizes:
-            return [d for size in sizes for d in size or ()]
-    return _unknown(flow, node.input[1]) if len(node.input) > 1 else None
+def _asked(flow: Flow, node: NodeProto) -> Sequence[regrouping.Size] | None:
+    """The sizes that Reshape is given; None for those that are not known."""
+    if len(node.input) < 2 or not node.input[1]:
+        return numbers(node, "shape")
+    return channel_sizes.told(flow, node.input[1]) or _unknown(flow, node.input[1])
 
 
 def _unknown(flow: Flow, name: str) -> Sequence[None] | None:
@@ -224,10 +242,14 @@ def _expanded(flow: Flow, node: NodeProto, inputs: Sequence[Value]) -> Sequence[
     if data is None or known is None or len(known) < len(data):
         return None
     old = (UNIT,) * (len(known) - len(data)) + data
+    given = flow.constant(node, 1)
     done: list[Axis] = []
-    for axis, new in zip(old, flow.sized(node.output[0], len(known)), strict=True):
+    for k, (axis, new) in enumerate(zip(old, flow.sized(node.output[0], len(known)), strict=True)):
         if not is_fixed(axis) and length(axis) != length(new):
             return None
+        asked = [1] * (len(known) - len(given)) + given if given is not None else None
+        if asked is None or asked[k] != 1:
+            flow.labels.count(axis)
         done.append(new if is_fixed(axis) else axis)
     return [tuple(done)]
 
@@ -235,7 +257,34 @@ def _expanded(flow: Flow, node: NodeProto, inputs: Sequence[Value]) -> Sequence[
 def _sizes(flow: Flow, node: NodeProto, inputs: Sequence[Value]) -> Sequence[Value]:
     """Only the sizes of its input matter."""
     rank = 0 if node.op_type == "Size" else 1
+    value = flow.resolved(inputs[0]) or ()
+    for k in _sizes_looked_at(flow, node, len(value)):
+        flow.labels.count(value[k])
     return [flow.sized(node.output[0], rank)]
+
+
+def _sizes_looked_at(flow: Flow, node: NodeProto, rank: int) -> set[int]:
+    """The axes whose sizes something may depend on."""
+    uses = flow.scope.uses.get(node.output[0], ())
+    known = node.op_type == "Shape" and not node.attribute
+    if not known or node.output[0] in flow.scope.outputs:
+        return set(range(rank))
+    places: set[int] = set()
+    for use in uses:
+        taken = _entries_taken(flow, use.node, rank) if use.scope is flow.scope else None
+        places |= set(range(rank)) if taken is None else taken
+    return places
+
+
+def _entries_taken(flow: Flow, node: NodeProto, size: int) -> set[int] | None:
+    """Which entries of a vector an operator takes; None where it may be all."""
+    if node.op_type == "Gather":
+        chosen = flow.constant(node, 1)
+        return None if not chosen or not size else {k % size for k in chosen}
+    cuts = cuts_of(flow, node) if node.op_type == "Slice" else None
+    if cuts is None or len(cuts) != 1 or not cuts[0][3]:
+        return None
+    return set(range(size)[slice(*cuts[0][1:])])
 
 
 MOVES: Mapping[str, Rule] = {

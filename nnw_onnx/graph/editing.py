@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnx.version_converter
 from google.protobuf.message import EncodeError  # type: ignore[import-untyped]  # has no stubs
-from onnx import GraphProto, ModelProto, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
 
 from nnw_onnx.errors import ModelFileError
 from nnw_onnx.graph.files import Limits, open_file
@@ -107,15 +107,25 @@ def to_plain_form(source: Path, target: Path, opset: int = 13) -> None:
     """
     model = whole(open_file(source, Limits()))
     _lift_constants(model.graph)
-    _unlist_initializers(model)
+    unlist_initializers(model)
     write_model(_raised(model, opset), target)
 
 
-def write_model(model: ModelProto, target: Path) -> None:
-    """Write a model; the values of a large one into a data file beside it."""
+def write_model(model: ModelProto, target: Path, *, outside: bool = False) -> None:
+    """Write a model; the values of a large one into a data file beside it.
+
+    Args:
+        model: it is changed where values go into a data file.
+        target: where it is written.
+        outside: whether they go there whatever the size of the model.
+
+    Raises:
+        ModelFileError: a place that cannot be written.
+    """
     large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _MOST_BYTES_INSIDE
+    data = f"{target.name}.data"
     try:
-        onnx.save(model, target, save_as_external_data=large, location=f"{target.name}.data")
+        onnx.save(model, target, save_as_external_data=large or outside, location=data)
     except (OSError, EncodeError, ValueError) as error:
         raise ModelFileError(
             f"model: expected a place that can be written, got: {one_line(error)}; "
@@ -138,7 +148,7 @@ def _lift_constants(graph: GraphProto) -> None:
             del graph.node[k]
 
 
-def _unlist_initializers(model: ModelProto) -> None:
+def unlist_initializers(model: ModelProto) -> None:
     """Take initializers out of the inputs; from that IR version on they need not be there."""
     model.ir_version = max(model.ir_version, _INITIALIZERS_ARE_INPUTS)
     given = {tensor.name for tensor in model.graph.initializer}
@@ -149,13 +159,20 @@ def _unlist_initializers(model: ModelProto) -> None:
 
 def _raised(model: ModelProto, opset: int) -> ModelProto:
     own = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
-    if not own or max(own) >= opset:
-        return model
+    return model if not own or max(own) >= opset else converted(model, opset)
+
+
+def converted(model: ModelProto, opset: int) -> ModelProto:
+    """The model with the standard operators of another operator set, by onnx's own converter.
+
+    Raises:
+        ModelFileError: onnx cannot convert it.
+    """
     try:
         return onnx.version_converter.convert_version(model, opset)
-    except (RuntimeError, ValueError, KeyError) as error:
+    except (RuntimeError, ValueError, KeyError, EncodeError) as error:
         raise ModelFileError(
-            f"model: expected one that can be brought to opset {opset}, got: {one_line(error)}; "
+            f"model: expected one that onnx can bring to opset {opset}, got: {one_line(error)}; "
             "export it with that opset"
         ) from error
 
@@ -164,7 +181,13 @@ def _used(graph: GraphProto) -> Iterator[str]:
     yield from (output.name for output in graph.output)
     for node in graph.node:
         yield from node.input
-        for attribute in node.attribute:
-            inside = [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
-            for graph_inside in inside:
-                yield from _used(graph_inside)
+        for inside in subgraphs(node):
+            yield from _used(inside)
+
+
+def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
+    """The graphs inside a node."""
+    for attribute in node.attribute:
+        yield from attribute.graphs
+        if attribute.HasField("g"):
+            yield attribute.g

@@ -115,7 +115,11 @@ class ModelFile:
 
 def open_file(path: Path, limits: Limits) -> ModelFile:
     """Read and validate; raises `ModelFileError` with one line for whatever is wrong."""
-    buffer = _read(path, limits)
+    return from_bytes(path, _read(path, limits), limits)
+
+
+def from_bytes(path: Path, buffer: Buffer, limits: Limits) -> ModelFile:
+    """Validate the bytes of a model as if they were read from `path`; raises as `open_file`."""
     sniffing.refuse_known_formats(path, bytes(buffer[:1024]))
     try:
         root = wire.locate(

@@ -42,9 +42,36 @@ def fold_batch_norms(source: Path, target: Path) -> int:
     Raises:
         ModelFileError: a file cannot be read or written.
     """
-    counts: list[int] = []
-    rewrite_file(source, target, lambda model: counts.append(_Folder(model).fold()))
-    return sum(counts)
+    return len(fold_normalisations(source, target))
+
+
+@dataclass(frozen=True)
+class Folded:
+    """One BatchNormalization that went into the operator before it, by names of initializers.
+
+    Attributes:
+        kernel: of the operator, as it was.
+        folded: its kernel now.
+        bias: its bias now.
+        scale, shift, mean, variance: of the normalisation.
+        epsilon: what was added to the variance.
+    """
+
+    kernel: str
+    folded: str
+    bias: str
+    scale: str
+    shift: str
+    mean: str
+    variance: str
+    epsilon: float
+
+
+def fold_normalisations(source: Path, target: Path) -> tuple[Folded, ...]:
+    """As `fold_batch_norms`; what went into what."""
+    found: list[Folded] = []
+    rewrite_file(source, target, lambda model: found.extend(_Folder(model).fold()))
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -53,6 +80,7 @@ class _Affine:
 
     scale: Vector
     shift: Vector
+    epsilon: float
 
 
 @dataclass(frozen=True)
@@ -78,26 +106,34 @@ class _Folder:
         self._constants, self._uses = Constants(model), uses(model.graph)
         self._producers = {name: node for node in model.graph.node for name in node.output if name}
 
-    def fold(self) -> int:
-        """Change the model; how many normalisations are gone."""
-        gone, turned = [], 0
+    def fold(self) -> list[Folded]:
+        """Change the model; which normalisations are gone."""
+        gone: list[int] = []
+        done: list[Folded] = []
         for place, node in enumerate(self._graph.node):
             affine = self._affine(node)
             linear = None if affine is None else self._linear(node.input[0], len(affine.scale))
             if affine is None or linear is None or not self._fits(linear, affine):
                 continue
+            kernel, (scale, shift, mean, variance) = linear.node.input[1], node.input[1:5]
             if linear.node.op_type == "MatMul" and linear.add is None:
                 self._scale_kernel(linear, affine)
                 self._become_add(node, linear, affine)
-                turned += 1
+                bias = node.input[1]
             else:
                 self._scale_kernel(linear, affine)
                 self._put_bias(linear, affine)
                 (linear.add or linear.node).output[0] = node.output[0]
                 self._producers[node.output[0]] = linear.add or linear.node
+                bias = (linear.add or linear.node).input[linear.place]
                 gone.append(place)
+            done.append(
+                Folded(
+                    kernel, linear.node.input[1], bias, scale, shift, mean, variance, affine.epsilon
+                )
+            )
         remove_nodes(self._graph, gone, self._uses)
-        return len(gone) + turned
+        return done
 
     def _affine(self, node: NodeProto) -> _Affine | None:
         """Scale and shift of a normalisation in evaluation with constant statistics."""
@@ -113,9 +149,10 @@ class _Folder:
             self._constants[name].astype(np.float64) for name in node.input[1:5]
         )
         given = [a.f for a in node.attribute if a.name == "epsilon"]
+        epsilon = float(given[0]) if given else 1e-5
         with np.errstate(all="ignore"):
-            scale = scale / np.sqrt(var + (given[0] if given else 1e-5))
-        return _Affine(scale, shift - scale * mean)
+            scale = scale / np.sqrt(var + epsilon)
+        return _Affine(scale, shift - scale * mean, epsilon)
 
     def _linear(self, name: str, channels: int) -> _Linear | None:
         """The operator that computes this value, where a normalisation can go into it."""

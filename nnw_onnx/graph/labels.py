@@ -2,21 +2,22 @@
 
 Every axis is a list of parts: runs of channels, or entries that have to stay where they are. The
 channels of two axes that an operator pairs are one; channels that it needs in their order are
-pinned. What is left in the end may be put into any order. Beside it a linear form over unknown
-logarithms of factors says how each part is scaled, and every operator adds the equations under
-which it passes a scaling on.
+pinned. What is left in the end may be put into any order. Beside it `forms` say what else may be
+done to the channels of each part, and every operator adds the equations under which it passes that
+on.
+
+Where an axis is split into heads, a channel is a head, and the entries of its block are channels
+too. These are others in each head, until an operator treats all heads alike: a family, whose member
+is chosen by the head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-Variable: TypeAlias = tuple[int, ...]
-"""An unknown factor of each channel: a number, then which piece of it, where it was cut."""
-Form: TypeAlias = tuple[tuple[Variable, int], ...]
-"""Sum of variables times integers, sorted; () is 0: not scaled."""
+from nnw_onnx.graph.forms import STILL, Action, Forms
 
 MOST_PARTS = 4096
 
@@ -29,13 +30,16 @@ class Part:
         length: number of entries.
         channels: which channels they are, or None for entries that stay in their places.
         block: entries of one channel.
-        scale: logarithm of the factor of each channel.
+        action: what may be done to the channels.
+        inner: what the entries of a block are, where these are channels too; then `action` is that
+            of theirs, and nothing may be done to the channels but to exchange them.
     """
 
     length: int
     channels: int | None = None
     block: int = 1
-    scale: Form = ()
+    action: Action = STILL
+    inner: tuple[Part, ...] = ()
 
     @property
     def plain(self) -> bool:
@@ -48,14 +52,6 @@ Axis: TypeAlias = tuple[Part, ...] | None
 Value: TypeAlias = tuple[Axis, ...] | None
 """The axes of a tensor; None where their number is unknown, and all entries stay."""
 Pair: TypeAlias = tuple[Part, Part]
-
-
-def added(first: Form, second: Form, factor: int = 1) -> Form:
-    """The form first + factor second."""
-    found = dict(first)
-    for variable, power in second:
-        found[variable] = found.get(variable, 0) + factor * power
-    return tuple(sorted((v, p) for v, p in found.items() if p))
 
 
 def length(axis: Axis) -> int | None:
@@ -73,23 +69,55 @@ def is_fixed(axis: Axis) -> bool:
     return axis is None or all(part.channels is None for part in axis)
 
 
+def leaves(parts: Iterable[Part]) -> Iterator[Part]:
+    """The parts whose actions count: of heads, those inside."""
+    for part in parts:
+        if part.inner:
+            yield from leaves(part.inner)
+        elif part.channels is not None:
+            yield part
+
+
+def acted(axis: Axis, change: Callable[[Action], Action]) -> Axis:
+    """The axis with other actions on its channels."""
+    if axis is None:
+        return None
+    return tuple(_acted(part, change) for part in axis)
+
+
+def _acted(part: Part, change: Callable[[Action], Action]) -> Part:
+    if part.inner:
+        return replace(part, inner=tuple(_acted(p, change) for p in part.inner))
+    return part if part.channels is None else replace(part, action=change(part.action))
+
+
+def _structure(part: Part) -> Part:
+    """The part without actions."""
+    return _acted(part, lambda _: STILL)
+
+
 class Labels:
-    """Channels of a network, and what is known of them so far."""
+    """Channels of a network, and what is known of them so far.
+
+    Attributes:
+        scales: equations on positive factors.
+        signs: equations on signs.
+        mixes: equations on matrices.
+    """
 
     def __init__(self) -> None:
         self._sizes: list[int] = []
         self._made: dict[int, tuple[Part, ...]] = {}
-        self._solved: dict[Variable, Form] = {}
-        self._variables = 0
+        self._heads: dict[int, int] = {}
+        self._counted: set[int] = set()
+        self.scales, self.signs, self.mixes = Forms(), Forms(2), Forms()
 
-    def fresh(self, size: int, *, scaled: bool = False) -> Part:
-        """New channels, with an unknown factor where they are scaled."""
+    def fresh(self, size: int, *, free: bool = False) -> Part:
+        """New channels; with an action that nothing restricts yet where they are free."""
         self._sizes.append(size)
-        scale: Form = ()
-        if scaled:
-            scale = (((self._variables,), 1),)
-            self._variables += 1
-        return Part(size, len(self._sizes) - 1, 1, scale)
+        channels = len(self._sizes) - 1
+        form = (((channels,), 1),) if free else ()
+        return Part(size, channels, 1, Action(form, form, form))
 
     def size(self, channels: int) -> int:
         """Number of channels."""
@@ -104,56 +132,115 @@ class Labels:
             made = None if part.channels is None else self._made.get(part.channels)
             if made is not None:
                 waiting += self._inside(part, made)[::-1]
-            elif part.channels is None and found and found[-1].channels is None:
+                continue
+            if part.inner:
+                inner = self.resolved(part.inner)
+                part = replace(part, inner=() if is_fixed(inner) else inner)
+            if part.channels is None and found and found[-1].channels is None:
                 found[-1] = Part(found[-1].length + part.length)
             elif part.length:
                 found.append(part if part.channels is not None else Part(part.length))
         return tuple(found)
 
     def _inside(self, part: Part, made: Sequence[Part]) -> list[Part]:
-        """What the channels of a part are made of, each piece with its own factor."""
-        one = len(made) == 1
-        return [
-            Part(
-                piece.length * part.block,
-                piece.channels,
-                piece.block * part.block,
-                part.scale if one else _cut(part.scale, k),
-            )
-            for k, piece in enumerate(made)
+        """What the channels of a part are made of, each piece with its own action."""
+        pieces = made if part.inner else _with_action(made, part.action)
+        return [q for piece in pieces for q in self.spread(piece, part.inner, part.block)]
+
+    def spread(self, piece: Part, inner: tuple[Part, ...], width: int) -> list[Part]:
+        """The part with a block of so many entries, `inner` ones, in the place of each entry."""
+        if not inner:
+            inner = (Part(width),)
+        if piece.channels is None:
+            if is_fixed(inner):
+                return [Part(piece.length * width)]
+            if len(inner) * piece.length > MOST_PARTS:
+                self.pin(inner)
+                return [Part(piece.length * width)]
+            return list(inner) * piece.length
+        if len(inner) * piece.block > MOST_PARTS:
+            self.pin(inner)
+            inner = (Part(width),)
+        grown = replace(piece, length=piece.length * width, block=piece.block * width)
+        if piece.inner:
+            deeper = [q for p in piece.inner for q in self.spread(p, inner, width)]
+            return [replace(grown, inner=tuple(deeper))]
+        if is_fixed(inner):
+            return [grown]
+        return [replace(grown, action=STILL, inner=inner * piece.block)]
+
+    def free(self, action: Action) -> Action:
+        """The action over variables that are free so far."""
+        return Action(
+            self.scales.free(action.scale),
+            self.signs.free(action.sign),
+            self.mixes.free(action.mix),
+        )
+
+    def still(self, action: Action) -> Action:
+        """From now on nothing may be done: the action that is left."""
+        self.scales.vanishes(action.scale)
+        self.signs.vanishes(action.sign)
+        self.mixes.vanishes(action.mix)
+        return STILL
+
+    def family(self, channels: int) -> int | None:
+        """The heads by which the members of a family are chosen; None for channels of their own."""
+        heads = self._heads.get(channels)
+        if heads is None:
+            return None
+        parts = self.resolved([Part(self._sizes[heads], heads)])
+        return parts[0].channels if len(parts) == 1 and not parts[0].inner else None
+
+    def share(self, channels: int | None) -> None:
+        """From now on these channels are the same in all heads."""
+        if channels is not None:
+            self._heads.pop(channels, None)
+
+    def share_value(self, value: Value) -> None:
+        """Do so with all channels of a tensor."""
+        for axis in value or ():
+            for part in axis or ():
+                self._share_part(part)
+
+    def _share_part(self, part: Part) -> None:
+        self.share(part.channels)
+        for inside in part.inner:
+            self._share_part(inside)
+
+    def settle(self, value: Value) -> None:
+        """Leave families only where the head of every entry is known from the value itself."""
+        on_axes = [
+            {p.channels for p in axis if p.channels is not None} for axis in value or () if axis
         ]
+        heads = [channels for on_axis in on_axes for channels in on_axis]
+        for axis in value or ():
+            for part in axis or ():
+                self._settle(part, [h for h in heads if heads.count(h) == 1])
 
-    def scale(self, form: Form) -> Form:
-        """The form over variables that are free so far."""
-        found: Form = ()
-        waiting = list(form)
+    def _settle(self, part: Part, known: Collection[int]) -> None:
+        if part.channels is not None and (part.inner or self.family(part.channels) not in known):
+            self.share(part.channels)
+        for inside in part.inner:
+            self._settle(inside, () if part.channels is None else (part.channels,))
+
+    def count(self, axis: Axis) -> None:
+        """The graph has the number of these channels somewhere: it has to stay."""
+        for part in self.resolved(axis or ()):
+            if part.channels is not None:
+                self._counted.add(part.channels)
+            self.count(part.inner)
+
+    def counted(self) -> frozenset[int]:
+        """The channels of now whose number has to stay."""
+        found: set[int] = set()
+        waiting = [Part(self._sizes[k], k) for k in self._counted]
         while waiting:
-            variable, power = waiting.pop()
-            value = self._value(variable)
-            if value is None:
-                found = added(found, ((variable, 1),), power)
-            else:
-                waiting += [(v, power * p) for v, p in value]
-        return found
-
-    def _value(self, variable: Variable) -> Form | None:
-        """What the variable, or what it is a piece of, is known to be."""
-        for end in range(len(variable), 0, -1):
-            value = self._solved.get(variable[:end])
-            if value is not None:
-                return tuple((v + variable[end:], p) for v, p in value)
-        return None
-
-    def vanishes(self, form: Form) -> None:
-        """From now on the form is 0."""
-        free = self.scale(form)
-        chosen = next(((v, p) for v, p in free if abs(p) == 1), None)
-        if chosen is None:
-            for variable, _ in free:  # 2 x = 0, or 2 x = 3 y: no scaling is listed rather than half
-                self._solved[variable] = ()
-            return
-        rest = tuple((v, -chosen[1] * p) for v, p in free if v != chosen[0])
-        self._solved[chosen[0]] = rest
+            for part in self.resolved([waiting.pop()]):
+                if part.channels is not None:
+                    found.add(part.channels)
+                waiting += part.inner
+        return frozenset(found)
 
     def pin(self, axis: Axis) -> None:
         """Keep all entries of an axis in their places."""
@@ -161,6 +248,7 @@ class Labels:
             self._pin(part)
 
     def _pin(self, part: Part) -> None:
+        self.pin(part.inner)
         if part.channels is not None and part.channels not in self._made:
             self._made[part.channels] = (Part(self._sizes[part.channels]),)
 
@@ -169,10 +257,15 @@ class Labels:
         for axis in value or ():
             self.pin(axis)
 
-    def paired(self, first: Axis, second: Axis) -> list[Pair] | None:
+    def paired(self, first: Axis, second: Axis, aligned: Collection[int] = ()) -> list[Pair] | None:
         """The parts of two axes whose entries are one by one the same.
 
         None where they are not of equal length or cannot be the same channels: all are pinned.
+
+        Args:
+            first: one of them.
+            second: the other.
+            aligned: heads of which each one of one value only meets the same one of the other.
         """
         if first is None or second is None or length(first) != length(second):
             self.pin(first)
@@ -189,41 +282,95 @@ class Labels:
                 size = min(p.length, q.length)
                 left[:1] = [Part(p.length - size)]
                 right[:1] = [Part(q.length - size)]
-            elif (p.channels, p.length, p.block) == (q.channels, q.length, q.block):
+            elif _structure(p) == _structure(q):
+                self._keep_families(p, q, aligned)
                 done.append((p, q))
                 del left[0], right[0]
             else:
-                self._become_one(p, q)
+                self._become_one(p, q, aligned)
+
+    def _keep_families(self, p: Part, q: Part, aligned: Collection[int]) -> None:
+        for channels in (p.channels, q.channels):
+            if channels is not None and self.family(channels) not in aligned:
+                self.share(channels)
 
     def _still(self, pairs: list[Pair]) -> list[Pair]:
         """Pairs, of which later ones may have cut or pinned the channels."""
         found: list[Pair] = []
         for p, q in pairs:
-            both = zip(self.resolved([p]), self.resolved([q]), strict=True)
-            found += [(a, b) for a, b in both if a.channels is not None]
+            found += zip(leaves(self.resolved([p])), leaves(self.resolved([q])), strict=True)
         return found
 
-    def _become_one(self, p: Part, q: Part) -> None:
+    def _become_one(self, p: Part, q: Part, aligned: Collection[int]) -> None:
         """Make the channels of two different parts the same at their beginning, or pin them."""
         labelled = p.channels is not None and q.channels is not None
         if labelled and (p.block, p.length) == (q.block, q.length):
-            assert p.channels is not None
-            self._made[p.channels] = (Part(self._sizes[p.channels], q.channels),)
+            self._become_equal(p, q, aligned)
             return
         for one, other in ((p, q), (q, p)):
             longer = one.plain and one.length >= other.length
             if longer and one.channels != other.channels:
+                # Which member of a family they are is only known to parts as long as it.
+                self.share(other.channels)
                 self._made_of(one, other)
                 return
         self._pin(p)
         self._pin(q)
 
+    def _become_equal(self, p: Part, q: Part, aligned: Collection[int]) -> None:
+        """Parts of as many channels of as many entries."""
+        assert p.channels is not None
+        assert q.channels is not None
+        if p.channels != q.channels:
+            families = self.family(p.channels), self.family(q.channels)
+            self._made[p.channels] = (Part(self._sizes[p.channels], q.channels),)
+            if families[0] != families[1] or families[0] not in aligned:
+                self.share(q.channels)
+        elif not p.inner or not q.inner:
+            self.pin(p.inner or q.inner)
+        else:
+            self.paired(p.inner, q.inner, (p.channels,))
+
     def _made_of(self, p: Part, q: Part) -> None:
         """Plain channels begin with the entries of another part, which is not longer."""
         assert p.channels is not None
-        first = Part(q.length, q.channels, q.block)
         rest = p.length - q.length
+        first = _structure(q)
         self._made[p.channels] = (first, self.fresh(rest)) if rest else (first,)
+
+    def parted(self, axis: Axis, width: int) -> tuple[Axis, Axis] | None:
+        """The axis as two: the blocks of so many entries, and the entries of a block.
+
+        None where channels would have to be cut.
+        """
+        outer: list[Part] = []
+        inner: Axis = None
+        if not width:
+            return None
+        for part in self._refined(axis, width):
+            split = _split(part, width)
+            if split is None:
+                return None
+            outer.append(split[0])
+            if inner is not None and self.paired(inner, split[1]) is None:
+                return None
+            inner = split[1]
+        return self.resolved(outer), None if inner is None else self.resolved(inner)
+
+    def _refined(self, axis: Axis, width: int) -> tuple[Part, ...]:
+        """The axis with plain channels made into heads of so many entries."""
+        for part in self.resolved(axis or ()):
+            several = width > 1 and part.length % width == 0 and part.length // width > 1
+            few = part.length // width <= MOST_PARTS
+            if part.plain and several and few and part.channels not in self._heads:
+                assert part.channels is not None
+                heads, entries = self.fresh(part.length // width), self.fresh(width)
+                assert heads.channels is not None
+                assert entries.channels is not None
+                self._heads[entries.channels] = heads.channels
+                grid = Part(part.length, heads.channels, width, inner=(entries,))
+                self._made[part.channels] = (grid,)
+        return self.resolved(axis or ())
 
     def cut(self, axis: Axis, start: int, stop: int) -> Axis:
         """The entries from start to stop; channels that are cut inside a block are pinned."""
@@ -246,23 +393,44 @@ class Labels:
             position += part.length
             if part.channels is None or before <= 0 or after <= 0:
                 continue
-            if part.plain:
-                self._made[part.channels] = (self.fresh(before), self.fresh(after))
-            elif before % part.block:
+            if before % part.block:
                 self._pin(part)
             else:
                 size = before // part.block
-                rest = self.fresh(self._sizes[part.channels] - size)
-                self._made[part.channels] = (self.fresh(size), rest)
+                pieces = self.fresh(size), self.fresh(self._sizes[part.channels] - size)
+                self._made[part.channels] = pieces
+                for piece in pieces:
+                    if part.channels in self._heads and piece.channels is not None:
+                        self._heads[piece.channels] = self._heads[part.channels]
             return
 
 
-def _cut(form: Form, piece: int) -> Form:
-    return tuple(sorted(((*v, piece), p) for v, p in form))
-
-
-def rescaled(axis: Axis, change: Callable[[Form], Form]) -> Axis:
-    """The axis with other factors of its channels."""
-    if axis is None:
+def _split(part: Part, width: int) -> tuple[Part, tuple[Part, ...]] | None:
+    """A part as blocks of so many entries, and a block; None where a channel would be cut."""
+    if part.channels is not None and part.length == width and part.block != width:
+        return Part(1), (part,)
+    if part.length % width or (part.channels is not None and part.block % width):
         return None
-    return tuple(p if p.channels is None else replace(p, scale=change(p.scale)) for p in axis)
+    many = part.length // width
+    if part.channels is None:
+        return Part(many), (Part(width),)
+    outer = Part(many, part.channels, part.block // width, part.action)
+    if not part.inner:
+        return outer, (Part(width),)
+    again = part.block // width
+    block = part.inner[: len(part.inner) // again]
+    periodic = block * again == part.inner and length(block) == width
+    return (outer, block) if periodic else None
+
+
+def _with_action(made: Sequence[Part], action: Action) -> list[Part]:
+    """The parts with an action on their entries, or each with its own piece of it."""
+    if len(made) == 1:
+        return [_given(made[0], action)]
+    return [_given(part, action.piece(k)) for k, part in enumerate(made)]
+
+
+def _given(part: Part, action: Action) -> Part:
+    if part.inner:
+        return replace(part, inner=tuple(_with_action(part.inner, action)))
+    return replace(part, action=action)

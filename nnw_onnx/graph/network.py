@@ -21,10 +21,12 @@ from nnw_onnx.graph import (
     endings,
     landing,
     publicity,
+    resizing,
     runnable,
     saving,
 )
 from nnw_onnx.graph.files import Limits, ModelFile, open_file
+from nnw_onnx.graph.inventory import Inventory, take
 from nnw_onnx.graph.layers import ListedLayer, Listing, list_layers
 from nnw_onnx.graph.runnable import Runnable
 from nnw_onnx.graph.tensors import shown, stored_bytes
@@ -272,6 +274,31 @@ class OnnxNetwork:
                 rounding[name] = landing.rounding(listed, values, before, overlay)
         return type(self)(self._file, self._listed, overlay, rounding, self._rule)
 
+    def with_resized(self, axis: HiddenAxis, resized: Weights) -> Self:
+        """The same network with another number of channels along a hidden axis.
+
+        Args:
+            axis: one of `hidden_axes`, which is `resizable`.
+            resized: new weights of every layer of the axis (canonical layout), all with the same
+                other number of channels; see `kit.channels.resized`.
+
+        Raises:
+            ModelFileError: another axis, or one that is not resizable, a layer that is missing, or
+                shapes that do not fit together.
+        """
+        axes = self.hidden_axes
+        if axis not in axes:
+            raise ModelFileError(
+                f"channels: expected one of the hidden axes of {self.path.name!r}, got another of "
+                f"{shown(axis.name)}; take it from `hidden_axes`"
+            )
+        size = resizing.new_size(axis, self._listed, resized)
+        file = resizing.resized(self._file, self._listed, self._replaced, axis, resized)
+        network = type(self)(file, list_layers(file), None, self._rounding, self._rule)
+        # Nothing that was proved depends on the number of channels, so it is not proved again.
+        network.__dict__["hidden_axes"] = tuple(resizing.shifted(axes, axis, size))
+        return network
+
     def _ruled(self, name: str, values: Array) -> Array:
         return values if self._rule is None else self._rule(self.rounded_by(None), name, values)
 
@@ -390,6 +417,17 @@ class OnnxNetwork:
             f"layer {shown(name)}: expected a layer, or a value that a node of the main graph "
             f"computes, got {reason}; choose another one with `nnw layers`"
         )
+
+    def inventory(
+        self, *, everything: bool = False, renamed: Mapping[str, str] | None = None
+    ) -> Inventory:
+        """All that the network consists of, however its file is written; see `graph.inventory`.
+
+        Args:
+            everything: whether names of nodes, texts and metadata count too.
+            renamed: names of values of the main graph that are told as others.
+        """
+        return take(self._file, self._replaced, everything=everything, renamed=renamed)
 
     def runnable(self, layers: Iterable[str] = ()) -> Runnable:
         """The model as bytes and its weights as arrays, for a session of the runtime.

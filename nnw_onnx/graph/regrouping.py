@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TypeAlias
 
-from nnw_onnx.graph.labels import MOST_PARTS, Axis, Labels, Part, Value, fixed, is_fixed, length
+from nnw_onnx.graph.labels import (
+    MOST_PARTS,
+    Axis,
+    Labels,
+    Part,
+    Value,
+    fixed,
+    is_fixed,
+    leaves,
+    length,
+)
 
-Dims: TypeAlias = tuple[int | str | None, ...]
+Size: TypeAlias = int | str | None
+Dims: TypeAlias = tuple[Size, ...]
 """Sizes of axes; a name where a size is free but equal to others of that name."""
-_Group = tuple[int, int, int, int]
+Group = tuple[int, int, int, int]
 """First axis and end before, first axis and end after."""
 
 
@@ -28,18 +38,9 @@ def flattened(dims: Dims, axis: int) -> Dims:
     return _product(dims[:place]), _product(dims[place:])
 
 
-def asked(
-    dims: Dims, target: Sequence[int | None], known: Dims | None, *, zero_keeps: bool
-) -> Dims:
+def asked(dims: Dims, target: Sequence[Size], known: Dims | None, *, zero_keeps: bool) -> Dims:
     """The sizes that Reshape makes, where 0 keeps a size, -1 is what is left, and None unknown."""
-    made: list[int | str | None] = [
-        dims[k]
-        if d == 0 and zero_keeps and k < len(dims)
-        else d
-        if d is not None and d >= -1
-        else None
-        for k, d in enumerate(target)
-    ]
+    made = [_one_asked(d, k, dims, zero_keeps=zero_keeps) for k, d in enumerate(target)]
     if -1 in target:
         place = list(target).index(-1)
         made[place] = None
@@ -48,6 +49,12 @@ def asked(
             rest = known[place]
         made[place] = rest
     return tuple(made)
+
+
+def _one_asked(size: Size, place: int, dims: Dims, *, zero_keeps: bool) -> Size:
+    if size == 0 and zero_keeps and place < len(dims):
+        return dims[place]
+    return None if isinstance(size, int) and size < -1 else size
 
 
 def _left(others: Sequence[int | str | None], dims: Dims) -> int | str | None:
@@ -81,28 +88,34 @@ def regrouped(labels: Labels, value: Sequence[Axis], dims: Dims, target: Dims) -
 
     Axes are matched from the right and from the left; what lies between is pinned.
     """
-    right = _matched(dims[::-1], target[::-1])
-    ends = (len(dims) - sum(b - a for a, b, _, _ in right),
-            len(target) - sum(d - c for _, _, c, d in right))  # fmt: skip
-    left = _matched(dims[: ends[0]], target[: ends[1]])
-    starts = sum(b - a for a, b, _, _ in left), sum(d - c for _, _, c, d in left)
-    turned = [
-        (len(dims) - b, len(dims) - a, len(target) - d, len(target) - c) for a, b, c, d in right
-    ]
+    left, right = groups(dims, target)
+    starts = (left[-1][1], left[-1][3]) if left else (0, 0)
+    ends = (right[0][0], right[0][2]) if right else (len(dims), len(target))
     made: list[Axis] = []
     for a, b, c, d in left:
         made += _one_group(labels, value[a:b], target[c:d])
     for axis in value[starts[0] : ends[0]]:
         labels.pin(axis)
     made += [fixed(d if isinstance(d, int) else None) for d in target[starts[1] : ends[1]]]
-    for a, b, c, d in reversed(turned):
+    for a, b, c, d in right:
         made += _one_group(labels, value[a:b], target[c:d])
     return tuple(None if axis is None else labels.resolved(axis) for axis in made)
 
 
-def _matched(dims: Dims, target: Dims) -> list[_Group]:
+def groups(dims: Dims, target: Dims) -> tuple[list[Group], list[Group]]:
+    """Axes before and after of equal products: those matched from the left, and from the right."""
+    turned = _matched(dims[::-1], target[::-1])
+    right = [
+        (len(dims) - b, len(dims) - a, len(target) - d, len(target) - c)
+        for a, b, c, d in reversed(turned)
+    ]
+    ends = (right[0][0], right[0][2]) if right else (len(dims), len(target))
+    return _matched(dims[: ends[0]], target[: ends[1]]), right
+
+
+def _matched(dims: Dims, target: Dims) -> list[Group]:
     """Groups of axes of equal products, the smallest ones, from the first axis on."""
-    found: list[_Group] = []
+    found: list[Group] = []
     i = j = 0
     while i < len(dims) and j < len(target):
         group = _next_group(dims, target, i, j)
@@ -113,7 +126,7 @@ def _matched(dims: Dims, target: Dims) -> list[_Group]:
     return found
 
 
-def _next_group(dims: Dims, target: Dims, i: int, j: int) -> _Group | None:
+def _next_group(dims: Dims, target: Dims, i: int, j: int) -> Group | None:
     p, q = dims[i], target[j]
     a, b = i + 1, j + 1
     if isinstance(p, str) and p == q:
@@ -146,33 +159,41 @@ def _one_group(labels: Labels, axes: Sequence[Axis], target: Dims) -> list[Axis]
 
 
 def _merged(labels: Labels, axes: Sequence[Axis]) -> Axis:
-    """One axis of several, of which at most one may have channels."""
-    with_channels = [k for k, axis in enumerate(axes) if not is_fixed(axis)]
+    """One axis of several; where two have channels, those of the first are heads."""
     sizes = [length(axis) for axis in axes]
     known = [s for s in sizes if s is not None]
     whole = math.prod(known) if len(known) == len(sizes) else None
-    if whole is None or len(with_channels) != 1:
-        for axis in axes:
-            labels.pin(axis)
-        return fixed(whole)
-    place = with_channels[0]
-    outer, inner = math.prod(known[:place]), math.prod(known[place + 1 :])
-    parts = axes[place] or ()
-    if outer * len(parts) > MOST_PARTS:
-        labels.pin(parts)
-        return fixed(whole)
-    return tuple(replace(p, length=p.length * inner, block=p.block * inner) for p in parts) * outer
+    if whole is None:
+        return _pinned(labels, axes, None)
+    inner: tuple[Part, ...] = (Part(1),)
+    width = 1
+    for axis, size in zip(reversed(axes), reversed(known), strict=True):
+        parts = labels.resolved(axis or ())
+        if len(parts) * len(inner) > MOST_PARTS:
+            return _pinned(labels, axes, whole)
+        if not is_fixed(inner):
+            for part in leaves(parts):  # of heads only their order is followed
+                labels.still(part.action)
+        inner = tuple(q for p in parts for q in labels.spread(p, inner, width))
+        width *= size
+    return labels.resolved(inner)
+
+
+def _pinned(labels: Labels, axes: Sequence[Axis], size: int | None) -> Axis:
+    for axis in axes:
+        labels.pin(axis)
+    return fixed(size)
 
 
 def _parted(labels: Labels, axis: Axis, sizes: Sequence[int]) -> list[Axis]:
-    """Several axes of one; its channels may lie along the first of them that is longer than 1."""
+    """Several axes of one: the first that is longer than 1 has the blocks of the others."""
     place = next((k for k, d in enumerate(sizes) if d > 1), len(sizes) - 1)
-    inner = math.prod(sizes[place + 1 :])
-    parts = axis or ()
-    if any(p.length % inner or (p.channels is not None and p.block % inner) for p in parts):
+    rest = sizes[place + 1 :]
+    if math.prod(rest) == 1:
+        return [axis if k == place else fixed(1) for k in range(len(sizes))]
+    split = labels.parted(axis, math.prod(rest))
+    if split is None:
         labels.pin(axis)
         return [fixed(d) for d in sizes]
-    first = tuple(
-        Part(p.length // inner, p.channels, max(1, p.block // inner), p.scale) for p in parts
-    )
-    return [fixed(d) if k != place else first for k, d in enumerate(sizes)]
+    inner = _parted(labels, split[1], rest) if rest else []
+    return [*(fixed(1) for _ in range(place)), split[0], *inner]

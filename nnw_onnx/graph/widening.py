@@ -1,7 +1,8 @@
-"""A classifier with more classes: rows appended to the last linear operator, the output wider.
+"""A classifier with more classes, or fewer: rows of the last linear operator, the output's width.
 
 The scores there were stay what they were. Each new one is their mean, so that it is never the
-largest before a training makes it so, and a training has a gradient to begin with.
+largest before a training makes it so, and a training has a gradient to begin with. Of those that
+are cut off the last ones go.
 """
 
 from __future__ import annotations
@@ -39,7 +40,28 @@ def widen_classifier(source: Path, target: Path, output: int, classes: int) -> N
         InjectionError: there is no such output, or its scores come from something else.
         ModelFileError: a file cannot be read or written.
     """
-    rewrite_file(source, target, lambda model: _Widening(model, output).to(classes))
+    rewrite_file(source, target, lambda model: _Scores(model, output).widen(classes))
+
+
+def narrow_classifier(source: Path, target: Path, output: int, classes: int) -> int:
+    """Write a network without the scores beyond the first `classes`; the number there were.
+
+    The scores come from what `widen_classifier` says. One that has as many, or fewer, keeps its
+    own.
+
+    Args:
+        source: an ONNX file, which stays as it is.
+        target: where the narrower one is written.
+        output: index of the output that tells the scores.
+        classes: scores that there shall be, at least 1.
+
+    Raises:
+        InjectionError: there is no such output, or its scores come from something else.
+        ModelFileError: a file cannot be read or written.
+    """
+    told: list[int] = []
+    rewrite_file(source, target, lambda model: told.append(_Scores(model, output).narrow(classes)))
+    return told[0]
 
 
 @dataclass(frozen=True)
@@ -50,7 +72,7 @@ class _Place:
     axis: int
 
 
-class _Widening:
+class _Scores:
     def __init__(self, model: ModelProto, output: int) -> None:
         self._graph, self._constants, self._uses = model.graph, Constants(model), uses(model.graph)
         self._makers: dict[str, NodeProto] = {
@@ -63,8 +85,26 @@ class _Widening:
             )
         self._output: ValueInfoProto = self._graph.output[output]
 
-    def to(self, classes: int) -> None:
-        """Change the model."""
+    def widen(self, classes: int) -> None:
+        """Append classes to the model."""
+        passed, places, now = self._found()
+        if classes <= now:
+            return
+        for place in places:
+            self._append(place, classes - now)
+        self._retell(passed, classes - now)
+
+    def narrow(self, classes: int) -> int:
+        """Cut the last classes off the model; how many it had."""
+        passed, places, now = self._found()
+        if classes < now:
+            for place in places:
+                self._put(place, self._constants[place.name].take(range(classes), place.axis))
+            self._retell(passed, classes - now)
+        return now
+
+    def _found(self) -> tuple[list[str], list[_Place], int]:
+        """The values from the output to the scores, where their numbers are, how many classes."""
         shifts: list[str] = []
         passed = [self._output.name]
         node = self._maker(passed[-1])
@@ -72,12 +112,7 @@ class _Widening:
             passed.append(self._before(node, shifts))
             node = self._maker(passed[-1])
         kernel, biases = self._linear(node, shifts)
-        more = classes - self._constants[kernel.name].shape[kernel.axis]
-        if more <= 0:
-            return
-        for place in (kernel, *biases):
-            self._append(place, more)
-        self._retell(passed, more)
+        return passed, [kernel, *biases], self._constants[kernel.name].shape[kernel.axis]
 
     def _maker(self, name: str) -> NodeProto:
         node = self._makers.get(name)
@@ -128,11 +163,14 @@ class _Widening:
     def _append(self, place: _Place, more: int) -> None:
         values = self._constants[place.name]
         mean = values.astype(np.float64).mean(axis=place.axis, keepdims=True).astype(values.dtype)
-        wide: Array = np.concatenate([values, *[mean] * more], axis=place.axis)
-        self._constants.put(place.name, wide)
+        self._put(place, np.concatenate([values, *[mean] * more], axis=place.axis))
+
+    def _put(self, place: _Place, values: Array) -> None:
+        self._constants.put(place.name, values)
         for value in self._graph.input:  # old files list their initializers here
             if value.name == place.name:
-                value.type.tensor_type.shape.dim[place.axis].dim_value = wide.shape[place.axis]
+                size = values.shape[place.axis]
+                value.type.tensor_type.shape.dim[place.axis].dim_value = size
 
     def _retell(self, passed: list[str], more: int) -> None:
         """Correct the shapes that the graph tells of the scores."""
@@ -144,7 +182,7 @@ class _Widening:
 
 def _refusal(got: str) -> InjectionError:
     return InjectionError(
-        "network: expected scores from a Gemm or MatMul with constant weights of its own, so that "
-        f"a class can be added, got {got}; export it without folding the last layer, or use "
+        "network: expected scores from a Gemm or MatMul with constant weights of its own, whose "
+        f"classes can be changed, got {got}; export it without folding the last layer, or use "
         "another method"
     )

@@ -16,7 +16,18 @@ if TYPE_CHECKING:
         run_isolated,
         unwrap,
     )
-    from nnw_onnx.inference.quantization import quantize_dynamic, quantize_static, to_float16
+    from nnw_onnx.inference.optimization import (
+        fold_constants,
+        newest_opset,
+        optimize,
+        simplify,
+    )
+    from nnw_onnx.inference.quantization import (
+        quantize_dynamic,
+        quantize_products,
+        quantize_static,
+        to_float16,
+    )
     from nnw_onnx.inference.runtime import runtime_description
     from nnw_onnx.inference.sessions import (
         RunnableGraph,
@@ -30,7 +41,12 @@ _MODULES = {
     "IsolatedPool": "isolation",
     "leave_if_importing_main": "isolation",
     "memory_for": "isolation",
+    "fold_constants": "optimization",
+    "newest_opset": "optimization",
+    "optimize": "optimization",
+    "simplify": "optimization",
     "quantize_dynamic": "quantization",
+    "quantize_products": "quantization",
     "quantize_static": "quantization",
     "run_isolated": "isolation",
     "unwrap": "isolation",
@@ -50,12 +66,17 @@ __all__ = [
     "SessionSettings",
     "check_providers",
     "filled",
+    "fold_constants",
     "leave_if_importing_main",
     "memory_for",
+    "newest_opset",
+    "optimize",
     "quantize_dynamic",
+    "quantize_products",
     "quantize_static",
     "run_isolated",
     "runtime_description",
+    "simplify",
     "to_float16",
     "unwrap",
 ]

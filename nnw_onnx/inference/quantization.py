@@ -7,48 +7,109 @@ import logging
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from nnw_onnx.errors import InferenceError
+from nnw_onnx.errors import ConfigurationError, InferenceError
 from nnw_onnx.inference import _pieces
 from nnw_onnx.inference.runtime import load_runtime, one_line
 from nnw_onnx.inference.sessions import runtime_errors
 from nnw_onnx.vocabulary import Array, Feeds, TensorInfo
 
+Form = Literal["qdq", "qoperator"]
+
 _CALIBRATION_BATCH = 64
+_NBITS = 4
 
 
 def quantize_static(
-    source: Path, target: Path, inputs: Iterable[TensorInfo], samples: Iterable[Feeds]
+    source: Path,
+    target: Path,
+    inputs: Iterable[TensorInfo],
+    samples: Iterable[Feeds],
+    *,
+    form: Form = "qdq",
+    per_channel: bool = True,
 ) -> None:
-    """Write a model whose weights and activations are int8 between QuantizeLinear pairs (QDQ).
+    """Write a model whose weights and activations are int8.
 
-    Weights are symmetric with a scale for each output channel, activations symmetric with the range
-    that they have on the samples: onnxruntime's default, which no processor saturates.
+    Weights are symmetric, and activations have the range that they have on the samples:
+    onnxruntime's default. Answers of one file may differ between processors: without VNNI
+    onnxruntime has been seen to saturate products of bytes. By how much is not measured here.
 
     Args:
         source: an ONNX file of opset 13 or later, which stays as it is.
         target: where the quantized one is written.
         inputs: its inputs.
         samples: batches of feeds to calibrate with.
+        form: "qdq" for QuantizeLinear and DequantizeLinear around every operator, "qoperator" for
+            operators that compute with integers, such as QLinearConv.
+        per_channel: a scale for each output channel, or one a tensor.
 
     Raises:
         InferenceError: the quantizer fails.
     """
     quantization = _quantization()
     reader = _reader(quantization, tuple(inputs), samples)
-    with _as_one_line("quantizer"), _quiet():
-        quantization.quantize_static(str(source), str(target), reader, per_channel=True)
+    with as_one_line("quantizer"), quiet():
+        quantization.quantize_static(
+            str(source), str(target), reader, _form(quantization, form), per_channel=per_channel
+        )
 
 
-def quantize_dynamic(source: Path, target: Path) -> None:
-    """Write a model with int8 weights, one scale a tensor, that quantizes activations as it runs.
+def quantize_dynamic(source: Path, target: Path, *, per_channel: bool = False) -> None:
+    """Write a model with int8 weights that quantizes activations as it runs.
+
+    Args:
+        source: an ONNX file of opset 13 or later, which stays as it is.
+        target: where the quantized one is written.
+        per_channel: a scale for each output channel where the quantizer has that (not for Conv),
+            or one a tensor.
 
     Raises:
         InferenceError: the quantizer fails.
     """
-    with _as_one_line("quantizer"), _quiet():
-        _quantization().quantize_dynamic(str(source), str(target))
+    with as_one_line("quantizer"), quiet():
+        _quantization().quantize_dynamic(str(source), str(target), per_channel=per_channel)
+
+
+def quantize_products(source: Path, target: Path, block_size: int, form: Form) -> None:
+    """Write a model in which the constant operand of each MatMul has 4 bits a weight.
+
+    Blocks of weights along the inputs of each output have a scale and a zero point.
+
+    Args:
+        source: an ONNX file, which stays as it is; of opset 21 or later for "qdq".
+        target: where the quantized one is written.
+        block_size: weights of a block, a power of two from 16 on.
+        form: "qoperator" for MatMulNBits of onnxruntime, "qdq" for a DequantizeLinear before it.
+
+    Raises:
+        InferenceError: the quantizer fails.
+        ConfigurationError: a package that it needs is not installed.
+    """
+    quantization = _quantization()
+    with as_one_line("quantizer"), quiet():
+        tool = _nbits_quantizer()(
+            str(source), _NBITS, block_size, quant_format=_form(quantization, form)
+        )
+        tool.process()
+        tool.model.save_model_to_file(str(target))
+
+
+def _nbits_quantizer() -> Any:
+    try:
+        from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+    except ImportError as error:
+        raise ConfigurationError(
+            f"quantizer: expected onnx-ir, which onnxruntime's quantizer to 4 bits needs, got: "
+            f"{error}; pip install 'nnw-onnx[deployment]', or leave it out"
+        ) from error
+    return MatMulNBitsQuantizer
+
+
+def _form(quantization: Any, form: Form) -> Any:
+    formats = quantization.QuantFormat
+    return formats.QDQ if form == "qdq" else formats.QOperator
 
 
 def to_float16(source: Path, target: Path) -> None:
@@ -60,7 +121,7 @@ def to_float16(source: Path, target: Path) -> None:
         InferenceError: the converter fails.
     """
     load_runtime()
-    with _as_one_line("float16 converter"), _quiet():
+    with as_one_line("float16 converter"), quiet():
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
         model = convert_float_to_float16(str(source), keep_io_types=True)
@@ -72,7 +133,7 @@ def to_float16(source: Path, target: Path) -> None:
 
 def _quantization() -> Any:
     load_runtime()
-    with _quiet():
+    with quiet():
         from onnxruntime import quantization
     return quantization
 
@@ -95,7 +156,7 @@ def _feeds(inputs: tuple[TensorInfo, ...], samples: Iterable[Feeds]) -> Iterator
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Nothing is logged or warned of: the tools advise what users of this package cannot do."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -108,7 +169,8 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _as_one_line(tool: str) -> Iterator[None]:
+def as_one_line(tool: str) -> Iterator[None]:
+    """What a tool raises as an `InferenceError` of one line."""
     # The tools walk graphs of any kind and fail as Python code does, with whatever comes first.
     own: tuple[type[Exception], ...] = (
         KeyError,

@@ -93,10 +93,15 @@ def likely(network: Weighted, name: str, shape: Sequence[int]) -> Candidate | No
     return None if alone is None else Candidate(alone[0], wanted, "similar name")
 
 
+def as_it_is(layer: Layer, shape: Sequence[int], way: Way) -> Candidate | None:
+    """The whole layer, of any role, where it has this shape; else None."""
+    return Candidate(layer, tuple(shape), way) if _same_shape(layer.shape, shape) else None
+
+
 def in_layer(network: Weighted, name: str, shape: Sequence[int]) -> list[Candidate]:
     """Every place in the layer of this name, which is live; none where there is no such layer."""
     layers = [x for x in network.layers if x.live and x.name == name]
-    return [place for x in layers for place in _places(x, tuple(shape), "asked")]
+    return [place for x in layers for place in places_in(x, tuple(shape), "asked")]
 
 
 def everywhere(network: Weighted, shape: Sequence[int]) -> list[Candidate]:
@@ -105,7 +110,7 @@ def everywhere(network: Weighted, shape: Sequence[int]) -> list[Candidate]:
     Whole layers as they are come first, then transposed ones and parts of joined ones.
     """
     wanted = tuple(shape)
-    found = [p for x in network.layers if x.live for p in _places(x, wanted, "shape")]
+    found = [p for x in network.layers if x.live for p in places_in(x, wanted, "shape")]
     return sorted(found, key=lambda place: bool(place.part))
 
 
@@ -135,12 +140,57 @@ def by_order(
             if x.live and x.role == "kernel" and x.name not in taken and _same_shape(x.shape, shape)
         ]  # fmt: skip
         if len(free) == len(names):
-            way: Way = "shape" if len(free) == 1 else "order"
-            found |= {n: Candidate(x, shape, way) for n, x in zip(names, free, strict=True)}
+            found |= {n: Candidate(x, shape, _way(free)) for n, x in zip(names, free, strict=True)}
     return found
 
 
-def _places(layer: Layer, shape: tuple[int, ...], way: Way) -> Iterator[Candidate]:
+def by_order_in_blocks(
+    network: Weighted, carriers: Mapping[str, Sequence[int]], taken: Sequence[str]
+) -> list[dict[str, Candidate]]:
+    """The same for kernels of which some are interleaved (NCHWc); empty where none is.
+
+    All of a file are in blocks of one size, which their shapes alone may not tell: there is one
+    answer for each size with which the most carriers are found.
+    """
+    ways = [_by_order_in_blocks(network, carriers, taken, block) for block in _BLOCKS]
+    most = max(map(len, ways))
+    return [found for found in ways if found and len(found) == most]
+
+
+def _by_order_in_blocks(
+    network: Weighted, carriers: Mapping[str, Sequence[int]], taken: Sequence[str], block: int
+) -> dict[str, Candidate]:
+    """Carriers whose kernels have one shape in the file are told by their order among those."""
+    free = [x for x in network.layers if x.live and len(x.shape) == 4 and x.name not in taken]
+    free = [x for x in free if x.role == "kernel" or _is_interleaved(x)]
+    wanted = {name: tuple(s) for name, s in carriers.items() if len(s) == 4}
+    found: dict[str, Candidate] = {}
+    for stored in dict.fromkeys(_padded(s, block) for s in wanted.values()):
+        names = [name for name, s in wanted.items() if _padded(s, block) == stored]
+        there = [
+            x for x in free
+            if stored == (x.shape if _is_interleaved(x) else _padded(x.shape, block))
+        ]  # fmt: skip
+        if len(there) == len(names) and any(map(_is_interleaved, there)):
+            pairs = list(zip(names, there, strict=True))
+            if all(_is_interleaved(x) or x.shape == wanted[n] for n, x in pairs):
+                found |= {n: _whole(x, wanted[n], block, _way(there)) for n, x in pairs}
+    return found
+
+
+def _whole(layer: Layer, shape: tuple[int, ...], block: int, way: Way) -> Candidate:
+    return Candidate(layer, shape, way, block=block if _is_interleaved(layer) else 0)
+
+
+def _way(free: Sequence[Layer]) -> Way:
+    return "shape" if len(free) == 1 else "order"
+
+
+def places_in(layer: Layer, shape: tuple[int, ...], way: Way) -> Iterator[Candidate]:
+    """Every place in a layer of a carrier of this shape: whole, joined, turned, interleaved.
+
+    Biases and normalisations are no places; see `as_it_is`.
+    """
     if layer.role in ("bias", "norm") or not shape:
         return
     if _same_shape(layer.shape, shape):
@@ -173,18 +223,21 @@ def _joined(
 
 def _interleaved(layer: Layer, shape: tuple[int, ...], way: Way) -> Iterator[Candidate]:
     """Kernels as onnxruntime stores them for one kind of processor (domain com.microsoft.nchwc)."""
-    # Its operators are unknown ones, so that their weights have no role.
-    if layer.operator != "Conv" or layer.role != "other" or not len(shape) == len(layer.shape) == 4:
-        return
-    for block in _BLOCKS:
-        if layer.shape in (_padded(shape, block, both=True), _padded(shape, block, both=False)):
-            yield Candidate(layer, shape, way, block=block)
+    if _is_interleaved(layer) and len(shape) == 4:
+        for block in _BLOCKS:
+            if layer.shape == _padded(shape, block):
+                yield Candidate(layer, shape, way, block=block)
 
 
-def _padded(shape: tuple[int, ...], block: int, *, both: bool) -> tuple[int, ...]:
-    """The shape with whole blocks of filters, and of inputs too."""
+def _is_interleaved(layer: Layer) -> bool:
+    """Whether it may be a kernel in blocks: of an unknown operator, so that it has no role."""
+    return layer.operator == "Conv" and layer.role == "other" and len(layer.shape) == 4
+
+
+def _padded(shape: tuple[int, ...], block: int) -> tuple[int, ...]:
+    """The shape with whole blocks of filters, and of inputs where there are enough for one."""
     up = -(-shape[0] // block) * block
-    across = -(-shape[1] // block) * block if both else shape[1]
+    across = shape[1] if shape[1] < block else -(-shape[1] // block) * block
     return (up, across, *shape[2:])
 
 

@@ -216,6 +216,11 @@ def first_fit(network: Weighted, preference: Iterable[Layer], refusal: str) -> C
     raise InjectionError(refusal)
 
 
+def largest_first(layers: Iterable[Layer]) -> list[Layer]:
+    """Layers by their number of weights, for `preferred`."""
+    return sorted(layers, key=lambda layer: layer.size, reverse=True)
+
+
 def largest(
     network: Weighted, bench: Bench, method: str, least: int, purpose: str
 ) -> tuple[Carrier, str]:
@@ -241,7 +246,7 @@ def largest(
 
     name = asked(bench, method)
     if name is None:
-        found = list(preferred(network, _largest_first))
+        found = list(preferred(network, largest_first))
         best = max((x.size for x in found), default=0)
         words = refusal("largest kernel", f"{best}" if best else why_none(network))
         carrier = first_fit(network, [x for x in found if x.size >= least], words)
@@ -312,7 +317,9 @@ def check_method(key: Key, method: str) -> None:
         )
 
 
-def find(network: Weighted, key: Key, method: str, index: int = 0) -> Carrier:
+def find(
+    network: Weighted, key: Key, method: str, index: int = 0, *, finite: bool = True
+) -> Carrier:
     """A carrier of a key: the layer of its name and shape, which reaches an output.
 
     Where tools have renamed, turned or joined it, whoever calls the Decoder has found it before
@@ -323,6 +330,7 @@ def find(network: Weighted, key: Key, method: str, index: int = 0) -> Carrier:
         key: names the carriers.
         method: name of the method that asks.
         index: which of the carriers.
+        finite: whether weights that are not finite are refused.
 
     Raises:
         ConfigurationError: the key is of another method, has no such carrier, or is of more Symbols
@@ -338,7 +346,7 @@ def find(network: Weighted, key: Key, method: str, index: int = 0) -> Carrier:
             f"{layer.size} weights of layer {layer.name!r}; restore the key from a copy"
         )
     values = _values(network, layer)
-    if not np.isfinite(values).all():
+    if finite and not np.isfinite(values).all():
         raise ModelFileError(
             f"layer {layer.name!r}: expected finite weights, got NaN or infinity; use a network "
             "that is not damaged"
@@ -361,10 +369,6 @@ def trained(weights: Weights, key: Key, method: str) -> Array:
             "the key for the network that is trained"
         )
     return weights[name]
-
-
-def _largest_first(layers: Iterable[Layer]) -> list[Layer]:
-    return sorted(layers, key=lambda layer: layer.size, reverse=True)
 
 
 def _possible(network: Weighted) -> list[Layer]:

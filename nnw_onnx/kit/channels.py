@@ -1,10 +1,10 @@
-"""Channels of hidden axes: what each of them consists of, another order, other scales."""
+"""Channels of hidden axes: what each of them consists of, another order, other scales or sizes."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +90,90 @@ def scaled(
     return changed
 
 
+def flipped(
+    weights: Weights, axis: HiddenAxis, signs: Sequence[int], which: int = 0
+) -> dict[str, Array]:
+    """The layers of an axis with the signs of some channels changed, for `Network.with_weights`.
+
+    Args:
+        weights: of the network as it is.
+        axis: one of `Network.hidden_axes` that has these signs.
+        signs: (size,) numbers 1 and -1.
+        which: which of the signs of the axis.
+    """
+    changed: dict[str, Array] = {}
+    for strand, flips in zip(axis.strands, axis.signs[which], strict=True):
+        if flips:
+            now = changed.get(strand.layer, weights[strand.layer])
+            parts = by_channel(now, strand, axis.size)
+            factors = np.asarray(signs, parts.dtype).reshape(axis.size, *[1] * (parts.ndim - 1))
+            changed[strand.layer] = with_channels(now, strand, parts * factors)
+    return changed
+
+
+def mixed(weights: Weights, axis: HiddenAxis, matrix: NDArray[np.float64]) -> dict[str, Array]:
+    """The layers of an axis with its channels mixed, for `Network.with_weights`; float64.
+
+    Args:
+        weights: of the network as it is.
+        axis: one of `Network.hidden_axes` that has mixings.
+        matrix: (size, size) invertible; channel i becomes the sum of matrix[i, j] channel j. What
+            its condition is, rounding errors grow by.
+    """
+    inverse = np.linalg.inv(matrix).T
+    changed: dict[str, Array] = {}
+    for strand, power in zip(axis.strands, axis.mixings, strict=True):
+        if power:
+            now = np.asarray(changed.get(strand.layer, weights[strand.layer]), np.float64)
+            parts = by_channel(now, strand, axis.size)
+            values = np.tensordot(matrix if power > 0 else inverse, parts, axes=1)
+            changed[strand.layer] = with_channels(now, strand, values)
+    return changed
+
+
+def resized(
+    weights: Weights,
+    axis: HiddenAxis,
+    chosen: Sequence[int],
+    factors: NDArray[np.float64] | None = None,
+    made: Callable[[Array], Array] | None = None,
+) -> dict[str, Array]:
+    """The layers of an axis with other channels, for `Network.with_resized`; float64 if scaled.
+
+    Channels that are left out are lost. Those that are repeated count as often, so outputs stay
+    where the factors of all copies of each channel add up to 1.
+
+    Args:
+        weights: of the network as it is.
+        axis: one of `Network.hidden_axes` that is resizable.
+        chosen: (m,) indices, in any order and number; channel i becomes what chosen[i] was.
+        factors: (m,) by which the weights are multiplied that take the channel in; None for 1.
+        made: what becomes of the weights that make the channels, (m, repeat, block, *other axes),
+            where those of channels with factor 0 may be any.
+    """
+    index = np.asarray(chosen, np.int64)
+    changed: dict[str, Array] = {}
+    # Behind a strand others begin elsewhere then.
+    for strand in sorted(axis.strands, key=lambda s: -s.start):
+        now = changed.get(strand.layer, weights[strand.layer])
+        parts = by_channel(now, strand, axis.size)[index]
+        if factors is not None and strand.direction == "in":
+            shape = (len(index), *[1] * (parts.ndim - 1))
+            parts = parts * np.asarray(factors, np.float64).reshape(shape)
+        if made is not None and strand.direction == "out":
+            parts = made(parts)
+        changed[strand.layer] = _put(now, strand, axis.size, parts)
+    return changed
+
+
+def _put(weights: Array, strand: Strand, size: int, values: Array) -> Array:
+    """The weights with so many channels of a strand replaced by others, in whatever number."""
+    moved = np.moveaxis(weights, strand.axis, 0)
+    stop = strand.start + strand.repeat * size * strand.block
+    flat = np.moveaxis(values, 0, 1).reshape(-1, *moved.shape[1:])
+    return np.moveaxis(np.concatenate([moved[: strand.start], flat, moved[stop:]]), 0, strand.axis)
+
+
 def balanced(weights: Weights, axes: Sequence[HiddenAxis], sweeps: int = 12) -> dict[str, Array]:
     """The layers of some axes, scaled to the least sum of squares that the scalings allow; float64.
 
@@ -146,9 +230,14 @@ def shape_free(weights: Array, strand: Strand, size: int, points: int) -> NDArra
     return flat / np.where(norms > 0, norms, 1.0)
 
 
+_FACTS = ("size", "strands", "scalings")
+"""What a key tells of an axis: where channels lie, and how they may be scaled."""
+
+
 def to_facts(axes: Iterable[HiddenAxis]) -> Json:
-    """Axes as JSON values, for the facts of a key."""
-    told: Json = json.loads(json.dumps([dataclasses.asdict(axis) for axis in axes]))
+    """Where the channels of axes lie and how they may be scaled, as JSON values for a key."""
+    given = [dataclasses.asdict(axis) for axis in axes]
+    told: Json = json.loads(json.dumps([{name: one[name] for name in _FACTS} for one in given]))
     return told
 
 

@@ -31,11 +31,24 @@ def chosen(method: str, network: Network, size: int, bench: Bench) -> tuple[Carr
     carriers.check_size(size)
     name = carriers.asked(bench, method)
     if name is None:
-        order = carriers.preferred(network, lambda found: _preference(found, size))
+        order = carriers.preferred(network, lambda found: by_preference(found, size))
         carrier = carriers.first_fit(network, order, _refusal(method, network, size))
     else:
         carrier = carriers.take(network, carriers.named(network, name))
     return carrier, _explain(carrier.layer, size, chosen=name is None)
+
+
+def by_preference(layers: Iterable[Layer], size: int) -> Iterator[Layer]:
+    """Layers fit for `size` Symbols: the last ample Conv first, then those that change least.
+
+    The relative change is about sqrt(T G / (L (M - T - 1))) for L filters of M weights.
+    """
+    found = [layer for layer in layers if _defect(layer, size) is None]
+    ample = [layer for layer in found if _is_ample(layer, size)]
+    ranks = {"Conv": 0, **dict.fromkeys(_PLAIN, 1)}
+    last_first = list(reversed(ample))
+    yield from sorted(last_first, key=lambda layer: ranks.get(layer.operator, 2))
+    yield from sorted(found, key=lambda layer: layer.size - layer.shape[0] * size, reverse=True)
 
 
 def matrix(key: Key, label: str) -> NDArray[np.float64]:
@@ -57,19 +70,6 @@ def gaussian(secret: bytes, label: str, rows: int, columns: int) -> NDArray[np.f
     drawn = keystream.gaussian(secret, label, rows * columns).reshape(rows, columns)
     drawn.flags.writeable = False
     return drawn
-
-
-def _preference(layers: Iterable[Layer], size: int) -> Iterator[Layer]:
-    """Layers fit for `size` Symbols: the last ample Conv first, then those that change least.
-
-    The relative change is about sqrt(T G / (L (M - T - 1))) for L filters of M weights.
-    """
-    found = [layer for layer in layers if _defect(layer, size) is None]
-    ample = [layer for layer in found if _is_ample(layer, size)]
-    ranks = {"Conv": 0, **dict.fromkeys(_PLAIN, 1)}
-    last_first = list(reversed(ample))
-    yield from sorted(last_first, key=lambda layer: ranks.get(layer.operator, 2))
-    yield from sorted(found, key=lambda layer: layer.size - layer.shape[0] * size, reverse=True)
 
 
 def _is_ample(layer: Layer, size: int) -> bool:

@@ -1,19 +1,33 @@
-"""What Modifications that train share: another recipe, some of the samples, a seed."""
+"""What Modifications that train share: recipes and rates, some of the samples, seeds, facts."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from nnw_onnx.kit.samples import Drawn
-from nnw_onnx.vocabulary import Layer, Recipe, Samples
+from nnw_onnx.vocabulary import (
+    Additions,
+    Bench,
+    Job,
+    Json,
+    Layer,
+    Modified,
+    Network,
+    Recipe,
+    Samples,
+    Trained,
+)
 
 _FLOATING = ("float64", "float32", "float16", "bfloat16")
 _NAMED = 6
 """Layers that are named in a line; the others are counted."""
+_DECADES = (0.1, 1.0, 10.0)
+"""Learning rates that are tried where none is given, times that of the recipe."""
+_HIGHEST_RATE = 100.0
 
 
 def changed(recipe: Recipe, **changes: object) -> Recipe:
@@ -27,6 +41,60 @@ def some(samples: Samples, count: int | None, rng: np.random.Generator) -> Sampl
     if count is None or count >= len(samples):
         return samples
     return Drawn(samples, np.sort(rng.permutation(len(samples))[:count]))
+
+
+def rates(recipe: Recipe) -> tuple[Mapping[str, Json], ...]:
+    """Settings that a Modification which trains stands for where no learning rate is given.
+
+    The rate decides what survives a training, so that one alone says little: a tenth of the
+    recipe's, the recipe's, and ten times it.
+    """
+    tried = (float(f"{factor * recipe.learning_rate:.12g}") for factor in _DECADES)
+    return tuple({"learning_rate": rate} for rate in tried if rate <= _HIGHEST_RATE)
+
+
+def facts_of(job: Job, trained: Trained, layers: Sequence[Layer]) -> dict[str, Json]:
+    """What a report should say of a training.
+
+    Args:
+        job: what was asked for.
+        trained: what came of it.
+        layers: of the network that it began with.
+    """
+    return {
+        "epochs": job.recipe.epochs,
+        "samples": float(len(job.samples)),
+        "learning rate": job.recipe.learning_rate,
+        "schedule": job.recipe.schedule,
+        "last loss": trained.epochs[-1].loss,
+        "layers": str(learning(layers, job.trainable)),
+    }
+
+
+def resumed(
+    network: Network,
+    samples: Samples,
+    recipe: Recipe,
+    bench: Bench,
+    rng: np.random.Generator,
+    additions: Additions | None = None,
+) -> Modified:
+    """The network after a training of the task that begins with its weights as they are.
+
+    Args:
+        network: where it starts.
+        samples: what it learns.
+        recipe: how.
+        bench: who trains.
+        rng: gives the seed.
+        additions: such as weights that stay as they are.
+
+    Raises:
+        TrainingError: the network cannot be trained.
+    """
+    job = Job(samples, recipe, bench.loss, seed(rng), additions=additions)
+    trained = bench.train(network, job)
+    return Modified(trained.network, facts=facts_of(job, trained, network.layers))
 
 
 def seed(rng: np.random.Generator) -> int:

@@ -9,13 +9,16 @@ from functools import cached_property
 
 from nnw_onnx.errors import RunError
 from nnw_onnx.measures.compared import ComparedSetting
-from nnw_onnx.measures.results import Setting
+from nnw_onnx.measures.results import Level, Setting
 from nnw_onnx.measures.run import Run
 from nnw_onnx.measures.usability import counts_at, intensities, settings
 from nnw_onnx.records import Plan, SettingRecord
 
 Place = tuple[int, float | None]
 """A setting's number in its run, and the Intensity."""
+
+Member = tuple[int, int]
+"""A run, and a technology of it."""
 
 
 @dataclass(frozen=True)
@@ -60,20 +63,39 @@ class Aligned:
     places: tuple[tuple[int, ...], ...]
     left_out: tuple[str, ...]
 
-    def usable_at(self, setting: ComparedSetting, limit: float) -> list[bool]:
-        """By level: whether it leaves networks usable in every run if so much may be lost."""
+    def in_the_way(
+        self,
+        setting: int,
+        intensity: float | None,
+        members: Sequence[Member],
+        counts: Callable[[Level], bool],
+    ) -> Level | None:
+        """A level of a setting in common that keeps it from counting; None where it counts.
+
+        It has to count in every run. A Modification that does something else to each technology is
+        an attack of its own on each: where it ruins the networks of one it does not succeed there,
+        so that it is enough if it leaves those of another usable.
+        """
+        own: list[Level] = []
+        for run, (named, places) in enumerate(zip(self.runs, self.places, strict=True)):
+            levels = named.rows[places[setting]].levels
+            level = next(level for level in levels if level.intensity == intensity)
+            if level.own:
+                own += [level.of(technology) for where, technology in members if where == run]
+            elif not counts(level):
+                return level
+        return None if not own or any(map(counts, own)) else own[0]
+
+    def usable_at(
+        self, setting: ComparedSetting, limit: float, members: Sequence[Member]
+    ) -> list[bool]:
+        """By level: whether it counts, see `in_the_way`, if so much may be lost."""
         measure = self.runs[0].run.headline
-        rows = [
-            named.rows[places[setting.index]].levels
-            for named, places in zip(self.runs, self.places, strict=True)
-        ]
         return [
-            all(
-                counts_at(level, measure, limit)
-                for levels in rows
-                for level in levels
-                if level.intensity == shared.intensity
+            self.in_the_way(
+                setting.index, shared.intensity, members, lambda x: counts_at(x, measure, limit)
             )
+            is None
             for shared in setting.levels
         ]
 

@@ -10,7 +10,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from nnw_onnx.measures.aligning import Aligned, Named
+from nnw_onnx.measures.aligning import Aligned, Member, Named
 from nnw_onnx.measures.compared import Attack
 from nnw_onnx.measures.decisions import Judge
 from nnw_onnx.measures.exact_level import found_exactly
@@ -35,6 +35,7 @@ class Entry:
         technology: as the plan has it.
         judge: of its Detector.
         label: name for people.
+        attacked: whether it was attacked adaptively, without which it is not ranked.
     """
 
     number: int
@@ -43,6 +44,7 @@ class Entry:
     technology: TechnologyRecord
     judge: Judge
     label: str
+    attacked: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ class Attacked:
     Attributes:
         networks: M.
         met: by place in the group, setting and level.
-        counting: levels of each setting that count for all of them; settings without any left out.
+        counting: levels of each setting that count, see `Aligned.in_the_way`; settings without any
+            are left out.
         left_out: what does not count, and why.
     """
 
@@ -115,7 +118,7 @@ class Attacked:
         found = [self.met[k, setting, level] for k in range(self.members)]
         return all(not m.missing and len(m.success.rows) == self.networks for m in found)
 
-    def at_limit(self, common: Aligned, limit: float) -> Attacked:
+    def at_limit(self, common: Aligned, members: Sequence[Entry], limit: float) -> Attacked:
         """The same if a loss up to `limit` still counted as usable; nothing is said of the rest."""
         counting = {
             s.index: levels
@@ -123,7 +126,7 @@ class Attacked:
             if (
                 levels := [
                     i
-                    for i, usable in enumerate(common.usable_at(s, limit))
+                    for i, usable in enumerate(common.usable_at(s, limit, _numbers(members)))
                     if usable and self.complete(s.index, i)
                 ]
             )
@@ -170,8 +173,8 @@ def attacked(common: Aligned, members: Sequence[Entry]) -> Attacked:
                 ),
                 "",
             )
-            if not setting.usable[i]:
-                left_out.append(f"{where}: {_usability(common, setting.index, level.intensity)}")
+            if why := _unusable(common, members, setting.index, level.intensity):
+                left_out.append(f"{where}: {why}")
             elif short:
                 left_out.append(f"{where}: {short}")
             else:
@@ -254,13 +257,19 @@ def _symbols(tests: Sequence[Test], networks: Mapping[int, int]) -> Nested:
     )
 
 
-def _usability(common: Aligned, setting: int, intensity: float | None) -> str:
-    """Why a level does not count, in the words of the first run that says so."""
-    for named, places in zip(common.runs, common.places, strict=True):
-        for level in named.rows[places[setting]].levels:
-            if level.intensity == intensity and not level.counts:
-                return f"{level.usability}, {level.reason}" if level.reason else level.usability
-    return "not usable"
+def _unusable(
+    common: Aligned, members: Sequence[Entry], setting: int, intensity: float | None
+) -> str:
+    """Why a level does not count; "" where it does."""
+    level = common.in_the_way(setting, intensity, _numbers(members), lambda x: x.counts)
+    if level is None:
+        return ""
+    return f"{level.usability}, {level.reason}" if level.reason else level.usability
+
+
+def _numbers(members: Sequence[Entry]) -> list[Member]:
+    """Run and technology of each."""
+    return [(entry.run, entry.technology.index) for entry in members]
 
 
 def _named(label: str, intensity: float | None, unit: str) -> str:

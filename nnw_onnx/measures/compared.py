@@ -51,6 +51,9 @@ class Contestant(ResultModel):
     a Yes is that of the others."""
     loss: Value
     """What the watermark itself costs in quality."""
+    attacked: bool = False
+    """Whether an attack was tried in its run that its method names as that of somebody who knows
+    it. If not it has no place: what it survives are accidents."""
 
 
 class ComparedSetting(ResultModel):
@@ -127,11 +130,13 @@ class Standing(ResultModel):
     score: Value
     """Success of attacks: mean over Intensities, then settings, then networks."""
     rank: Value
-    """Mean rank within networks, 1 the best, with approximate bootstrap limits."""
-    best: int
-    """First place that it can have: 1 + those that a claim puts before it."""
-    worst: int
-    """Last place that it can have."""
+    """Mean rank within networks, 1 the best, with approximate bootstrap limits, among those of the
+    group that are ranked."""
+    best: int | None
+    """First place that it can have: 1 + those that a claim puts before it; None where it is not
+    ranked, because it was not attacked adaptively."""
+    worst: int | None
+    """Last place that it can have, likewise."""
 
 
 class Place(ResultModel):
@@ -140,8 +145,9 @@ class Place(ResultModel):
     contestant: int
     success: float
     """Success of attacks: mean over Intensities, then settings, then networks."""
-    place: int
-    """1 + technologies that are attacked with less success; those of equal success share it."""
+    place: int | None
+    """1 + ranked technologies that are attacked with less success; those of equal success share it.
+    None where it is not ranked."""
 
 
 class LimitedPlaces(ResultModel):
@@ -180,7 +186,7 @@ class Group(ResultModel):
     quality: tuple[QualityPair, ...]
     results: tuple[ClaimResult, ...]
     standings: tuple[Standing, ...]
-    """By score, the best first."""
+    """By score, the best first; those that are not ranked last."""
     limits: tuple[LimitedPlaces, ...] = ()
     """At 2/5 of the usable loss of the plan, at that itself, and at twice as much."""
     symbols: tuple[SymbolPair, ...] = ()

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,7 @@ from nnw_onnx.measures.comparison_limits import limited_places
 from nnw_onnx.measures.comparison_symbols import MARGIN, carry_symbols, symbol_pairs
 from nnw_onnx.measures.decisions import judge_of
 from nnw_onnx.measures.equal_quality import quality_pair
+from nnw_onnx.measures.families import attacked as attacked_adaptively
 from nnw_onnx.measures.imperceptibility import imperceptibility
 from nnw_onnx.measures.limits import FEW_NETWORKS, OTHER_NETWORKS
 from nnw_onnx.measures.results import Value
@@ -136,7 +138,8 @@ def _entries(common: Aligned, asked: Asked, left_out: list[str]) -> Iterator[Ent
             if why:
                 left_out.append(f"{label}: not comparable, {why}")
                 continue
-            yield Entry(number, place, named, record, judge_of(named.run, record), label)
+            judge, known = judge_of(named.run, record), attacked_adaptively(named.run, record.index)
+            yield Entry(number, place, named, record, judge, label, known)
             number += 1
 
 
@@ -190,12 +193,28 @@ def _contestant(entry: Entry) -> Contestant:
         attained=what.attained,
         decided="as recorded" if what.attained is None else "at the exact level",
         loss=imperceptibility(entry.named.run, entry.technology).loss,
+        attacked=entry.attacked,
     )
 
 
 def _size(entry: Entry) -> str:
     bits = entry.technology.payload_size
     return f"{bits} bits" if bits else "no Payload either"
+
+
+class _Ranked(TypedDict):
+    """The part of a standing that only a technology has that was attacked adaptively."""
+
+    rank: Value
+    best: int | None
+    worst: int | None
+
+
+_UNRANKED: _Ranked = {
+    "rank": Value.missing("not attacked adaptively"),
+    "best": None,
+    "worst": None,
+}
 
 
 @dataclass(frozen=True)
@@ -316,9 +335,27 @@ class _Family:
         scores = self.attacked.scores(None)
         if scores is None:
             return ()
-        places = {e.number: k for k, e in enumerate(self.members)}
+        ranked = [k for k, e in enumerate(self.members) if e.attacked]
+        places = self._places(ranked, scores, results) if ranked else {}
+        found = [
+            Standing(
+                contestant=e.number,
+                score=_score_value(scores[:, k], self.rng),
+                **places.get(k, _UNRANKED),
+            )
+            for k, e in enumerate(self.members)
+        ]
+        return tuple(
+            sorted(found, key=lambda s: (s.best is None, s.rank.value or 0.0, s.contestant))
+        )
+
+    def _places(
+        self, ranked: Sequence[int], scores: NDArray[np.float64], results: Sequence[ClaimResult]
+    ) -> dict[int, _Ranked]:
+        """Rank and possible places of those members that were attacked adaptively."""
+        among = {self.members[k].number: place for place, k in enumerate(ranked)}
         better = [
-            (places[winner], places[loser])
+            (among[winner], among[loser])
             for r in results
             if r.claim.setting is None and r.verdict in ("first", "second")
             for winner, loser in [
@@ -326,21 +363,19 @@ class _Family:
                 if r.verdict == "first"
                 else (r.claim.second, r.claim.first)
             ]
+            if winner in among and loser in among
         ]
-        within = ranks.ranks_within(-scores)
+        within = ranks.ranks_within(-scores[:, list(ranked)])
         limits = ranks.mean_rank_limits(within, CONFIDENCE, self.rng)
-        possible = ranks.possible_places(len(self.members), better)
-        found = [
-            Standing(
-                contestant=e.number,
-                score=_score_value(scores[:, k], self.rng),
-                rank=_rank_value(within[:, k], limits[k]),
-                best=possible[k][0],
-                worst=possible[k][1],
-            )
-            for k, e in enumerate(self.members)
-        ]
-        return tuple(sorted(found, key=lambda s: (s.rank.value or 0.0, s.contestant)))
+        possible = ranks.possible_places(len(ranked), better)
+        return {
+            k: {
+                "rank": _rank_value(within[:, place], limits[place]),
+                "best": possible[place][0],
+                "worst": possible[place][1],
+            }
+            for place, k in enumerate(ranked)
+        }
 
 
 def _difference_value(x: NDArray[np.float64], rng: np.random.Generator) -> Value:

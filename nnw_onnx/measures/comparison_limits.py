@@ -29,7 +29,9 @@ def limited_places(
     """
     usual = common.runs[0].run.headline.usable_loss
     return tuple(
-        _limited(limit, members, found if limit == usual else found.at_limit(common, limit))
+        _limited(
+            limit, members, found if limit == usual else found.at_limit(common, members, limit)
+        )
         for limit in (usual * ratio for ratio in RATIOS)
     )
 
@@ -37,11 +39,16 @@ def limited_places(
 def _limited(limit: float, members: Sequence[Entry], found: Attacked) -> LimitedPlaces:
     scores = found.scores(None)
     success = [] if scores is None else [round(float(x), _DIGITS) for x in scores.mean(axis=0)]
+    ranked = [x for entry, x in zip(members, success, strict=bool(success)) if entry.attacked]
     return LimitedPlaces(
         usable_loss=limit,
         intensities=sum(map(len, found.counting.values())),
         places=tuple(
-            Place(contestant=entry.number, success=x, place=1 + sum(y < x for y in success))
+            Place(
+                contestant=entry.number,
+                success=x,
+                place=1 + sum(y < x for y in ranked) if entry.attacked else None,
+            )
             for entry, x in zip(members, success, strict=bool(success))
         ),
     )

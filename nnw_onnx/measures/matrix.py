@@ -1,8 +1,9 @@
 """The matrix: what each technology survives of each Modification, with one denominator for all.
 
 survived + lost + undecided + without result = settings that leave the unwatermarked networks
-usable. Settings whose usability is undecided are in no denominator; they are counted apart. An
-integrity method survives nothing: it notices a change or does not.
+usable. Settings whose usability is undecided are in no denominator; they are counted apart. Where a
+setting does something else for each technology, whether it counts is decided for each. An integrity
+method survives nothing: it notices a change or does not.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from dataclasses import dataclass, replace
 
 from nnw_onnx.measures import usability
 from nnw_onnx.measures.results import Cell, CellStatus, Level, Point, PointStatus, Setting, Tally
-from nnw_onnx.records import MeasureRecord
+from nnw_onnx.records import Family, MeasureRecord
 
-_FAMILIES = ("standard", "deployment", "preserving", "adaptive", "removal")
+FAMILIES: tuple[Family, ...] = ("standard", "deployment", "preserving", "adaptive", "removal")
 _EMPTY: tuple[PointStatus, ...] = ("void", "failed", "not run", "n/a")
 _WITHOUT: tuple[PointStatus, ...] = ("undetectable", *_EMPTY)
 
@@ -55,7 +56,7 @@ def draft(setting: Setting, points: Sequence[Point]) -> Draft:
     """What a technology survives of a setting.
 
     Args:
-        setting: with its levels from weak to strong.
+        setting: as the technology meets it, with its levels from weak to strong.
         points: the technology's, one for each level.
     """
     usable = [k for k, level in enumerate(setting.levels) if level.counts]
@@ -114,7 +115,7 @@ def _kept(levels: Sequence[Level], points: Sequence[Point], usable: Sequence[int
 
 
 def tally(settings: Sequence[Setting], points: Sequence[Sequence[Point]]) -> Tally:
-    """Settings of one technology by what became of them; points by setting and level."""
+    """Settings of one technology, as it meets them, by what became of them; points likewise."""
     found = [p.status for p, _ in _counted(settings, points)]
     known = Counter(found)
     return Tally(
@@ -133,14 +134,15 @@ def survived_at(
     points: Sequence[Sequence[Point]],
     measure: MeasureRecord,
     limit: float,
-) -> int:
-    """Settings that a technology survives at another limit of usability."""
-    return sum(
-        points[s][k].status == "survives"
+) -> tuple[int, int]:
+    """Settings that a technology survives at another limit of usability, and of how many."""
+    counted = [
+        points[s][k].status
         for s, setting in enumerate(settings)
         for k, level in enumerate(setting.levels)
         if usability.counts_at(level, measure, limit)
-    )
+    ]
+    return counted.count("survives"), len(counted)
 
 
 def _counted(
@@ -152,16 +154,18 @@ def _counted(
                 yield point, level
 
 
-def columns(tallies: Sequence[Tally]) -> tuple[int, ...]:
+def columns(tallies: Sequence[Tally], ranked: Sequence[bool]) -> tuple[int, ...]:
     """Technologies by settings survived, falling, then by lost, rising, then as planned.
 
-    Those that notice instead come last, by settings noticed.
+    Those that are not ranked come after them, as planned; those that notice instead come last, by
+    settings noticed.
     """
 
-    def place(t: int) -> tuple[bool, int, int]:
+    def place(t: int) -> tuple[int, int, int]:
         tally = tallies[t]
-        told = tally.noticed + tally.unnoticed > 0
-        return told, -(tally.noticed if told else tally.survived), tally.lost
+        if tally.noticed + tally.unnoticed > 0:
+            return 2, -tally.noticed, tally.lost
+        return (0, -tally.survived, tally.lost) if ranked[t] else (1, 0, 0)
 
     return tuple(sorted(range(len(tallies)), key=place))
 
@@ -172,6 +176,6 @@ def rows(settings: Sequence[Setting]) -> tuple[int, ...]:
     def place(s: int) -> tuple[int, bool, int]:
         first = settings[s].steps[0]
         number = 99 if first.number is None else first.number
-        return _FAMILIES.index(settings[s].family), len(settings[s].steps) > 1, number
+        return FAMILIES.index(settings[s].family), len(settings[s].steps) > 1, number
 
     return tuple(sorted(range(len(settings)), key=place))

@@ -32,7 +32,7 @@ LimitsMethod = Literal[
     "sign-flip",
 ]
 Scope = Literal["other networks", "the networks tested"]
-Usability = Literal["usable", "unusable", "undecided", "elsewhere", "n/a"]
+Usability = Literal["usable", "unusable", "undecided", "elsewhere", "n/a", "differs"]
 Loudness = Literal["negligible", "noticeable", "not shown", "not measured"]
 Seen = Literal["seen", "not seen", "not measured"]
 PointStatus = Literal[
@@ -183,7 +183,8 @@ class Level(ResultModel):
     usability: Usability
     """From the 90 % limits of the loss against the largest that counts as usable; without limits
     it is undecided. "elsewhere" where quality was measured on another data set (it then counts with
-    the usable ones); "n/a" where the Modification cannot do anything to these networks."""
+    the usable ones); "n/a" where the Modification cannot do anything to these networks; "differs"
+    where it is another for other technologies, see `own`."""
     loss: Value
     """Of the unwatermarked networks, in the headline measure."""
     guard_loss: Value | None = None
@@ -194,11 +195,23 @@ class Level(ResultModel):
     """The other data set that quality was measured on."""
     reason: str | None = None
     """Why it is not usable, or undecided."""
+    own: tuple[Level, ...] = ()
+    """The same by technology, in the order of the plan, where the Modification does something else
+    to the networks for each of them: aimed at the carrier, or by the method itself. Else empty."""
 
     @property
     def counts(self) -> bool:
         """Whether it is in the denominator of all technologies."""
         return self.usability in ("usable", "elsewhere")
+
+    @property
+    def applies(self) -> bool:
+        """Whether the Modification can do anything to the networks."""
+        return self.usability != "n/a"
+
+    def of(self, technology: int) -> Level:
+        """The level as a technology meets it."""
+        return self.own[technology] if self.own else self
 
 
 class Setting(ResultModel):
@@ -210,12 +223,25 @@ class Setting(ResultModel):
     """Short name in figures: 0, 1a, D1, F1, A1, R1; S1 for a stack."""
     label: str
     family: Family
-    """Group of the report; stacks are in "removal"."""
+    """Group of the report. A stack is where all of its steps are, but never the standard's; one
+    that a method under test names as the attack of who knows it is adaptive; others are
+    "removal"."""
     steps: tuple[StepRecord, ...]
     parameter: ParameterRecord | None
     copies: int
     trains: bool
     levels: tuple[Level, ...]
+    adaptive: tuple[int, ...] = ()
+    """Technologies whose methods name it as the attack of somebody who knows them."""
+    preset: str = ""
+    """Name of the preset that brought it; "" where the configuration has it itself."""
+
+    def of(self, technology: int) -> Setting:
+        """The setting with its levels as a technology meets them."""
+        if not any(level.own for level in self.levels):
+            return self
+        levels = tuple(level.of(technology) for level in self.levels)
+        return self.model_copy(update={"levels": levels})
 
 
 class Share(ResultModel):
@@ -233,6 +259,31 @@ class PlaceCount(ResultModel):
 
     layer: str
     tests: int
+
+
+class Localisation(ResultModel):
+    """How well an integrity method names the blocks that a Modification changed.
+
+    Counts are sums over tests (network x Payload x repetition); shares are means over networks.
+    """
+
+    changed_tests: int
+    """Tests in which a block was changed."""
+    detected: int
+    """Of them, those in which any block was named: the change is detected."""
+    untouched_tests: int
+    """Tests in which every block was as it was with the mark."""
+    alarms: int
+    """Of them, those in which any block was named all the same: false alarms."""
+    blocks: int
+    changed: int
+    named: int
+    right: int
+    """Blocks that were changed and named."""
+    recall: Value
+    """Share of the changed blocks that are named."""
+    precision: Value
+    """Share of the named blocks that were changed."""
 
 
 class Point(ResultModel):
@@ -309,6 +360,8 @@ class Point(ResultModel):
     """Layers that the method named, most often first."""
     place_right: Value | None = None
     """Share of the places named that are in a layer aimed at; of integrity methods only."""
+    localisation: Localisation | None = None
+    """Which blocks were changed and which named; of integrity methods only, where records tell."""
     facts: dict[str, float | str] = Field(default_factory=dict)
     """What the Modification says of itself."""
     failures: tuple[Failure, ...] = ()
@@ -348,6 +401,41 @@ class Tally(ResultModel):
     undecided: int
     without_result: int
     """Not run, failed, void, not applicable, undetectable."""
+
+
+class Weakest(ResultModel):
+    """Where least of a watermark is found: the strongest attack that leaves the network usable."""
+
+    setting: int
+    level: int
+    """Place in `Setting.levels`."""
+    found: float
+    """Share of watermarks found there: mean over networks."""
+
+
+class Resistance(ResultModel):
+    """What a technology survives of some settings, and the least that is found in them.
+
+    The least over the usable settings is the robustness: who attacks chooses.
+    """
+
+    tally: Tally
+    weakest: Weakest | None
+    """None where no usable setting has a result."""
+
+
+class FamilyResult(ResultModel):
+    """A technology under one family of Modifications.
+
+    A setting that the technology's method names as the attack of somebody who knows it is adaptive,
+    whatever its family; it counts there too.
+    """
+
+    family: Family
+    plain: Resistance
+    """As the network is found."""
+    resynchronised: Resistance | None = None
+    """As it is put back into the order of the unwatermarked one; None where that was not tried."""
 
 
 class Detectability(ResultModel):
@@ -600,7 +688,22 @@ class Technology(ResultModel):
     cost: Cost
     training: Training | None
     control: Control | None
+    """Wrong keys on networks as they are."""
+    control_resynchronised: Control | None = None
+    """Wrong keys on modified networks that were put back in order."""
     visibility: Visibility | None = None
     """None where it was put in by an older version, which kept no traces."""
     robustness_asked: bool
     imperceptibility_asked: bool
+    families: tuple[FamilyResult, ...] = ()
+    """Robustness by family of Modifications, those that the evaluation has."""
+    whole: Resistance | None = None
+    """Robustness over all of them; None where nothing was modified."""
+    whole_resynchronised: Resistance | None = None
+    """Likewise, re-synchronised."""
+    strongest: tuple[Weakest, ...] = ()
+    """Of each Modification that was tried in several ways (learning rates, layers, Intensities) the
+    one that leaves least to find."""
+    attacked: bool = False
+    """Whether an attack was tried that its method names as that of somebody who knows it. If not,
+    it is not ranked."""

@@ -16,6 +16,7 @@ from typing import TypedDict
 from nnw_onnx.math.clusters import effective_number, intraclass_correlation
 from nnw_onnx.measures.decisions import Judge
 from nnw_onnx.measures.limits import Nested, Single, average, failures, median, rate
+from nnw_onnx.measures.localisation import localisation
 from nnw_onnx.measures.results import PlaceCount, Point, PointStatus, Share, Value
 from nnw_onnx.measures.run import Run, Test, asked
 from nnw_onnx.measures.scores import quality_loss
@@ -141,6 +142,7 @@ def _point(found: _Found) -> Point:
         ser_last_new_mark=last,
         places=_places(found.technology, found.own),
         place_right=_place_right(found),
+        localisation=localisation(found.own),
         facts=_facts(trials),
         failures=failures(_outcomes(found)),
     )

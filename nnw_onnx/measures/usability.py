@@ -1,8 +1,9 @@
 """What settings leave of the unwatermarked networks: decided once, for all technologies.
 
 A Modification that ruins the network defeats nobody. Whether it does is told by networks without a
-watermark, so that every technology has the same denominator; where a Modification differs from
-technology to technology (aimed at carriers, by the same method), all its forms are averaged.
+watermark, so that every technology has the same denominator. Where a Modification differs from
+technology to technology (aimed at carriers, by the same method), it is several Modifications: each
+technology has a decision of its own, by the networks that were modified as its own are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from nnw_onnx.measures.limits import Nested, average, loss
 from nnw_onnx.measures.results import BaseQuality, Level, Setting, Usability, Value
 from nnw_onnx.measures.run import Run
 from nnw_onnx.measures.scores import Pair, lost, quality_loss
-from nnw_onnx.records import MeasureRecord, SettingRecord, TrialRecord
+from nnw_onnx.records import Family, MeasureRecord, SettingRecord, TrialRecord
 
 NO_UNMARKED = "no unwatermarked network could be tested"
 _LETTERS = {"standard": "", "deployment": "D", "preserving": "F", "adaptive": "A", "removal": "R"}
@@ -28,15 +29,26 @@ def settings(run: Run) -> tuple[Setting, ...]:
             index=record.index,
             code=code,
             label=record.label,
-            family="removal" if len(record.steps) > 1 else record.steps[0].family,
+            family=_family(record),
             steps=record.steps,
             parameter=record.parameter,
             copies=record.copies,
             trains=record.trains,
             levels=tuple(_level(run, record, i) for i in intensities(record)),
+            adaptive=record.adaptive,
+            preset=record.preset,
         )
         for record, code in zip(run.plan.settings, codes, strict=True)
     )
+
+
+def _family(record: SettingRecord) -> Family:
+    families = {step.family for step in record.steps}
+    if len(record.steps) == 1:
+        return record.steps[0].family
+    if record.adaptive:
+        return "adaptive"
+    return families.pop() if len(families) == 1 and "standard" not in families else "removal"
 
 
 def intensities(record: SettingRecord) -> list[float | None]:
@@ -77,15 +89,40 @@ def _letters(number: int) -> str:
 
 
 def _level(run: Run, record: SettingRecord, intensity: float | None) -> Level:
-    trials = [t for t in run.unwatermarked((record.index, intensity)) if t.status == "done"]
+    place = (record.index, intensity)
+    trials = run.unwatermarked(place)
+    every = _level_of(run, record, intensity, trials)
+    if not _differs(record, trials):
+        return every
+    plain = [run.plain(technology.index, place) for technology in run.plan.technologies]
+    own = tuple(_level_of(run, record, intensity, some) for some in plain)
+    told = [level for level, some in zip(own, plain, strict=True) if some and level.applies]
+    if len({level.usability for level in told}) > 1:
+        reason = "it does something else for each technology, and each has a decision of its own"
+        return every.model_copy(update={"usability": "differs", "reason": reason, "own": own})
+    said = told[0] if told else every
+    return every.model_copy(update={"usability": said.usability, "reason": said.reason, "own": own})
+
+
+def _differs(record: SettingRecord, trials: Sequence[TrialRecord]) -> bool:
+    """Whether a setting does something else to a network for each technology."""
+    aimed = any(step.aim == "carrier" or step.depends_on_method for step in record.steps)
+    return aimed or any(trial.technology is not None for trial in trials)
+
+
+def _level_of(
+    run: Run, record: SettingRecord, intensity: float | None, every: Sequence[TrialRecord]
+) -> Level:
+    """A level by these unwatermarked networks."""
+    trials = [t for t in every if t.status == "done"]
     pairs = run.pairs(trials)
-    change = quality_loss(pairs, run.headline, why_no_loss(run, record.index, intensity), run.book)
+    change = quality_loss(pairs, run.headline, why_no_loss(every), run.book)
     guard = _guard_loss(run, pairs)
     elsewhere = sorted({t.quality_of for t in trials if t.quality_of is not None})
     outside = in_table(record) and run.outside((record.index, intensity))
     quality = quality_of(trials, run.headline, NO_UNMARKED)
     usability, reason = _judged(run, trials, change, guard, quality)
-    if not_applicable(run.unwatermarked((record.index, intensity))):
+    if not_applicable(every):
         usability = "n/a"
     return Level(
         intensity=intensity,
@@ -111,9 +148,8 @@ def not_applicable(trials: Sequence[TrialRecord]) -> bool:
     return bool(trials) and all(t.status in ("not-applicable", "skipped") for t in trials)
 
 
-def why_no_loss(run: Run, setting: int, intensity: float | None) -> str:
-    """Why there is no loss of unwatermarked networks, where there is none."""
-    trials = run.unwatermarked((setting, intensity))
+def why_no_loss(trials: Sequence[TrialRecord]) -> str:
+    """Why there is no loss of these unwatermarked networks, where there is none."""
     if any(t.quality_of is not None for t in trials):
         return "quality was measured on another data set, not on that of the evaluation"
     refused = next((t.reason for t in trials if t.status != "done" and t.reason), None)

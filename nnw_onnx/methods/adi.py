@@ -15,7 +15,7 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
-from nnw_onnx.kit import carriers, foreign, keystream, symbols, triggers
+from nnw_onnx.kit import carriers, foreign, keystream, knowing, symbols, triggers
 from nnw_onnx.kit.samples import ArraySamples
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
@@ -67,8 +67,22 @@ class Adi(Commits, Decodes, Trains):
         dies_of=(
             "fine-tuning with a strong schedule of learning rates (REFIT)",
             "the best removal of the Watermark-Robustness-Toolbox (see above)",
+            "unlearning what an inversion of the network finds, without labels: 3 to 6 of 40 "
+            "triggers stay on digits for 0.2 to 0.4 points, 4 to 13 on CIFAR-10 for 2.0 to 2.9 "
+            "(two and three small networks and keys not looked at, computed by this project)",
+            "answering at random what is odd to the inner layers: 5 to 9 of 40 on digits for 1.1 "
+            "to 1.9 points, 3 to 23 on CIFAR-10 for 1.6 to 1.8, which is a yes in one of three "
+            "(the same)",
+            "tuning on patterned images, without labels, on digits only: 5 to 11 of 40 stay on "
+            "digits for 0.8 to 1.8 points, 17 to 19 on CIFAR-10, which is a yes, for 5.2 to 5.6 "
+            "(the same)",
             "triggers chosen for a suspect afterwards, where nothing was committed (see the null)",
         ),
+    )
+    adaptive = (
+        (knowing.step("unlearning"),),
+        (knowing.step("patterned-tuning"), knowing.step("random-resizing")),
+        (knowing.step("rejection"),),
     )
 
     output: Annotated[int, Ge(0)] = option(0, help="index of the output that holds the scores")

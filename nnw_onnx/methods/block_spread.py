@@ -13,7 +13,7 @@ import numpy as np
 from annotated_types import Gt, Le
 from numpy.typing import NDArray
 
-from nnw_onnx.kit import carriers, injections, spreading, symbols
+from nnw_onnx.kit import carriers, injections, knowing, spreading, symbols
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
     Bench,
@@ -57,6 +57,7 @@ class BlockSpread(Decodes, Injects):
         ),
         strength="budget",
     )
+    adaptive = (knowing.REORDERED, knowing.DISGUISED)
 
     budget: Annotated[float, Gt(0), Le(1)] = option(
         0.15, help="RMS change of the layer / its standard deviation; it sets the margin"

@@ -22,7 +22,7 @@ from nnw_onnx.errors import (
     InjectionError,
     TrainingError,
 )
-from nnw_onnx.kit import carriers, commitments, foreign, keystream, symbols, triggers
+from nnw_onnx.kit import carriers, commitments, foreign, keystream, knowing, symbols, triggers
 from nnw_onnx.math import penalties
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
@@ -89,6 +89,7 @@ class DeepSigns(Commits, Decodes, Trains):
             "permuting the neurons of its layer, since answers are read by their index",
         ),
     )
+    adaptive = (knowing.REORDERED, knowing.DISGUISED)
 
     target: Annotated[int, Ge(0)] = option(0, help="class whose answers carry the watermark")
     count: Annotated[int, Ge(1), Le(1 << 12)] = option(

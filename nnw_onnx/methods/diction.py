@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
 from nnw_onnx.errors import CarrierNotFoundError, ConfigurationError, InjectionError
-from nnw_onnx.kit import carriers, extractors, keystream, symbols, triggers
+from nnw_onnx.kit import carriers, extractors, keystream, knowing, symbols, triggers
 from nnw_onnx.kit.samples import ArraySamples
 from nnw_onnx.math import penalties, small_nets
 from nnw_onnx.plugins import option
@@ -88,6 +88,7 @@ class Diction(Decodes, Detects, Trains):
             "permuting the neurons of its layer, or adding some: answers are read by their index",
         ),
     )
+    adaptive = (knowing.REORDERED, knowing.DISGUISED)
 
     count: Annotated[int, Ge(1), Le(1 << 10)] = option(32, help="triggers that the key holds")
     strength: Annotated[float, Gt(0), Le(1e6)] = option(

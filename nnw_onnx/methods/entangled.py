@@ -22,7 +22,7 @@ from nnw_onnx.errors import (
     InjectionError,
     TrainingError,
 )
-from nnw_onnx.kit import carriers, stamps, trigger_sets, triggers
+from nnw_onnx.kit import carriers, knowing, stamps, trigger_sets, triggers
 from nnw_onnx.kit.samples import only_feed
 from nnw_onnx.math.soft_neighbours import soft_nearest_neighbours
 from nnw_onnx.plugins import option
@@ -81,7 +81,16 @@ class Entangled(Commits, Detects, Trains):
         dies_of=(
             "some extractions: success of 0.03, 0.63 and 0.98 in different runs of the official "
             "code, as its users report",
+            "unlearning what an inversion of the network finds, or tuning on patterned images, "
+            "without labels: of 100 triggers 5 to 6 and 6 to 7 stay, for 1.6 to 2.1 and 1.4 to "
+            "2.1 points; 36 to 67 where odd inputs are answered at random (two networks of digits "
+            "and keys not looked at, computed by this project)",
         ),
+    )
+    adaptive = (
+        (knowing.step("unlearning"),),
+        (knowing.step("patterned-tuning"), knowing.step("random-resizing")),
+        (knowing.step("rejection"),),
     )
 
     target: Annotated[int, Ge(0)] = option(0, help="class that triggers are answered with")

@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
 from nnw_onnx.errors import ConfigurationError
-from nnw_onnx.kit import carriers, injections, keystream, spreading, symbols
+from nnw_onnx.kit import carriers, injections, keystream, knowing, spreading, symbols
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
     Additions,
@@ -65,6 +65,7 @@ class Few(Decodes, Injects, Trains):
         ),
         strength="strength",
     )
+    adaptive = (knowing.REORDERED, knowing.DISGUISED)
 
     weights: Annotated[int, Ge(1), Le(1 << 20)] = option(50, help="weights of a Symbol")
     strength: Annotated[float, Gt(0), Le(100)] = option(

@@ -7,11 +7,8 @@ Authentication", arXiv 2104.04268, and Gao et al., arXiv 2308.11235).
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, ClassVar
 
@@ -19,9 +16,7 @@ import numpy as np
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
-from nnw_onnx.errors import CarrierNotFoundError, InjectionError
-from nnw_onnx.kit import carriers, evidence, keystream, mantissas
-from nnw_onnx.math import binomial
+from nnw_onnx.kit import carriers, keystream, knowing, mantissas, vouching
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
     Array,
@@ -61,8 +56,12 @@ class Fragile(Detects, Injects):
         capacity="no payload; a hash of 32 bits in every 1,024 weights",
         key="nothing beside its secret",
         null="Bin(blocks, 2^-bits): a keyed hash is right in an untouched block only, or by chance",
-        dies_of=("any change of any weight in a block: that is its purpose",),
+        dies_of=(
+            "any change of any weight in a block: that is its purpose; who redraws the last bits "
+            "of all weights leaves no block whole, so that no place is told (by construction)",
+        ),
     )
+    adaptive = ((knowing.aimed("@all", "low-bits", kept=10),),)
 
     block: Annotated[int, Ge(64), Le(1 << 20)] = option(
         1024, help="weights of a block, the finest place of a change that is told"
@@ -78,22 +77,16 @@ class Fragile(Detects, Injects):
             InjectionError: a payload was given, no layer is fit, or one asked for is not.
         """
         carriers.check_presence(size, self.name)
-        asked = [carriers.named(network, name) for name in bench.layers]
-        chosen = asked or carriers.kernels(network)
-        defects = {x.name: self._defect(x, network.weights[x.name]) for x in chosen}
-        fit = [layer for layer in chosen if defects[layer.name] is None]
-        if not fit or (bench.layers and len(fit) < len(chosen)):
-            unfit = [f"{name} with {defect}" for name, defect in defects.items() if defect]
-            raise InjectionError(
-                f"fragile: expected layers of blocks with {self.bits} weights that keep a bit, got "
-                f"{carriers.listed(unfit) or _none(network)}; use fewer bits, larger blocks, or a "
-                "network that is neither sparse nor quantized"
-            )
-        left = [layer.name for layer in network.layers if layer not in fit]
-        why = [f"{len(fit)} layers in blocks of {self.block} weights"]
-        why += [f"not vouched for: {carriers.listed(left)}"] * bool(left)
-        taken = [carriers.take(network, layer, fills=False) for layer in fit]
-        return carriers.key_for(self, taken, network, 0, secret, why)
+        return vouching.key_for(
+            self,
+            network,
+            secret,
+            bench,
+            self._defect,
+            f"blocks with {self.bits} weights that keep a bit",
+            "use fewer bits, larger blocks, or a network that is neither sparse nor quantized",
+            f"blocks of {self.block} weights",
+        )
 
     def inject(self, network: Network, payload: Payload, key: Key, bench: Bench) -> Network:
         """The network with the hash of every block in its last bits.
@@ -106,14 +99,7 @@ class Fragile(Detects, Injects):
         for index in range(len(key.layers)):
             name = carriers.find(network, key, self.name, index).layer.name
             marked[name] = self._marked(network.weights[name], key, index)
-        result = network.with_weights(marked)
-        for name, asked in marked.items():
-            if not np.array_equal(result.weights[name], asked):
-                raise InjectionError(
-                    f"layer {name!r}: expected weights that keep a last bit, got others back, "
-                    "because what is stored is not what arrives; choose other layers"
-                )
-        return result
+        return vouching.stored(network, marked)
 
     def detect(self, suspect: Suspect, claim: Payload, key: Key) -> Detection:
         """The blocks that are whole, with every block as a place.
@@ -123,91 +109,52 @@ class Fragile(Detects, Injects):
         Raises:
             CarrierNotFoundError: none of the layers is there.
         """
-        places: list[Place] = []
-        lost = 0
-        refusals: list[CarrierNotFoundError] = []
-        for index, name in enumerate(key.layers):
-            try:
-                found = carriers.find(suspect, key, self.name, index).layer.name
-                places += self._places(found, suspect.weights[found], key, index)
-            except CarrierNotFoundError as error:
-                refusals.append(error)
-                # By arithmetic: shapes of a key are believed of a layer that is there only.
-                size = math.prod(key.shapes[index])
-                lost += _count(size, self.block)
-                places.append(Place(name, 0, size, 0, 0.0))
-        if len(refusals) == len(key.layers):
-            raise refusals[0]
-        whole = sum(place.statistic == self.bits for place in places)
-        blocks = len(places) - len(refusals) + lost
-        told = evidence.counted(whole, blocks, Fraction(1, 1 << self.bits))
-        hurt = sorted({place.layer for place in places if place.statistic < self.bits})
-        notes = [f"{whole} of {blocks} blocks are whole"]
-        notes += [f"changed: {carriers.listed(hurt)}"] * bool(hurt)
-        return replace(told, places=tuple(places), notes=tuple(notes))
+
+        def blocks_of(size: int) -> int:
+            return vouching.count(size, self.block)
+
+        def places_of(name: str, weights: Array, index: int) -> Iterator[Place]:
+            return self._places(name, weights, key, index)
+
+        return vouching.detected(suspect, key, self.name, self.bits, blocks_of, places_of)
 
     def _defect(self, layer: Layer, weights: Array) -> str | None:
         """Why a layer cannot vouch for itself, or None."""
         if layer.quantization is not None:
             # The last bit of a weight on a grid is one of thousands of its steps.
             return f"steps of {layer.quantization} larger than a last bit"
-        blocks = _blocks(weights.reshape(-1), self.block)
+        blocks = vouching.blocks(weights.reshape(-1), self.block)
         least = min((int(np.count_nonzero(mantissas.carrying(x))) for _, _, x in blocks), default=0)
         return f"{least} of {weights.dtype}" if least < self.bits else None
 
     def _marked(self, weights: Array, key: Key, index: int) -> Array:
         flat = np.array(weights).reshape(-1)
-        for start, _, block in _blocks(flat, self.block):
+        for start, _, block in vouching.blocks(flat, self.block):
             where = self._where(block, key, index)
             words = mantissas.words(block)  # a view: the bits of `flat` itself
             words[where] &= ~words.dtype.type(1)
-            words[where] |= self._hash(block, key, (index, start)).astype(words.dtype)
+            words[where] |= self._hash(block, key, index, start).astype(words.dtype)
         return flat.reshape(weights.shape)
 
     def _places(self, name: str, weights: Array, key: Key, index: int) -> Iterator[Place]:
         flat = np.array(weights).reshape(-1)
-        for start, stop, block in _blocks(flat, self.block):
+        for found in vouching.blocks(flat, self.block):
+            start, _, block = found
             where = self._where(block, key, index)
             words = mantissas.words(block)
             read = (words[where] & words.dtype.type(1)).astype(np.uint8)
             words[where] &= ~words.dtype.type(1)
-            wanted = self._hash(block, key, (index, start))[: len(read)]
-            right = int(np.count_nonzero(read == wanted))
-            yield Place(name, start, stop, right, binomial.tail(right, self.bits).log10_p)
+            wanted = self._hash(block, key, index, start)[: len(read)]
+            yield vouching.place(name, found, int(np.count_nonzero(read == wanted)), self.bits)
 
     def _where(self, block: Array, key: Key, index: int) -> NDArray[np.int64]:
         """Places of the weights that keep the hash: the first ones in keyed order that can."""
         order = _order(key.secret, index, len(block))
         return order[mantissas.carrying(block)[order]][: self.bits]
 
-    def _hash(self, block: Array, key: Key, place: tuple[int, int]) -> NDArray[np.uint8]:
+    def _hash(self, block: Array, key: Key, index: int, start: int) -> NDArray[np.uint8]:
         """Bits (bits,) of the keyed hash of a block, in which the bits that keep it are zero."""
-        words = mantissas.words(block)
-        content = words.astype(words.dtype.newbyteorder("<"), copy=False).tobytes()
-        where = f"{place} {block.dtype} {len(block)};".encode()
-        digest = hashlib.blake2b(where + content, key=key.secret, digest_size=8).digest()
-        return np.unpackbits(np.frombuffer(digest, np.uint8))[: self.bits]
-
-
-def _none(network: Network) -> str:
-    """What there is instead of kernels that keep a bit."""
-    kernels = [layer for layer in network.layers if layer.role == "kernel"]
-    coarse = [layer.name for layer in kernels if layer.quantization is not None]
-    if coarse:
-        return f"quantized ones, whose steps are larger ({carriers.listed(coarse)})"
-    return carriers.why_none(network)
-
-
-def _count(size: int, length: int) -> int:
-    return max(1, size // length)
-
-
-def _blocks(flat: Array, length: int) -> Iterator[tuple[int, int, Array]]:
-    """Start, end and weights (a view) of each block; the last one takes what is left over."""
-    count = _count(flat.size, length)
-    for number in range(count):
-        start, stop = number * length, flat.size if number == count - 1 else (number + 1) * length
-        yield start, stop, flat[start:stop]
+        return vouching.hash_bits(block, key.secret, self.bits, index, start)
 
 
 @lru_cache(maxsize=64)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnw_onnx.errors import ConfigurationError, InjectionError
-from nnw_onnx.kit import carriers, channels, injections, keystream, symbols
+from nnw_onnx.kit import carriers, channels, injections, keystream, knowing, symbols
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
     Array,
@@ -74,6 +74,7 @@ class Invariants(Decodes, Injects):
 
     name = "invariants"
     summary = "order or scales of keyed pairs of hidden channels; outputs stay (invariants 2024)"
+    in_order = True
     card: ClassVar[Card | None] = Card(
         paper="Fernandez, Couairon, Furon, Douze, Functional Invariants to Watermark Large "
         "Transformers, ICASSP 2024, arXiv 2310.11446",
@@ -88,6 +89,7 @@ class Invariants(Decodes, Injects):
             "whoever knows the method; provenance is still told by independence (methods.md 17)",
         ),
     )
+    adaptive = (knowing.REORDERED, knowing.DISGUISED)
 
     invariant: Literal["order", "scale"] = option(
         "order", help="what of a pair of channels tells the bit: their places, or their scales"

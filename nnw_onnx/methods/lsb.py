@@ -15,7 +15,7 @@ from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
 from nnw_onnx.errors import ConfigurationError, InjectionError
-from nnw_onnx.kit import carriers, injections, keystream, mantissas, symbols
+from nnw_onnx.kit import carriers, injections, keystream, knowing, mantissas, symbols
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
     Array,
@@ -58,10 +58,13 @@ class Lsb(Decodes, Injects):
         ),
         dies_of=(
             "any cast, such as to float16 and back: the low bits are rounded away (arithmetic)",
+            "redrawing the bits below those of float16: half of the bits, at no loss (computed by "
+            "this project)",
             "any noise, fine-tuning, folding of batch norms or quantizing (arithmetic)",
             "permuting hidden units: positions are counted (structure of the method)",
         ),
     )
+    adaptive = ((knowing.aimed("@all", "low-bits", kept=10),),)
 
     depth: Annotated[int, Ge(1), Le(52)] = option(1, help="lowest mantissa bits of a weight used")
 

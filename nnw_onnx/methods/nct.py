@@ -15,7 +15,7 @@ from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
 from nnw_onnx.errors import CarrierNotFoundError, ConfigurationError, InjectionError
-from nnw_onnx.kit import carriers, keystream
+from nnw_onnx.kit import carriers, keystream, knowing
 from nnw_onnx.math.normal import log10_tail, normal_scores
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
@@ -72,6 +72,7 @@ class Nct(Detects):
             "a common public checkpoint as proof of ownership: all that descends from it matches",
         ),
     )
+    adaptive = (knowing.REORDERED, knowing.DISGUISED)
 
     count: Annotated[int, Ge(16), Le(1 << 20)] = option(
         1024, help="number of weights in the fingerprint"

@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
 from nnw_onnx.errors import ConfigurationError
-from nnw_onnx.kit import carriers, injections, keystream, projections, symbols
+from nnw_onnx.kit import carriers, injections, keystream, knowing, projections, symbols
 from nnw_onnx.math import penalties, projection
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
@@ -79,6 +79,7 @@ class NeuralMark(Decodes, Injects, Trains):
         ),
         strength="margin",
     )
+    adaptive = (knowing.REORDERED, knowing.DISGUISED)
 
     margin: Annotated[float, Gt(0), Le(100)] = option(
         2.0, help="strength: least projection, in standard deviations of independent weights"

@@ -15,7 +15,7 @@ from annotated_types import Gt, Le
 from numpy.typing import NDArray
 
 from nnw_onnx.errors import ConfigurationError, InjectionError
-from nnw_onnx.kit import carriers, injections, keystream, projections, symbols
+from nnw_onnx.kit import carriers, injections, keystream, knowing, projections, symbols
 from nnw_onnx.math import penalties, projection
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
@@ -75,6 +75,7 @@ class Passports(Decodes, Injects, Trains):
         ),
         strength="margin",
     )
+    adaptive = (knowing.REORDERED, knowing.DISGUISED, (knowing.step("sign-flips"),))
 
     margin: Annotated[float, Gt(0), Le(100)] = option(
         2.0, help="strength: least response of a filter, in standard deviations of the weights"

@@ -15,7 +15,7 @@ from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
 from nnw_onnx.errors import InjectionError
-from nnw_onnx.kit import carriers, keystream
+from nnw_onnx.kit import carriers, keystream, knowing
 from nnw_onnx.math import normal
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
@@ -60,6 +60,7 @@ class Presence(Detects, Injects):
         dies_of=("permuting filters or inputs, since weights are found by their index",),
         strength="margin",
     )
+    adaptive = (knowing.REORDERED, knowing.DISGUISED)
 
     margin: Annotated[float, Ge(1), Le(1000)] = option(
         12.0, help="strength: correlation in standard deviations under a random key"

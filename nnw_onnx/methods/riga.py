@@ -15,7 +15,7 @@ from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
 from nnw_onnx.errors import ConfigurationError, InjectionError
-from nnw_onnx.kit import carriers, extractors, keystream, symbols
+from nnw_onnx.kit import carriers, extractors, keystream, knowing, symbols
 from nnw_onnx.math import penalties, projection, small_nets
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
@@ -79,6 +79,12 @@ class Riga(Decodes, Detects, Trains):
             "permuted inputs of the carrier, flipped signs of filters, a replaced filter mean: as "
             "any mark of the filter mean",
         ),
+    )
+    adaptive = (
+        (knowing.aimed("@last", "filter-mean"),),
+        (knowing.step("sign-flips"),),
+        knowing.REORDERED,
+        knowing.DISGUISED,
     )
 
     strength: Annotated[float, Gt(0), Le(1e6)] = option(

@@ -17,7 +17,7 @@ from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
 from nnw_onnx.errors import CarrierNotFoundError, ConfigurationError, InjectionError
-from nnw_onnx.kit import carriers, evidence, injections, spreading, symbols
+from nnw_onnx.kit import carriers, evidence, injections, knowing, spreading, symbols
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
     Bench,
@@ -69,6 +69,7 @@ class SpreadSpectrum(Decodes, Injects):
         ),
         strength="margin",
     )
+    adaptive = (knowing.REORDERED, knowing.DISGUISED)
 
     margin: Annotated[float, Gt(0), Le(100)] = option(
         5.0, help="gain sqrt(n): mean of a sum, in standard deviations under a random key"

@@ -17,7 +17,7 @@ from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
 from nnw_onnx.errors import ConfigurationError, InjectionError
-from nnw_onnx.kit import carriers, injections, keystream, symbols
+from nnw_onnx.kit import carriers, injections, keystream, knowing, symbols
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
     Additions,
@@ -70,10 +70,17 @@ class Tartaglione(Decodes, Injects, Trains):
         dies_of=(
             "permuting filters or channels, which costs nothing: positions are counted (structure "
             "of the method)",
-            "clipping, where the scale is beyond the weights of a layer: the marked ones are its "
-            "outliers, and visible (structure of the method)",
+            "drawing anew the weights of equal size, which are the marked ones: 28 to 39 of 64 "
+            "bits wrong, for -0.2 to 1.3 points (eleven CIFAR-10 networks and keys not looked at, "
+            "computed by this project); clipping all layers at 3 deviations takes none, since "
+            "signs stay, for 1.7 to 19.8 points (the same)",
         ),
         strength="scale",
+    )
+    adaptive = (
+        (knowing.aimed("@all", "redrawn-repeats"),),
+        knowing.REORDERED,
+        knowing.DISGUISED,
     )
 
     alphabet: Annotated[int, Ge(2), Le(256)] = option(2, help="number of different Symbols")

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from annotated_types import Ge, Gt, Le
 
-from nnw_onnx.kit import carriers, evidence, keystream, stamps, trigger_sets, triggers
+from nnw_onnx.kit import carriers, evidence, keystream, knowing, stamps, trigger_sets, triggers
 from nnw_onnx.kit.samples import only_feed
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
@@ -67,6 +67,7 @@ class Zhong(Commits, Detects, Widens):
             "score changes",
         ),
     )
+    adaptive = ((knowing.step("class-removal"),),)
 
     labels: Literal["keyed", "new"] = option(
         "keyed", help="the new class for a keyed half of the triggers, or for all of them"

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from nnw_onnx.kit.copies import stacked
-from nnw_onnx.math.casting import cast_like
-from nnw_onnx.vocabulary import (
-    Array,
-    Bench,
-    Family,
-    Layer,
-    Modification,
-    Modified,
-    Need,
-    Network,
-)
+from nnw_onnx.kit.copies import mean
+from nnw_onnx.vocabulary import Bench, Family, Modification, Modified, Need, Network
 
 
 @dataclass(frozen=True)
@@ -42,11 +31,5 @@ class Averaging(Modification):
         Raises:
             ConfigurationError: copies whose layers differ.
         """
-        copies = bench.copies
-        means = {layer.name: _mean(layer, copies) for layer in network.layers if layer.replaceable}
-        return Modified(network.with_weights(means), facts={"copies": len(copies)})
-
-
-def _mean(layer: Layer, copies: Sequence[Network]) -> Array:
-    mean = stacked("averaging", layer, copies).mean(axis=0)
-    return cast_like(mean, copies[0].weights[layer.name])
+        means = mean(self.name, bench.copies)
+        return Modified(network.with_weights(means), facts={"copies": len(bench.copies)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -22,8 +23,6 @@ from nnw_onnx.vocabulary import (
     Network,
     Parameter,
     Recipe,
-    Samples,
-    Trained,
 )
 
 
@@ -32,8 +31,10 @@ class FineTuning(Modification):
     """Training goes on for E epochs, E being the Intensity times the initial training's epochs.
 
     The four kinds of Adi et al. 2018 are FTLL and FTAL (last layer, all layers) and, with
-    `reinitialise`, RTLL and RTAL. The rate decides: a small one shows little, so sweep it. What is
-    not given here is as in the recipe of the evaluation.
+    `reinitialise`, RTLL and RTAL. The rate decides what survives, so that a table without one
+    stands for three settings, with a tenth of the rate of the recipe, that rate, and ten times it;
+    the last of them that leaves the unwatermarked networks usable is the one to look at. What else
+    is not given here is as in the recipe of the evaluation.
     """
 
     name: ClassVar[str] = "fine-tuning"
@@ -52,7 +53,7 @@ class FineTuning(Modification):
     reinitialise: bool = option(False, help="start with a fresh last layer")
     transfer: bool = option(False, help="on the data set [training.transfer]; needs reinitialise")
     learning_rate: Annotated[float, Gt(0), Le(100)] | None = option(
-        None, help="largest learning rate; by default that of the recipe"
+        None, help="largest learning rate; without it a table is tried at three around the recipe's"
     )
     schedule: Literal["constant", "linear", "cosine", "triangular"] | None = option(
         None, help="schedule of the learning rate; by default that of the recipe"
@@ -67,6 +68,10 @@ class FineTuning(Modification):
     def needed(self) -> tuple[Need, ...]:
         """A trainer and the epochs that the Intensity is a ratio of, and one of two data sets."""
         return ("trainer", "initial_epochs", "transfer" if self.transfer else "data")
+
+    def settings(self, recipe: Recipe) -> tuple[Mapping[str, Json], ...]:
+        """The learning rates, where none is given."""
+        return trainings.rates(recipe) if self.learning_rate is None else ()
 
     def modify(self, network: Network, bench: Bench, rng: np.random.Generator) -> Modified:
         """The network after E more epochs.
@@ -91,8 +96,7 @@ class FineTuning(Modification):
         trainable = last if self.scope == "last" else None
         job = Job(data, recipe, bench.loss, trainings.seed(rng), trainable=trainable)
         trained = bench.train(start, job)
-        layers = trainings.learning(start.layers, trainable)
-        facts = _facts(recipe, data, trained) | {"layers": str(layers)}
+        facts = trainings.facts_of(job, trained, start.layers)
         samples_of: Literal["transfer"] | None = "transfer" if self.transfer else None
         return Modified(trained.network, facts=facts, samples_of=samples_of)
 
@@ -109,13 +113,3 @@ class FineTuning(Modification):
                 "use another network"
             )
         return last
-
-
-def _facts(recipe: Recipe, data: Samples, trained: Trained) -> dict[str, Json]:
-    return {
-        "epochs": recipe.epochs,
-        "samples": float(len(data)),
-        "learning rate": recipe.learning_rate,
-        "schedule": recipe.schedule,
-        "last loss": trained.epochs[-1].loss,
-    }

@@ -8,8 +8,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from annotated_types import Ge, Le
 
-from nnw_onnx.errors import NotApplicableError
-from nnw_onnx.kit.signals import to_feed, to_signal
+from nnw_onnx.kit import shown
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import Family, Feeds, InputModification, Parameter, Scale
 
@@ -40,13 +39,8 @@ class InputNoise(InputModification):
         Raises:
             NotApplicableError: the first input is no image or signal.
         """
-        name, feed = next(iter(sample.items()))
-        if scale is None:
-            raise NotApplicableError(
-                "input-noise: expected images or signals whose preprocessing can be undone, got "
-                "others; leave it out for these data"
-            )
-        signal = to_signal(feed[np.newaxis], scale)
-        noisy = np.clip(signal + rng.normal(0, self.intensity, signal.shape), 0, 1)
-        (changed,) = to_feed(noisy, scale, feed.shape)
-        return {**sample, name: changed.astype(feed.dtype, copy=False)}
+        return shown.with_signal(
+            sample,
+            shown.of_signals(scale, self.name),
+            lambda signal: np.clip(signal + rng.normal(0, self.intensity, signal.shape), 0, 1),
+        )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nnw_onnx.errors import NotApplicableError
-from nnw_onnx.kit.signals import to_feed, to_signal
+from nnw_onnx.kit.shown import with_signal
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import Array, Family, Feeds, InputModification, Parameter, Scale
 
@@ -44,12 +44,9 @@ class Jpeg(InputModification):
         Raises:
             NotApplicableError: the first input is no image of one or three channels.
         """
-        name, feed = next(iter(sample.items()))
         if scale is None or scale.layout == "t":
             raise _refused("inputs that are no images, or whose preprocessing cannot be undone")
-        (pixels,) = to_signal(feed[np.newaxis], scale)
-        (changed,) = to_feed(self._compressed(pixels)[np.newaxis], scale, feed.shape)
-        return {**sample, name: changed.astype(feed.dtype, copy=False)}
+        return with_signal(sample, scale, self._compressed)
 
     def _compressed(self, pixels: Array) -> NDArray[np.float32]:
         """The image (height, width, channels) in [0, 1] as it comes out of a JPEG."""

@@ -6,12 +6,17 @@ import hashlib
 from collections.abc import Sequence
 
 from nnw_onnx.errors import RunError
-from nnw_onnx.measures import matrix, usability
+from nnw_onnx.measures import families, matrix
 from nnw_onnx.measures.costs import cost_of
 from nnw_onnx.measures.decisions import Judge, control_of, judge_of
 from nnw_onnx.measures.imperceptibility import imperceptibility
 from nnw_onnx.measures.limits import dataset_sizes, failures
 from nnw_onnx.measures.results import InjectionSummary, Point, Setting, Technology
+from nnw_onnx.measures.resynchronised import (
+    Resynchronised,
+    resynchronised_points,
+    with_controls_again,
+)
 from nnw_onnx.measures.robustness import SURVIVAL, Where, point
 from nnw_onnx.measures.run import Run, asked
 from nnw_onnx.measures.trainings import training_of
@@ -66,11 +71,15 @@ def build_report(
     rows = settings(run)
     judges = [judge_of(run, t) for t in plan.technologies]
     points = [_points(run, t, j, rows) for t, j in zip(plan.technologies, judges, strict=True)]
+    again = resynchronised_points(run, rows)
     technologies = tuple(
-        _technology(run, t, j, rows, p, costs)
+        _technology(run, t, j, rows, p, again, costs)
         for t, j, p in zip(plan.technologies, judges, points, strict=True)
     )
-    drafts = [[matrix.draft(s, p) for s, p in zip(rows, own, strict=True)] for own in points]
+    drafts = [
+        [matrix.draft(s.of(t), p) for s, p in zip(rows, own, strict=True)]
+        for t, own in enumerate(points)
+    ]
     cells, notes = matrix.cells(drafts)
     flat = tuple(p for own in points for row in own for p in row)
     complete = _completeness(run, rows, flat)
@@ -91,7 +100,7 @@ def build_report(
         dataset=plan.dataset,
         dataset_sizes=sizes,
         technologies=technologies,
-        order=matrix.columns([t.tally for t in technologies]),
+        order=matrix.columns([t.tally for t in technologies], [t.attacked for t in technologies]),
         settings=rows,
         rows=matrix.rows(rows),
         counts=_counts(rows),
@@ -99,10 +108,12 @@ def build_report(
         cells=cells,
         notes=notes,
         points=flat,
+        resynchronised=again,
         completeness=complete,
         notices=notices(Material(run, technologies, rows, flat, sizes, complete, costs)),
         environment=environment,
         cards=plan.cards,
+        left_out=plan.left_out,
         configuration=plan.evaluation,
         method=METHOD,
         reproducibility=_reproducibility(run),
@@ -136,18 +147,22 @@ def _technology(
     judge: Judge,
     rows: Sequence[Setting],
     points: _Points,
+    again: Sequence[Resynchronised],
     costs: Sequence[CostRecord],
 ) -> Technology:
     unmodified = point(run, record, judge, Where())
-    every = (unmodified, *(p for row in points for p in row))
+    own = [row.point for row in again if row.technology == record.index]
+    every = (unmodified, *(p for row in points for p in row), *own)
     alarms = tuple(sorted({n for p in every for n in p.alarms}))
+    met = [(s.of(record.index), row) for s, row in zip(rows, points, strict=True)]
+    put_back = families.put_back(met, own)
     return Technology(
         index=record.index,
         label=record.label,
         record=record,
         trained=record.training is not None,
         detectability=judge.what,
-        tally=matrix.tally(rows, points),
+        tally=matrix.tally([setting for setting, _ in met], points),
         alarms=None if judge.calibrated else alarms,
         injections=_injections(run, record),
         unmodified=unmodified,
@@ -155,9 +170,15 @@ def _technology(
         cost=cost_of(run, record, costs),
         training=training_of(run, record),
         control=control_of(run, record),
+        control_resynchronised=control_of(with_controls_again(run), record),
         visibility=visibility(run, record),
         robustness_asked=asked(run.plan, record.robustness),
         imperceptibility_asked=asked(run.plan, record.imperceptibility),
+        families=families.families(record.index, met, put_back),
+        whole=families.resistance(met) if met else None,
+        whole_resynchronised=families.resistance(put_back) if put_back else None,
+        strongest=families.strongest(met),
+        attacked=families.attacked(run, record.index),
     )
 
 
@@ -186,28 +207,35 @@ def _counts(rows: Sequence[Setting]) -> SettingCounts:
         unusable=sum(level.usability == "unusable" for level in levels),
         undecided=sum(level.usability == "undecided" for level in levels),
         not_applicable=sum(level.usability == "n/a" for level in levels),
+        differing=sum(level.usability == "differs" for level in levels),
         elsewhere=sum(level.usability == "elsewhere" for level in levels),
         outside=sum(level.outside for level in levels),
     )
 
 
 def _rankings(run: Run, rows: Sequence[Setting], points: Sequence[_Points]) -> tuple[Ranking, ...]:
-    measure = run.headline
-    levels = [level for setting in rows for level in setting.levels]
     return tuple(
-        Ranking(
-            usable_loss=limit,
-            usable=sum(usability.counts_at(level, measure, limit) for level in levels),
-            survived=tuple(matrix.survived_at(rows, own, measure, limit) for own in points),
-        )
-        for limit in (measure.usable_loss * factor for factor in RANKED_AT)
+        _ranking(run, rows, points, run.headline.usable_loss * factor) for factor in RANKED_AT
+    )
+
+
+def _ranking(run: Run, rows: Sequence[Setting], points: Sequence[_Points], limit: float) -> Ranking:
+    found = [
+        matrix.survived_at([s.of(t) for s in rows], own, run.headline, limit)
+        for t, own in enumerate(points)
+    ]
+    return Ranking(
+        usable_loss=limit,
+        usable=max((usable for _, usable in found), default=0),
+        survived=tuple(survived for survived, _ in found),
+        of=tuple(usable for _, usable in found),
     )
 
 
 def _completeness(run: Run, rows: Sequence[Setting], points: Sequence[Point]) -> Completeness:
-    """What the plan asks for; technologies whose robustness is not asked for need no tests."""
+    """What the plan asks for; what is not asked for, or can do nothing, needs no tests."""
     wanted = {t.index for t in run.plan.technologies if asked(run.plan, t.robustness)}
-    own = [p for p in points if p.technology in wanted]
+    own = [p for p in points if p.technology in wanted and p.status != "n/a"]
     present = {(t.setting, t.intensity) for t in run.trials}
     absent = [
         s.label if level.intensity is None else f"{s.label} {level.intensity:g}"

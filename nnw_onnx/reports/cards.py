@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from nnw_onnx.measures.results import Technology
 from nnw_onnx.records import CardRecord
 from nnw_onnx.reports.model import Report
+from nnw_onnx.reports.sentences import NOT_ATTACKED
 from nnw_onnx.reports.words import listed
 
 _MOST_NOTES = 4
@@ -35,7 +37,9 @@ def cards(report: Report) -> tuple[CardOf, ...]:
 def _lines(report: Report, name: str) -> Iterator[tuple[str, str]]:
     if name in report.cards:
         yield from _card(report.cards[name])
-    own = [t.injections for t in report.technologies if t.record.method.name == name]
+    technologies = [t for t in report.technologies if t.record.method.name == name]
+    yield from _attacks(report, technologies)
+    own = [t.injections for t in technologies]
     layers = list(dict.fromkeys(layer for i in own for layer in i.layers))
     notes = list(dict.fromkeys(note for i in own for note in i.notes))
     if layers:
@@ -56,6 +60,15 @@ def _card(card: CardRecord) -> Iterator[tuple[str, str]]:
         yield "Reported", "; ".join(card.reported)
     if card.dies_of:
         yield "Dies of", "; ".join(card.dies_of)
+
+
+def _attacks(report: Report, technologies: Sequence[Technology]) -> Iterator[tuple[str, str]]:
+    """What somebody who knows the method did here, or that nobody did."""
+    asked = [t for t in technologies if t.robustness_asked and t.record.kind != "integrity"]
+    if report.settings and asked:
+        indices = {t.index for t in asked}
+        labels = [s.label for s in report.settings if indices & set(s.adaptive)]
+        yield "Attacks by who knows it", "; ".join(labels) or NOT_ATTACKED
 
 
 def _few(notes: list[str]) -> list[str]:

@@ -18,18 +18,22 @@ from nnw_onnx.measures.results import (
     Control,
     Cost,
     EpochMean,
+    FamilyResult,
     Imperceptibility,
     Level,
+    Localisation,
     PairResult,
     PlaceCount,
     Point,
     QualityRow,
+    Resistance,
     Setting,
     Share,
     Technology,
     Value,
     Visibility,
 )
+from nnw_onnx.measures.resynchronised import Resynchronised
 from nnw_onnx.records import MeasureRecord
 from nnw_onnx.reports.model import Report
 
@@ -176,6 +180,19 @@ TECHNOLOGIES: tuple[Column[Technology], ...] = (
     Column("undecided", "Undecided", Form.COUNT, lambda t: t.tally.undecided),
     Column("without_result", "Without result", Form.COUNT, lambda t: t.tally.without_result),
     Column(
+        "least",
+        "Least share found",
+        Form.SHARE,
+        lambda t: t.whole.weakest.found if t.whole and t.whole.weakest else None,
+        "higher",
+    ),
+    Column(
+        "attacked",
+        "Attacked adaptively",
+        Form.WORDS,
+        lambda t: "yes" if t.attacked else "no: not ranked",
+    ),
+    Column(
         "alarms",
         "Networks with a false alarm",
         Form.COUNT,
@@ -275,6 +292,30 @@ SETTINGS: tuple[Column[Level], ...] = (
     Column("loss", "Loss, unwatermarked", Form.LOSS, lambda s: s.loss, "lower"),
     Column("guard_loss", "Loss of the guard", Form.LOSS, lambda s: s.guard_loss, "lower"),
     Column("reason", "Reason", Form.WORDS, lambda s: s.reason),
+)
+
+STRONGEST: tuple[Column[Point], ...] = tuple(
+    column
+    for column in ROBUSTNESS
+    if column.key
+    in ("status", "found", "tested", "found_rate", "ser", "log10_p", "quality", "loss")
+)
+
+RESYNCHRONISED: tuple[Column[Resynchronised], ...] = (
+    Column("status", "Status", Form.WORDS, lambda r: r.point.status),
+    Column("found", "Found", Form.COUNT, lambda r: r.point.found, "higher"),
+    Column("tested", "Tested", Form.COUNT, lambda r: r.point.tested),
+    Column("found_rate", "Share found", Form.SHARE, lambda r: r.point.found_rate, "higher"),
+    Column("false_alarm_rate", "FP / M", Form.SHARE, lambda r: r.point.false_alarm_rate, "lower"),
+    Column("ser", "Symbol Error Rate", Form.SHARE, lambda r: r.point.ser, "lower"),
+    Column("log10_p", "Evidence, median −log₁₀ p", Form.EVIDENCE, lambda r: r.point.log10_p),
+    Column("tried", "Networks", Form.COUNT, lambda r: r.networks),
+    Column("recovered", "Put in order", Form.COUNT, lambda r: r.recovered, "higher"),
+    Column("moved", "Channels moved", Form.SHARE, lambda r: r.moved),
+    Column("missing", "Channels missing", Form.SHARE, lambda r: r.lost),
+    Column("cosine", "Cosine of channels", Form.NUMBER, lambda r: r.cosine),
+    Column("margin", "More than the best wrong one", Form.NUMBER, lambda r: r.margin),
+    Column("why", "Why not", Form.WORDS, lambda r: "; ".join(r.reasons) or None),
 )
 
 IMPERCEPTIBILITY: tuple[Column[Imperceptibility], ...] = (
@@ -387,6 +428,68 @@ PLACES: tuple[Column[tuple[Point, PlaceCount]], ...] = (
 )
 
 
+BLOCKS: tuple[Column[Localisation], ...] = (
+    Column("changed_tests", "Tests with changed blocks", Form.COUNT, lambda b: b.changed_tests),
+    Column("detected", "Change detected", Form.COUNT, lambda b: b.detected, "higher"),
+    Column(
+        "untouched_tests", "Tests without a changed block", Form.COUNT, lambda b: b.untouched_tests
+    ),
+    Column("false_alarms", "False alarms", Form.COUNT, lambda b: b.alarms, "lower"),
+    Column("blocks", "Blocks", Form.COUNT, lambda b: b.blocks),
+    Column("blocks_changed", "Changed", Form.COUNT, lambda b: b.changed),
+    Column("blocks_named", "Named", Form.COUNT, lambda b: b.named),
+    Column("blocks_right", "Named rightly", Form.COUNT, lambda b: b.right, "higher"),
+    Column("recall", "Of changed blocks named (recall)", Form.SHARE, lambda b: b.recall, "higher"),
+    Column(
+        "precision",
+        "Of named blocks changed (precision)",
+        Form.SHARE,
+        lambda b: b.precision,
+        "higher",
+    ),
+)
+
+
+def families(report: Report) -> tuple[Column[FamilyResult], ...]:
+    """What a technology survives of a family, as networks are found and re-synchronised."""
+
+    def least(found: Resistance | None) -> float | None:
+        return None if found is None or found.weakest is None else found.weakest.found
+
+    def where(found: Resistance | None) -> str | None:
+        if found is None or found.weakest is None:
+            return None
+        setting = report.settings[found.weakest.setting]
+        intensity = setting.levels[found.weakest.level].intensity
+        return setting.label if intensity is None else f"{setting.label} {intensity:g}"
+
+    def survived(found: Resistance | None) -> int | None:
+        return None if found is None else found.tally.survived
+
+    return (
+        Column("usable", "Usable settings", Form.COUNT, lambda f: f.plain.tally.usable),
+        Column("survived", "Survived", Form.COUNT, lambda f: survived(f.plain), "higher"),
+        Column("lost", "Lost", Form.COUNT, lambda f: f.plain.tally.lost, "lower"),
+        Column("least", "Least share found", Form.SHARE, lambda f: least(f.plain), "higher"),
+        Column("where", "under", Form.WORDS, lambda f: where(f.plain)),
+        Column(
+            "survived_again",
+            "Survived, re-synchronised",
+            Form.COUNT,
+            lambda f: survived(f.resynchronised),
+            "higher",
+        ),
+        Column(
+            "least_again",
+            "Least share found, re-synchronised",
+            Form.SHARE,
+            lambda f: least(f.resynchronised),
+            "higher",
+        ),
+        Column("where_again", "under", Form.WORDS, lambda f: where(f.resynchronised)),
+    )
+
+
 def cells(report: Report) -> tuple[Column[Cell], ...]:
     """The matrix by cell: Intensities are looked up in the settings of the report."""
 
@@ -456,6 +559,11 @@ def rows(report: Report) -> Iterator[Row]:
         for level in setting.levels:
             where = _where(report, "", setting, level.intensity, "settings")
             yield from _read(SETTINGS, level, where, report.headline)
+            for technology in report.technologies if level.own else ():
+                own = level.of(technology.index)
+                yield from _read(
+                    SETTINGS, own, replace(where, technology=technology.label), report.headline
+                )
     for technology in report.technologies:
         yield from _of_technology(report, technology)
     for point in report.points:
@@ -463,6 +571,12 @@ def rows(report: Report) -> Iterator[Row]:
         place = None if point.setting is None else report.settings[point.setting]
         where = _where(report, label, place, point.intensity, "robustness")
         yield from _read(ROBUSTNESS, point, where, report.headline)
+        yield from _of_blocks(point, where, report.headline)
+    for row in report.resynchronised:
+        label = report.technologies[row.technology].label
+        place = report.settings[row.setting]
+        where = _where(report, label, place, row.intensity, "resynchronised")
+        yield from _read(RESYNCHRONISED, row, where, report.headline)
 
 
 def _where(
@@ -496,7 +610,16 @@ def _of_technology(report: Report, technology: Technology) -> Iterator[Row]:
     yield from read(COST, technology.cost, "cost")
     if technology.control:
         yield from read(CONTROLS, technology.control, "controls")
+    if technology.control_resynchronised:
+        yield from read(CONTROLS, technology.control_resynchronised, "controls_resynchronised")
     yield from read(ROBUSTNESS, technology.unmodified, "robustness")
+    where = _where(report, technology.label, None, None, "")
+    yield from _of_blocks(technology.unmodified, where, report.headline)
+
+
+def _of_blocks(point: Point, where: Row, measure: MeasureRecord) -> Iterator[Row]:
+    if point.localisation is not None:
+        yield from _read(BLOCKS, point.localisation, replace(where, table="blocks"), measure)
 
 
 def _read(

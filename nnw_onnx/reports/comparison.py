@@ -64,9 +64,19 @@ def strength(found: Comparison) -> str:
     )
 
 
+def unranked(found: Comparison) -> tuple[str, ...]:
+    """Who has no place, because nobody who knows the method attacked it; () where all have one."""
+    left = [c.label for c in found.contestants if not c.attacked]
+    if not left:
+        return ()
+    if len(left) == len(found.contestants):
+        return ("Not ranked: no technology was attacked by somebody who knows its method.",)
+    return (f"Not ranked, because not attacked adaptively: {words.listed(left, _MOST_NAMED)}.",)
+
+
 def summary(found: Comparison) -> tuple[str, ...]:
     """The comparison in a few lines of plain text."""
-    lines = [lead(found), strength(found)]
+    lines = [lead(found), strength(found), *unranked(found)]
     for group in found.groups:
         lines += [f"{group.title}: {told}" for told in verdicts(found, group)]
         if again := limits_line(found, group):

@@ -68,8 +68,8 @@ def _changed(told: Sequence[LimitedPlaces]) -> dict[int, tuple[Place, ...]]:
 
 
 def _spread(row: Sequence[Place]) -> int:
-    found = [p.place for p in row]
-    return max(found) - min(found)
+    found = [p.place for p in row if p.place is not None]
+    return max(found) - min(found) if found else 0
 
 
 def _items(found: Comparison, place: Place | None) -> tuple[Item, Item]:

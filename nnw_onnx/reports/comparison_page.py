@@ -107,6 +107,7 @@ def page(found: Comparison) -> str:
             version=__version__,
             lead=comparison.lead(found),
             strength=comparison.strength(found),
+            unranked=comparison.unranked(found),
             parts=parts,
             tables=[t for t in tables(found) if t.name != "attacks"],
             margin=words.number(100 * found.equivalence),
@@ -135,13 +136,14 @@ def _standings(found: Comparison, group: Group) -> Plot:
 def _standing(found: Comparison, standing: Standing, axis: Linear) -> PlotRow:
     rank = standing.rank
     between = " [{} to {}]".format(*map(words.number, rank.limits)) if rank.limits else ""
+    mean = rank.reason if rank.value is None else f"mean rank {words.number(rank.value)}{between}"
     return _row(
         label_of(found, standing.contestant),
         standing.score,
         axis,
-        verdict=f"place {places(standing)}",
+        verdict=places(standing) if standing.best is None else f"place {places(standing)}",
         sign="",
-        why=f"mean rank {words.number(rank.value or 0.0)}{between}",
+        why=mean or "",
     )
 
 

@@ -23,6 +23,8 @@ from nnw_onnx.reports.names import CROWDED
 def places(standing: Standing) -> str:
     """The places that a technology can have: "1", or "1 to 3" where it is tied with others."""
     first, last = standing.best, standing.worst
+    if first is None:
+        return "not ranked"
     return f"{first}" if first == last else f"{first} to {last}"
 
 
@@ -33,6 +35,7 @@ CONTESTANTS: tuple[Column[Contestant], ...] = (
     Column("attained", "Attained as recorded", Form.PROBABILITY, lambda c: c.attained),
     Column("decided", "Decided here", Form.WORDS, lambda c: c.decided),
     Column("loss", "Loss through the watermark", Form.LOSS, lambda c: c.loss, "lower"),
+    Column("attacked", "Attacked adaptively", Form.WORDS, lambda c: "yes" if c.attacked else "no"),
 )
 STANDINGS: tuple[Column[Standing], ...] = (
     Column("places", "Place", Form.WORDS, places),

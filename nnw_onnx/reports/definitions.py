@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from nnw_onnx.math.statistics import zero_event_bound
 from nnw_onnx.reports import words
-from nnw_onnx.reports.model import Report
+from nnw_onnx.reports.model import Report, SettingCounts
 from nnw_onnx.reports.words import Shown
 
 
@@ -18,6 +18,46 @@ def definitions(report: Report) -> tuple[tuple[str, str], ...]:
 def _unseen(networks: int) -> str:
     """Share of networks that may differ although none of so many did."""
     return words.percent(zero_event_bound(networks), 0)
+
+
+def _differing(counts: SettingCounts) -> str:
+    if not counts.differing:
+        return ""
+    return (
+        f"; {counts.differing} aimed at carriers, or done by the method itself, are other "
+        "Modifications for other technologies, and are decided for each of them"
+    )
+
+
+def _robustness(report: Report) -> Iterator[tuple[str, str]]:
+    yield (
+        "Robustness",
+        "The least share of watermarks found in any usable setting, since who attacks chooses; by "
+        "family of Modifications, and over all of them. What the method itself names as the attack "
+        "of somebody who knows it and has no key is adaptive, whatever else it is.",
+    )
+    yield (
+        "Not ranked",
+        "A technology that no attack of somebody who knows its method was tried on: what it "
+        "survives are accidents and attackers who know nothing.",
+    )
+    if report.resynchronised:
+        yield (
+            "Re-synchronised",
+            "Channels of every modified network were put back into the order, scale and sign of "
+            "the unwatermarked one, which takes that network, before claims were heard again, and "
+            "wrong keys tried.",
+        )
+
+
+def _localisation() -> Iterator[tuple[str, str]]:
+    yield (
+        "Blocks named",
+        "A block is changed where a bit of its weights is not as it was with the mark, and named "
+        "where the method says so. Recall is the share of changed blocks that are named, precision "
+        "that of named blocks that were changed. A test without a changed block, such as of the "
+        "unmodified network, can only be a false alarm. What is in no block is not vouched for.",
+    )
 
 
 def _definitions(report: Report) -> Iterator[tuple[str, str]]:
@@ -38,8 +78,11 @@ def _definitions(report: Report) -> Iterator[tuple[str, str]]:
         f"{guard} under the same setting, by their 90 % limits. One decision for all technologies, "
         f"so that all have one denominator: of {counts.total} settings {counts.usable} are usable, "
         f"{counts.unusable} not, {counts.undecided} undecided, which count for nobody, and "
-        f"{counts.not_applicable} apply to no network. A loss without limits decides nothing.",
+        f"{counts.not_applicable} apply to no network{_differing(counts)}. A loss without limits "
+        "decides nothing.",
     )
+    if any(t.families for t in report.technologies):
+        yield from _robustness(report)
     yield (
         "Loss",
         f"{report.headline.name} before minus after"
@@ -73,6 +116,8 @@ def _definitions(report: Report) -> Iterator[tuple[str, str]]:
             "what it is for, so that nothing is survived or lost. The tables say which layer was "
             "named first.",
         )
+    if any(t.unmodified.localisation for t in report.technologies):
+        yield from _localisation()
     if any(t.control for t in report.technologies):
         yield (
             "Wrong keys",

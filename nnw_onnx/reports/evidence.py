@@ -249,7 +249,8 @@ def _panel(report: Report, technology: Technology, name: Name, frame: _Frame, fi
 def _usable(report: Report, point: Point) -> bool:
     if point.setting is None or point.level is None:
         return False
-    return report.settings[point.setting].levels[point.level].usability == "usable"
+    level = report.settings[point.setting].levels[point.level]
+    return level.of(point.technology).usability == "usable"
 
 
 def _paths(drawn: list[tuple[str, int, int]]) -> Iterator[tuple[int, str]]:

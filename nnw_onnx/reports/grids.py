@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nnw_onnx.measures.results import Point, Setting
+from nnw_onnx.measures.results import Level, Point, Setting
 from nnw_onnx.reports import columns, names
 from nnw_onnx.reports.columns import Column
 from nnw_onnx.reports.forms import Item
@@ -67,7 +67,7 @@ def _grid(
     heads = [
         (names.marked(level, setting) or "once")
         + (f" {unit}" if (unit := names.unit_of(setting)) and level.intensity is not None else "")
-        + ("" if level.counts else f", {level.usability}")
+        + _left_of(level)
         for level in setting.levels
     ]
     return Grid(
@@ -78,6 +78,13 @@ def _grid(
         rows=tuple(_row(report, setting, i, called[i], shown) for i in report.order),
         wide=len(setting.levels) >= _WIDE,
     )
+
+
+def _left_of(level: Level) -> str:
+    """What a level leaves of the networks, where it does not count for everybody."""
+    if level.usability == "differs":
+        return ", usable for some"
+    return "" if level.counts else f", {level.usability}"
 
 
 def _row(

@@ -1,14 +1,23 @@
-"""The matrix: Modifications by technologies, the same denominator for all.
+"""The matrix: Modifications by technologies, by family, each family with the least that is found.
 
 Few technologies are columns, the best first; many are rows, in the order of the plan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from nnw_onnx.measures.results import Cell, Level, Point, Setting, Tally, Technology
+from nnw_onnx.measures.results import (
+    Cell,
+    Level,
+    Point,
+    Resistance,
+    Setting,
+    Tally,
+    Technology,
+    Weakest,
+)
 from nnw_onnx.reports import names, words
 from nnw_onnx.reports.axes import percent
 from nnw_onnx.reports.model import Report
@@ -99,12 +108,26 @@ class Entry:
 
 @dataclass(frozen=True)
 class Row:
-    """A Modification across all technologies."""
+    """A Modification across all technologies, or what a family of them comes to.
+
+    Attributes:
+        code: of the Modification; "" of a family.
+        label: its name; of a family "Robustness".
+        tested: its Intensities.
+        entries: one a technology.
+        key: for machines.
+    """
 
     code: str
     label: str
     tested: str
     entries: tuple[Entry, ...]
+    key: str = ""
+
+    @property
+    def is_sum(self) -> bool:
+        """Whether it is what a family comes to."""
+        return not self.code
 
 
 @dataclass(frozen=True)
@@ -112,12 +135,22 @@ class Bar:
     """Settings survived of one technology (noticed of an integrity method); the gap is open.
 
     Attributes:
+        of: settings that count for it.
+        least: least share found in any of them; "" where nothing is found or lost.
+        where: the setting in which that is.
+        again: the same two numbers re-synchronised; "" where that changes nothing.
+        ranked: whether it was attacked by somebody who knows the method.
         words: what good and bad are called.
     """
 
     survived: int
     lost: int
     open: int
+    of: int
+    least: str
+    where: str
+    again: str
+    ranked: bool
     title: str
     good: str
     bad: str
@@ -198,7 +231,7 @@ def matrix(report: Report, called: tuple[Name, ...]) -> Matrix:
         turned=turned,
         order=order,
         heads=tuple(called[i] for i in order),
-        bars=tuple(_bar(t.tally) for t in columns),
+        bars=tuple(_bar(report, t) for t in columns),
         loudness=tuple(_loudness(t, Shown(report.headline)) for t in columns),
         alarms=tuple(_alarms(t, len(report.networks)) for t in columns),
         groups=tuple(_groups(report, order)),
@@ -214,9 +247,80 @@ def sign(status: str) -> str:
 
 def _groups(report: Report, order: tuple[int, ...]) -> Iterator[tuple[str, tuple[Row, ...]]]:
     for family, title in names.FAMILIES.items():
-        rows = [s for s in (report.settings[i] for i in report.rows) if s.family == family]
+        own = [s for s in (report.settings[i] for i in report.rows) if s.family == family]
+        rows = [_row(report, order, setting) for setting in own]
+        if family in {f.family for t in report.technologies for f in t.families}:
+            rows = [*_sums(report, order, family, title), *rows]
         if rows:
-            yield title, tuple(_row(report, order, setting) for setting in rows)
+            yield title, tuple(rows)
+
+
+def _sums(report: Report, order: tuple[int, ...], family: str, title: str) -> Iterator[Row]:
+    """What a family comes to, and once more re-synchronised where that is something else."""
+    found = [
+        next((f for f in report.technologies[i].families if f.family == family), None)
+        for i in order
+    ]
+    plain = [None if f is None else f.plain for f in found]
+    again = [None if f is None else f.resynchronised or f.plain for f in found]
+    tried = any(f is not None and f.resynchronised for f in found)
+    same = tried and plain == again
+    tested = "least share found; settings survived" + ("; re-synchronised the same" * same)
+    yield _sum_row(report, order, plain, ("Robustness", title, tested, family))
+    if tried and not same:
+        key = f"{family}_resynchronised"
+        tested = "channels put back in order before claims are heard"
+        yield _sum_row(report, order, again, ("Re-synchronised", title, tested, key))
+
+
+def _sum_row(
+    report: Report,
+    order: tuple[int, ...],
+    found: Sequence[Resistance | None],
+    called: tuple[str, str, str, str],
+) -> Row:
+    """A row from its label, the title of the family, what stands below the label, and its key."""
+    label, title, tested, key = called
+    entries = (_sum(report, i, f, f"{label}, {title}") for i, f in zip(order, found, strict=True))
+    return Row("", label, tested, tuple(entries), key)
+
+
+def _sum(report: Report, technology: int, found: Resistance | None, title: str) -> Entry:
+    label = report.technologies[technology].label
+    if found is None:
+        none = "not tried"
+        return Entry("no", "", none, title=f"{label} · {title}: {none}", said=none)
+    tally, weakest = found.tally, found.weakest
+    if weakest is None:
+        word = "no verdict" if tally.usable else "none usable"
+        if tally.noticed + tally.unnoticed:
+            word = f"{tally.noticed} of {tally.usable} noticed"
+        return Entry("no", "", word, title=f"{label} · {title}: {word}", said=word)
+    least, where = words.percent(weakest.found, 0), spot(report, weakest)
+    counted = f"{tally.survived} of {tally.usable} survived"
+    style = _style(tally)
+    return Entry(
+        style=style,
+        sign=style,
+        top=least,
+        below=f"{tally.survived}/{tally.usable}",
+        title=f"{label} · {title}: least found {least} under {where}; {counted}",
+        said=f"least found {least}",
+        under=f"{counted}; least under {where}" if tally.survived < tally.usable else counted,
+    )
+
+
+def _style(tally: Tally) -> str:
+    if tally.lost:
+        return "pa" if tally.survived else "lo"
+    return "sv" if tally.survived == tally.usable else "ud"
+
+
+def spot(report: Report, found: Weakest) -> str:
+    """The setting in which least is found, with its Intensity."""
+    setting = report.settings[found.setting]
+    at = names.intensity(setting.levels[found.level], setting)
+    return f"{setting.label} {at}".rstrip()
 
 
 def _row(report: Report, order: tuple[int, ...], setting: Setting) -> Row:
@@ -230,7 +334,8 @@ def _row(report: Report, order: tuple[int, ...], setting: Setting) -> Row:
 
 
 def _entry(report: Report, cell: Cell) -> Entry:
-    setting, technology = report.settings[cell.setting], report.technologies[cell.technology]
+    setting = report.settings[cell.setting].of(cell.technology)
+    technology = report.technologies[cell.technology]
     head = f"{technology.label} · {setting.label}"
     reason = report.notes[cell.note - 1] if cell.note else ""
     if cell.level is None:
@@ -248,7 +353,7 @@ def _entry(report: Report, cell: Cell) -> Entry:
         note=cell.note,
         title=f"{head} {where}: {_found(point)}{_losing(point, shown)}",
         said=_said(cell, setting, point),
-        under=_under(point, shown, where),
+        under=_under(point, shown, where) + _again(report, cell),
         chips=tuple(
             _chip(x, p, setting, shown) for x, p in zip(setting.levels, points, strict=True)
         )
@@ -264,6 +369,22 @@ def _under(point: Point, shown: Shown, where: str) -> str:
     at = f" at {where}" if where else ""
     left = "" if point.quality.value is None else f", {shown.value(point.quality.value)} left"
     return f"loss {shown.loss(point.loss.value)}{at}{left}"
+
+
+def _again(report: Report, cell: Cell) -> str:
+    """The least that is found once networks are put back in order, where that is something else."""
+    levels = report.settings[cell.setting].of(cell.technology).levels
+    points = report.points_of(cell.technology, cell.setting)
+    again = report.again(cell.technology, cell.setting)
+    both = [
+        (points[row.level], row.point)
+        for row in again
+        if row.point.tested and levels[row.level].counts
+    ]
+    if all(plain.found == put_back.found for plain, put_back in both):
+        return ""
+    least = min((put_back for _, put_back in both), key=lambda p: p.found / p.tested)
+    return f"; re-synchronised {least.found}/{least.tested} found"
 
 
 def _found(point: Point) -> str:
@@ -332,7 +453,17 @@ def _chip(level: Level, point: Point, setting: Setting, shown: Shown) -> Chip:
     return Chip(SIGNS.get(point.status, "un"), text, below, dead, title)
 
 
-def _bar(tally: Tally) -> Bar:
+def _put_back(technology: Technology) -> str:
+    found = technology.whole_resynchronised
+    if found is None or found.weakest is None or found == technology.whole:
+        return ""
+    least = words.percent(found.weakest.found, 0)
+    return f"{found.tally.survived} survived, least found {least}"
+
+
+def _bar(report: Report, technology: Technology) -> Bar:
+    tally, whole_of = technology.tally, technology.whole
+    weakest = None if whole_of is None else whole_of.weakest
     whole = max(1, tally.usable)
     told = tally.noticed + tally.unnoticed > 0
     good, bad = (tally.noticed, tally.unnoticed) if told else (tally.survived, tally.lost)
@@ -345,6 +476,11 @@ def _bar(tally: Tally) -> Bar:
         good,
         bad,
         tally.undecided + tally.without_result,
+        tally.usable,
+        "" if weakest is None else words.percent(weakest.found, 0),
+        "" if weakest is None else spot(report, weakest),
+        _put_back(technology),
+        technology.attacked or told,
         title,
         percent(good / whole),
         percent(bad / whole),

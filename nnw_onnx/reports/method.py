@@ -73,10 +73,12 @@ _NOTES = (
     (
         "Usability",
         "Decided once for all technologies, by the unwatermarked networks and the 90 % limits of "
-        "their loss. A network that does no better than guessing is unusable whatever it loses. "
-        "Where the limits include the largest loss allowed, usability is undecided, and the "
-        "setting is in no denominator; where the loss has no limits it is undecided too. How many "
-        "settings are survived is repeated at other limits in the tables.",
+        "their loss; for each technology where the Modification is aimed at its carriers or done "
+        "by its method, since it is another one then. A network that does no better than guessing "
+        "is unusable whatever it loses. Where the limits include the largest loss allowed, "
+        "usability is undecided, and the setting is in no denominator; where the loss has no "
+        "limits it is undecided too. How many settings are survived is repeated at other limits in "
+        "the tables.",
     ),
     (
         "Carriers that do not exist",

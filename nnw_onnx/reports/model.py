@@ -19,10 +19,12 @@ from nnw_onnx.measures.results import (
     Setting,
     Technology,
 )
+from nnw_onnx.measures.resynchronised import Resynchronised
 from nnw_onnx.records import (
     CardRecord,
     DatasetRecord,
     Environment,
+    LeftOutRecord,
     MeasureRecord,
     NetworkRecord,
     Workflow,
@@ -46,11 +48,13 @@ class SettingCounts(ResultModel):
 
     total: int
     usable: int
-    """The denominator of every technology; with those measured on another data set."""
+    """For every technology; with those measured on another data set."""
     unusable: int
     undecided: int
     not_applicable: int = 0
     """That can do nothing to these networks."""
+    differing: int = 0
+    """That do something else for each technology, and leave the networks of some usable."""
     elsewhere: int
     """Of the usable ones, those whose quality was measured on another data set."""
     outside: int
@@ -62,8 +66,11 @@ class Ranking(ResultModel):
 
     usable_loss: float
     usable: int
+    """The largest denominator of a technology."""
     survived: tuple[int, ...]
     """By technology, in the order of `Report.technologies`."""
+    of: tuple[int, ...] = ()
+    """Its denominator, likewise."""
 
 
 class Completeness(ResultModel):
@@ -139,7 +146,8 @@ class Report(ResultModel):
     technologies: tuple[Technology, ...]
     """In the order of the plan."""
     order: tuple[int, ...]
-    """Places in `technologies` as columns: by settings survived, falling, then by lost, rising."""
+    """Places in `technologies` as columns: by settings survived, falling, then by lost, rising;
+    then those that are not ranked, because they were not attacked adaptively, as planned."""
     settings: tuple[Setting, ...]
     """In the order of the plan."""
     rows: tuple[int, ...]
@@ -154,12 +162,17 @@ class Report(ResultModel):
     points: tuple[Point, ...]
     """One for each technology, setting and Intensity (weak to strong), in the order of the plan:
     what the curves, the evidence against loss and the tables of robustness show."""
+    resynchronised: tuple[Resynchronised, ...] = ()
+    """The same where modified networks were put back in order before claims were heard: of the
+    technologies that this is something for, where the evaluation asks for it."""
     completeness: Completeness
     notices: tuple[Notice, ...]
     """The gravest first."""
     environment: Environment | None
     cards: dict[str, CardRecord] = Field(default_factory=dict)
     """Name of a method -> what the literature says of it."""
+    left_out: tuple[LeftOutRecord, ...] = ()
+    """What presets ask for and the evaluation cannot give."""
     configuration: dict[str, Any]
     method: tuple[MethodNote, ...]
     reproducibility: Reproducibility
@@ -202,3 +215,9 @@ class Report(ResultModel):
         each = sum(len(s.levels) for s in self.settings)
         start = technology * each + before
         return self.points[start : start + len(self.settings[setting].levels)]
+
+    def again(self, technology: int, setting: int) -> tuple[Resynchronised, ...]:
+        """The same re-synchronised, one for each level; empty where that was not tried."""
+        return tuple(
+            r for r in self.resynchronised if (r.technology, r.setting) == (technology, setting)
+        )

@@ -22,6 +22,14 @@ FAMILIES = {
     "adaptive": "Adaptive attacks: the method is known, the key is not",
     "removal": "Removal attacks and stacks",
 }
+KINDS = {
+    "standard": "standard",
+    "deployment": "deployment",
+    "preserving": "function-preserving",
+    "adaptive": "adaptive",
+    "removal": "removal",
+}
+"""Families in a sentence."""
 CROWDED = 10
 """Beyond so many technologies, columns have no room for names: technologies become rows."""
 _ROOM, _CROWDED_ROOM, _ROW_ROOM = 14, 7, 46

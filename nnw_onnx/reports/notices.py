@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from nnw_onnx.measures.limits import FEW_NETWORKS, OTHER_NETWORKS, failures
-from nnw_onnx.measures.results import DatasetSize, Point, Setting, Technology
+from nnw_onnx.measures.results import DatasetSize, Level, Point, Setting, Technology
 from nnw_onnx.measures.robustness import NOT_IN
 from nnw_onnx.measures.run import Run
 from nnw_onnx.measures.usability import base_quality
@@ -74,7 +74,8 @@ def notices(material: Material) -> tuple[Notice, ...]:
         _failed,
         _few,
         _undecided,
-        _own_networks,
+        _not_attacked,
+        _left_out,
         _inverted,
         _no_carrier,
         _reach,
@@ -97,11 +98,12 @@ def _false_alarms(material: Material) -> Iterator[Notice]:
 
 def _wrong_keys(material: Material) -> Iterator[Notice]:
     found = [
-        f"{t.label}: {level.count} of {t.control.keys} wrong keys have p <= {level.level:g}, "
+        f"{t.label}{where}: {level.count} of {control.keys} wrong keys have p <= {level.level:g}, "
         f"{level.expected:.3g} are expected at most (p = {level.p_value:.1g})"
         for t in material.technologies
-        if t.control
-        for level in t.control.levels
+        for where, control in (("", t.control), (", re-synchronised", t.control_resynchronised))
+        if control
+        for level in control.levels
         if level.p_value < _TOO_OFTEN
     ]
     if found:
@@ -265,10 +267,10 @@ def _few(material: Material) -> Iterator[Notice]:
 
 def _undecided(material: Material) -> Iterator[Notice]:
     found = [
-        f"{material.named(s.index, level.intensity)}: {level.reason}"
+        f"{material.named(s.index, level.intensity)}: {reason}"
         for s in material.settings
         for level in s.levels
-        if level.usability == "undecided"
+        if (reason := _open(material, level))
     ]
     total = sum(len(s.levels) for s in material.settings)
     if found:
@@ -279,21 +281,43 @@ def _undecided(material: Material) -> Iterator[Notice]:
         yield Notice(code="usability", name="usability undecided", text=text, details=tuple(found))
 
 
-def _own_networks(material: Material) -> Iterator[Notice]:
-    limit = material.run.headline.usable_loss
+def _open(material: Material, level: Level) -> str:
+    """Why a level's usability is undecided, and for whom; "" where it is not."""
+    if level.usability == "undecided":
+        return level.reason or "no reason was recorded"
+    own = [
+        f"{t.label}, {mine.reason}"
+        for t in material.technologies
+        if level.own and (mine := level.of(t.index)).usability == "undecided"
+    ]
+    return "; ".join(own) if level.usability == "differs" else ""
+
+
+def _not_attacked(material: Material) -> Iterator[Notice]:
+    modified = bool(material.settings)
     found = [
-        material.where(p)
-        for p in material.points
-        if p.setting is not None and p.level is not None
-        if material.settings[p.setting].levels[p.level].counts
-        if p.loss_unwatermarked.low is not None and p.loss_unwatermarked.low > limit
+        t.label
+        for t in material.technologies
+        if modified and t.robustness_asked and t.record.kind != "integrity" and not t.attacked
     ]
     if found:
         text = (
-            "A setting that leaves the unwatermarked networks usable on the mean over technologies "
-            "ruins those of one technology, whose carriers it is aimed at."
+            "A technology was not attacked by somebody who knows its method: what it survives are "
+            "accidents and attackers who know nothing, and it is not ranked. The preset adaptive "
+            "brings the attacks that methods name."
         )
-        yield Notice(code="own-networks", name="uneven settings", text=text, details=tuple(found))
+        yield Notice(
+            code="not-attacked", name="not attacked adaptively", text=text, details=tuple(found)
+        )
+
+
+def _left_out(material: Material) -> Iterator[Notice]:
+    found = [f"{x.preset}, {x.label}: {x.reason}" for x in material.run.plan.left_out]
+    if found:
+        text = "Modifications of presets were left out: the evaluation lacks what they need."
+        yield Notice(
+            code="left-out", name="parts of presets left out", text=text, details=tuple(found)
+        )
 
 
 def _inverted(material: Material) -> Iterator[Notice]:

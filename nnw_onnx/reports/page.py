@@ -32,11 +32,16 @@ _SECTIONS = (
 _TABLES = (
     "base",
     "settings",
+    "families",
+    "strongest",
+    "resynchronised",
     "imperceptibility",
     "quality",
     "cost",
     "controls",
+    "controls_resynchronised",
     "places",
+    "blocks",
     "rankings",
     "epochs",
 )

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nnw_onnx.measures.results import BaseQuality, Technology
+from nnw_onnx.measures.results import BaseQuality, FamilyResult, Localisation, Technology
 from nnw_onnx.reports import names, words
 from nnw_onnx.reports.model import Report
 from nnw_onnx.reports.names import Name
 from nnw_onnx.reports.words import Shown, listed, plural
+
+NOT_ATTACKED = "not attacked adaptively"
 
 
 @dataclass(frozen=True)
@@ -92,29 +94,71 @@ def verdicts(report: Report, called: tuple[Name, ...]) -> tuple[Verdict, ...]:
 
 
 def _verdict(report: Report, technology: Technology) -> str:
-    tally = technology.tally
     ending = f"; {_loudness(report, technology)}."
     if technology.record.kind == "integrity" and technology.robustness_asked:
-        return f" notices the change in {_noticed(report, technology)} settings{ending}"
+        return f" {_integrity(report, technology)}{ending}"
     if not technology.detectability.ever:
         return f" can never be found: {_why_never(technology)}{ending}"
     if not technology.robustness_asked or not report.settings:
         return f": robustness was not asked for{ending}"
-    statuses = {
-        setting.label: report.cell(technology.index, setting.index).status
-        for setting in report.settings
-    }
-    weak = [brief(label) for label, s in statuses.items() if s in ("lost", "partly")]
-    unsaid = [s for s in statuses.values() if s in ("undecided", "void", "failed", "not run")]
-    lost = f"lost under {listed(list(dict.fromkeys(weak)), 2)}" if weak else "none lost"
-    rest = f"; {plural(len(unsaid), 'Modification')} without verdict" if unsaid else ""
-    return f" survives {tally.survived} of {tally.usable} settings; {lost}{rest}{ending}"
+    statuses = [report.cell(technology.index, s.index).status for s in report.settings]
+    unsaid = sum(s in ("undecided", "void", "failed", "not run") for s in statuses)
+    rest = f"; {plural(unsaid, 'Modification')} without verdict" if unsaid else ""
+    told = "" if technology.attacked else f"; {NOT_ATTACKED}"
+    return f" survives {_survived(technology)}; {_least(report, technology)}{rest}{told}{ending}"
 
 
-def _noticed(report: Report, technology: Technology) -> str:
-    """Of all settings, usable or not, those that an integrity method notices."""
+def _survived(technology: Technology) -> str:
+    """Settings survived by family, since one sum would hide the family that kills the mark."""
+    found = [f for f in technology.families if f.plain.tally.usable]
+    if len(found) < 2:
+        return f"{technology.tally.survived} of {technology.tally.usable} settings"
+    return listed([_family(f) for f in found], len(found))
+
+
+def _family(found: FamilyResult) -> str:
+    tally, again = found.plain.tally, found.resynchronised
+    counted = f"{tally.survived} of {tally.usable} {names.KINDS[found.family]}"
+    if again is None or again.tally.survived == tally.survived:
+        return counted
+    return f"{counted} ({again.tally.survived} re-synchronised)"
+
+
+def _least(report: Report, technology: Technology) -> str:
+    """The least that is found in a usable setting, which is the robustness, and where that is."""
+    found = technology.whole.weakest if technology.whole else None
+    if found is None or technology.tally.survived == technology.tally.usable:
+        return "none lost" if not technology.tally.lost else "some lost"
+    where = brief(report.settings[found.setting].label)
+    return f"least found {words.percent(found.found, 0)}, under {where}"
+
+
+def _integrity(report: Report, technology: Technology) -> str:
+    """Of all settings, usable or not: changes detected, blocks named, and false alarms."""
     asked = [p for p in report.points if p.technology == technology.index and p.tested]
-    return f"{sum(p.status == 'noticed' for p in asked)} of {len(asked)}"
+    told = [p.localisation for p in (*asked, technology.unmodified) if p.localisation is not None]
+    if not told:
+        # Records of earlier versions tell of no blocks.
+        noticed = sum(p.status == "noticed" for p in asked)
+        return f"notices the change in {noticed} of {len(asked)} settings"
+    changed, untouched = sum(b.changed_tests for b in told), sum(b.untouched_tests for b in told)
+    parts = []
+    if changed:
+        parts += [
+            f"detects the change in {sum(b.detected for b in told)} of {changed} tests",
+            f"blocks named: {_blocks(told)}",
+        ]
+    alarms = sum(b.alarms for b in told)
+    parts += [f"{alarms or 'no'} false alarm{'s' * (alarms > 1)} in {untouched}"] * bool(untouched)
+    return ", ".join(parts)
+
+
+def _blocks(told: list[Localisation]) -> str:
+    """Over all blocks of all tests."""
+    right, named = sum(b.right for b in told), sum(b.named for b in told)
+    recall = words.percent(right / sum(b.changed for b in told))
+    precision = words.percent(right / named) if named else words.DASH
+    return f"recall {recall}, precision {precision}"
 
 
 def _why_never(technology: Technology) -> str:
@@ -134,18 +178,34 @@ def _loudness(report: Report, technology: Technology) -> str:
     return f"loss {word} ({before} to {after})"
 
 
+def _ranked(lasting: list[Technology], called: tuple[Name, ...], between: str) -> Iterator[Verdict]:
+    """The first of those that were attacked by somebody who knows them; others have no place."""
+    ranked = [t for t in lasting if t.attacked]
+    if ranked:
+        most = max(t.tally.survived for t in ranked)
+        first = [t for t in ranked if t.tally.survived == most]
+        best = listed([called[t.index].row for t in first], 3, between)
+        each = " each" if len(first) > 1 else ""
+        of = sorted({t.tally.usable for t in first})
+        yield Verdict("Most survived:", f" {best}, {most} of {_span(of)} settings{each}.")
+    left = [called[t.index].row for t in lasting if not t.attacked]
+    if left:
+        who = listed(left, 3, between) if ranked else "every technology"
+        yield Verdict("Not ranked:", f" {who}, {NOT_ATTACKED}.")
+
+
+def _span(numbers: list[int]) -> str:
+    return " to ".join(f"{n}" for n in dict.fromkeys((numbers[0], numbers[-1])))
+
+
 def _overall(
     report: Report, across: list[Technology], called: tuple[Name, ...]
 ) -> Iterator[Verdict]:
     # An integrity method that is lost has done what it is for: it takes no part in this race.
     lasting = [t for t in across if t.record.kind != "integrity"] or across
-    most = lasting[0].tally.survived
     # Names of many technologies have commas of their own.
     between = "; " if len(across) > names.CROWDED else ", "
-    best = [called[t.index].row for t in lasting if t.tally.survived == most]
-    each = " each" if len(best) > 1 else ""
-    text = f" {listed(best, 3, between)}, {most} of {lasting[0].tally.usable} settings{each}."
-    yield Verdict("Most survived:", text)
+    yield from _ranked(lasting, called, between)
     defeats = [
         (
             sum(report.cell(t.index, s.index).status == "lost" for t in lasting),
@@ -158,7 +218,7 @@ def _overall(
     yield Verdict("Hardest:", f" {said or 'none defeats a technology at its weakest'}.")
     for t in across:
         if t.record.kind == "integrity" and t.robustness_asked:
-            said = f" {called[t.index].row} notices the change in {_noticed(report, t)} settings."
+            said = f" {called[t.index].row} {_integrity(report, t)}."
             yield Verdict("Integrity:", said)
     margin = Shown(report.headline).margin()
     loud = [called[t.index].row for t in across if t.imperceptibility.verdict == "noticeable"]

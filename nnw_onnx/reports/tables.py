@@ -10,7 +10,7 @@ from nnw_onnx.records import MeasureRecord
 from nnw_onnx.reports import columns, forms, names, words
 from nnw_onnx.reports.columns import Form
 from nnw_onnx.reports.forms import Head, Item, Table, table
-from nnw_onnx.reports.matrix import Bar, Matrix
+from nnw_onnx.reports.matrix import Bar, Matrix, Row
 from nnw_onnx.reports.model import Report
 from nnw_onnx.reports.words import Shown
 
@@ -20,9 +20,11 @@ _POINT = ("Technology", *_SETTING)
 _PAPER = {
     "technologies": "technology kind injected reads code symbols null log10_least level negatives "
     "injections survived noticed",
-    "settings": "modification intensity unit usability quality loss",
+    "settings": "technology modification intensity unit usability quality loss",
     "robustness": "technology modification intensity unit status found tested found_rate ser "
     "quality loss",
+    "blocks": "technology modification intensity unit changed_tests detected untouched_tests "
+    "false_alarms recall precision",
     "cost": "technology injection batch batch_ratio epochs detection decoding memory "
     "inference_ratio",
 }
@@ -69,10 +71,28 @@ def _declared(report: Report) -> Iterator[Table]:
     yield table(
         "settings",
         "The settings, and what they leave of the unwatermarked networks",
-        _SETTING,
+        _POINT,
         columns.SETTINGS,
-        ((_setting(s, level), level, main) for s in report.settings for level in s.levels),
+        _levels(report),
         paper["settings"],
+    )
+    yield table(
+        "families",
+        "Robustness by family of Modifications",
+        ("Technology", "Family"),
+        columns.families(report),
+        (
+            ((t.label, names.KINDS[f.family]), f, main)
+            for t in report.technologies
+            for f in t.families
+        ),
+    )
+    yield table(
+        "strongest",
+        "The strongest usable way of each Modification that was tried in several",
+        _POINT,
+        columns.STRONGEST,
+        _strongest(report),
     )
     yield table(
         "imperceptibility",
@@ -111,6 +131,17 @@ def _declared(report: Report) -> Iterator[Table]:
         columns.CONTROLS,
         (((t.label,), t.control, main) for t in report.technologies if t.control),
     )
+    yield table(
+        "controls_resynchronised",
+        "Wrong keys, on modified networks that were put back in order",
+        label,
+        columns.CONTROLS,
+        (
+            ((t.label,), t.control_resynchronised, main)
+            for t in report.technologies
+            if t.control_resynchronised
+        ),
+    )
     points = [_robust(report, point) for point in _points(report)]
     yield table(
         "places",
@@ -118,6 +149,18 @@ def _declared(report: Report) -> Iterator[Table]:
         _POINT,
         columns.PLACES,
         ((lead, (point, place), main) for lead, point, _ in points for place in point.places),
+    )
+    yield table(
+        "blocks",
+        "Integrity: changes detected, and blocks named",
+        _POINT,
+        columns.BLOCKS,
+        (
+            (lead, point.localisation, main)
+            for lead, point, _ in points
+            if point.localisation is not None
+        ),
+        paper["blocks"],
     )
     yield rankings(report)
     yield table(
@@ -131,6 +174,17 @@ def _declared(report: Report) -> Iterator[Table]:
             if t.training
             for which, epochs in (("watermarked", t.training.mean), ("twin", t.training.twins))
             for epoch in epochs
+        ),
+    )
+    yield table(
+        "resynchronised",
+        "Robustness, re-synchronised: networks put back in order before claims were heard",
+        _POINT,
+        columns.RESYNCHRONISED,
+        (
+            (_robust(report, row.point)[0], row, main)
+            for row in report.resynchronised
+            if row.networks
         ),
     )
     yield table("robustness", "Robustness", _POINT, columns.ROBUSTNESS, points, paper["robustness"])
@@ -153,31 +207,39 @@ def _matrix(report: Report, drawn: Matrix) -> Table:
         for i, name in zip(drawn.order, drawn.heads, strict=True)
     ]
     rows = [
-        (f"{row.code} {row.label}", *(entry.said for entry in row.entries))
-        for _, group in drawn.groups
+        (_head_of(title, row), *(entry.said for entry in row.entries))
+        for title, group in drawn.groups
         for row in group
     ]
     return _in_words(report, heads, rows)
 
 
+def _head_of(title: str, row: Row) -> str:
+    if not row.is_sum:
+        return f"{row.code} {row.label}"
+    return f"{title.partition(':')[0]}: {row.label.lower()}"
+
+
 def _turned(report: Report, drawn: Matrix) -> Table:
     """The matrix in words: technologies down; the sums, then Modifications across."""
-    shown, rows = Shown(report.headline), [row for _, group in drawn.groups for row in group]
+    shown = Shown(report.headline)
+    placed = [(title, row) for title, group in drawn.groups for row in group]
+    rows = [row for _, row in placed]
     networks = words.plural(len(report.networks), "network")
     loss = f"Imperceptibility, loss in {shown.unit}" if shown.unit else "Imperceptibility"
     heads = [
         Head("technology", "Technology", False, False, lead=True, roomy=True),
-        Head("survived", f"Survived, of {report.counts.usable} settings", False, False),
+        Head("survived", "Settings survived", False, False),
+        Head("least", "Least share found", False, False),
         Head("loss", loss, False, False),
         Head("alarms", f"False alarms, of {networks}", False, False),
     ]
-    heads += [
-        Head(f"modification_{row.code}", f"{row.code} {row.label}", False, False) for row in rows
-    ]
+    heads += [Head(_key_of(row), _head_of(title, row), False, False) for title, row in placed]
     told = [
         (
             name.row,
             _tallied(drawn.bars[i]),
+            drawn.bars[i].least,
             ", ".join(filter(None, (drawn.loudness[i].top, drawn.loudness[i].below))),
             drawn.alarms[i].top,
             *(row.entries[i].said for row in rows),
@@ -187,10 +249,15 @@ def _turned(report: Report, drawn: Matrix) -> Table:
     return _in_words(report, heads, told if rows else [])
 
 
+def _key_of(row: Row) -> str:
+    return f"robustness_{row.key}" if row.is_sum else f"modification_{row.code}"
+
+
 def _tallied(bar: Bar) -> str:
     good, bad = bar.words
-    said = f"{bar.survived} {good}" if good != "survived" else f"{bar.survived}"
-    return f"{said}, {bar.lost} {bad}"
+    said = f"{bar.survived} of {bar.of}"
+    told = f"{said} {good}" if good != "survived" else said
+    return f"{told}, {bar.lost} {bad}" + ("" if bar.ranked else ", not ranked")
 
 
 def _in_words(report: Report, heads: Sequence[Head], rows: Sequence[Sequence[str]]) -> Table:
@@ -226,6 +293,26 @@ def _setting(setting: Setting, level: Level) -> tuple[str, float | None, str]:
     return setting.label, level.intensity, unit
 
 
+def _levels(
+    report: Report,
+) -> Iterator[tuple[tuple[str, str, float | None, str], Level, MeasureRecord]]:
+    """Every level; of one that is another for each technology, that of each of them too."""
+    for setting in report.settings:
+        for level in setting.levels:
+            yield ("", *_setting(setting, level)), level, report.headline
+            for technology in report.technologies if level.own else ():
+                own = level.of(technology.index)
+                yield (technology.label, *_setting(setting, own)), own, report.headline
+
+
+def _strongest(
+    report: Report,
+) -> Iterator[tuple[tuple[str, str, float | None, str], Point, MeasureRecord]]:
+    for technology in report.technologies:
+        for found in technology.strongest:
+            yield _robust(report, report.points_of(technology.index, found.setting)[found.level])
+
+
 def rankings(report: Report) -> Table:
     """Settings survived, repeated at other limits of usability."""
     shown = Shown(report.headline)
@@ -233,7 +320,9 @@ def rankings(report: Report) -> Table:
     heads = [Head("technology", "Technology", False, False, lead=True)]
     for r in limits:
         limit = words.number(shown.factor * r.usable_loss)
-        text = f"Survived of {r.usable}, loss up to {limit} {shown.unit}".rstrip()
+        same = not r.of or set(r.of) == {r.usable}
+        of = f" of {r.usable}" if same else ""
+        text = f"Survived{of}, loss up to {limit} {shown.unit}".rstrip()
         heads.append(Head(f"survived_at_{limit}", text, True, False))
     rows = [
         (

@@ -56,7 +56,7 @@ def check(evaluation: Evaluation, unknown: Set[str] = frozenset()) -> None:
             _check_method(where, method, evaluation, found)
     for index, modification in enumerate(evaluation.modifications):
         if (where := f"modifications.{index}") not in unknown:
-            _check_modification(where, modification, evaluation, found)
+            check_modification(where, modification, found, evaluation)
     found.tell()
     if unknown:
         return
@@ -218,9 +218,17 @@ def _check_code(table: MethodTable, evaluation: Evaluation) -> None:
         calls.guarded(code, "length", lambda: code.length(size))  # noqa: B023 - called now
 
 
-def _check_modification(
-    where: str, table: ModificationTable, evaluation: Evaluation, found: Faults
+def check_modification(
+    where: str, table: ModificationTable, found: Faults, evaluation: Evaluation | None = None
 ) -> None:
+    """Collect what is wrong with a table of `[[modifications]]`.
+
+    Args:
+        where: its dotted path.
+        table: to be checked.
+        found: collects.
+        evaluation: has to give it what it needs; None where only the table itself is checked.
+    """
     before = len(found.lines)
     for index, step in enumerate(table.stack):
         inside = where if table.steps is None else f"{where}.steps.{index}"
@@ -231,18 +239,24 @@ def _check_modification(
             with found.at(""):
                 _check_intensities(inside, step, kind, alone=table.steps is None)
                 _check_made(inside, step, table, evaluation, found)
-    if len(found.lines) == before:
+    if evaluation is not None and len(found.lines) == before:
         with found.at(where):
             _check_copies(table, evaluation)
 
 
 def _check_made(
-    where: str, step: StepTable, table: ModificationTable, evaluation: Evaluation, found: Faults
+    where: str,
+    step: StepTable,
+    table: ModificationTable,
+    evaluation: Evaluation | None,
+    found: Faults,
 ) -> None:
     """Make a step at each of its Intensities."""
     for intensity in step.intensities or (None,):
         with found.at(where):
-            _check_needs(made_step(step, intensity), evaluation, table.copies)
+            made = made_step(step, intensity)
+            if evaluation is not None:
+                _check_needs(made, evaluation, table.copies)
 
 
 def _check_layers(step: StepTable, kind: type[Modification]) -> None:

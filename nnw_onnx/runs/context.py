@@ -64,6 +64,7 @@ class Context:
         base: folder of the configuration, from which names of networks in options are seen.
         marked: networks that were watermarked elsewhere.
         references: for each network the public one that it was made from, or None.
+        resynchronise: whether modified networks are heard again, put back in order.
     """
 
     folder: Path
@@ -84,6 +85,7 @@ class Context:
     base: Path = Path()
     marked: tuple[MarkedFile, ...] = ()
     references: tuple[Reference | None, ...] = ()
+    resynchronise: bool = False
 
     @property
     def store(self) -> Store:

@@ -23,7 +23,7 @@ from nnw_onnx.runs.inject import new_claim
 from nnw_onnx.runs.plan import injection_fields
 from nnw_onnx.runs.training import Added
 from nnw_onnx.runs.verify import SuspectOf, Verdict, verify
-from nnw_onnx.vocabulary import Claim, Claims, Code, Key, Method, Payload, Technology
+from nnw_onnx.vocabulary import Claim, Claims, Code, Key, Method, Payload, Technology, Trial
 
 _MOST_WEIGHTS = 1 << 23
 """Weights that the wrong keys of one trial read in all, a second or two of work. A bound on numbers
@@ -38,6 +38,22 @@ def is_cheap(technology: Technology) -> bool:
     """
     method = plugins.create(Method, technology.method)
     return method.access == "weights" and method.kind != "fingerprint"
+
+
+def controls_of(context: Context, trial: Trial, suspect_of: SuspectOf) -> list[ControlRecord]:
+    """What the wrong keys of a trial came to, for each technology of which they are a control.
+
+    Args:
+        context: of the run.
+        trial: which keys.
+        suspect_of: the network that they are tried on.
+    """
+    found = [
+        control_of(context, trial.network, claims, suspect_of)
+        for claims in trial.claims
+        if claims.of == "wrong"
+    ]
+    return [control for control in found if control is not None]
 
 
 def control_of(

@@ -30,7 +30,9 @@ _log = logging.getLogger(__name__)
 
 def default_folder(evaluation: Evaluation) -> Path:
     """`nnw-runs/<title>-<digest of the configuration>` below the current folder."""
-    described = evaluation.model_dump(mode="json", exclude={"engine", "preview"})
+    # Without presets it is what it was before there were any.
+    apart = {"engine", "preview"} | ({"presets"} if not evaluation.presets else set())
+    described = evaluation.model_dump(mode="json", exclude=apart)
     words = re.sub("[^a-z0-9]+", "-", evaluation.title.lower()).strip("-")[:40] or "evaluation"
     return Path("nnw-runs") / f"{words}-{identity(**described)[:8]}"
 

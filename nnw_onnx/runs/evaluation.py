@@ -7,26 +7,21 @@ Relative paths, which are options whose type is a path, are seen from the config
 from __future__ import annotations
 
 import json
-import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from nnw_onnx import plugins
-from nnw_onnx.errors import ConfigurationError, PluginError, expected, shortened
-from nnw_onnx.runs import toml
+from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.runs import mistakes, presets, toml
 from nnw_onnx.runs.checks import NO_METHOD, Faults, check
 from nnw_onnx.runs.network_tables import NetworkTable, lost_files
 from nnw_onnx.runs.places import missing_networks, place_of
 from nnw_onnx.runs.recipes import PluginTable
-from nnw_onnx.runs.tables import DatasetTable, Evaluation, Table, mapped
+from nnw_onnx.runs.tables import DatasetTable, Evaluation, Table, mapped, seen_from
 from nnw_onnx.vocabulary import Dataset, Json, PlugIn
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 __all__ = [
     "Evaluation",
@@ -38,6 +33,7 @@ __all__ = [
     "summaries",
     "with_dataset_path",
     "with_engine",
+    "with_more_presets",
 ]
 
 _STAND_INS = {"methods": {"name": "block-spread"}, "modifications": {"name": "bn-folding"}}
@@ -76,6 +72,9 @@ def evaluation_from(
                 changed = with_dataset_path(evaluation.dataset, data_set.resolve())
                 evaluation = evaluation.model_copy(update={"dataset": changed})
             check(evaluation, unknown)
+        for name in evaluation.presets:
+            with found.at(""):
+                presets.tables_of(name, folder)
         if not found.lines:
             return evaluation
         # What lies elsewhere is looked for later; but who mends a file wants to know it all.
@@ -141,6 +140,25 @@ def with_engine(evaluation: Evaluation, name: str) -> Evaluation:
     return changed
 
 
+def with_more_presets(evaluation: Evaluation, names: Sequence[str], folder: Path) -> Evaluation:
+    """The same evaluation with more presets behind its own.
+
+    Args:
+        evaluation: to be changed.
+        names: of shipped presets, or files; one that it has already is not added again.
+        folder: that files are seen from.
+
+    Raises:
+        ConfigurationError: a preset does not exist or is wrong in itself.
+    """
+    for name in names:
+        presets.tables_of(name, folder)
+    known = presets.shipped()
+    more = [name if name in known else str(folder.resolve() / name) for name in names]
+    every = tuple(dict.fromkeys((*evaluation.presets, *more)))
+    return evaluation.model_copy(update={"presets": every})
+
+
 def _set(data: dict[str, object], key: str, value: Json) -> None:
     """Put a value at a dotted key; tables that are not there yet are made."""
     inside: object = data
@@ -175,13 +193,7 @@ def _anchored(evaluation: Evaluation, folder: Path) -> Evaluation:
     """Relative paths made relative to the configuration's folder."""
 
     def move(kind: type[PlugIn], table: Table) -> Table:
-        given = table.spec.options
-        moved = {
-            name: str(folder / value)
-            for name in _paths(kind, table.name)
-            if isinstance(value := given.get(name), str)
-        }
-        return table.model_copy(update=moved)
+        return seen_from(folder, kind, table)
 
     networks = tuple(_moved(entry, folder) for entry in evaluation.networks)
     return mapped(evaluation, move).model_copy(update={"networks": networks}).at(folder)
@@ -198,13 +210,6 @@ def _moved(entry: str | NetworkTable, folder: Path) -> str | NetworkTable:
     return entry.model_copy(update=moved)
 
 
-def _paths(kind: type[PlugIn], name: str) -> list[str]:
-    try:
-        return plugins.path_options(plugins.load(kind, name))
-    except PluginError:
-        return []  # the check that follows says where the name stands
-
-
 def _validated(
     data: Mapping[str, object], found: Faults
 ) -> tuple[Evaluation | None, frozenset[str]]:
@@ -216,29 +221,14 @@ def _validated(
     try:
         return Evaluation.model_validate(data), frozenset()
     except ValidationError as error:
-        faults = _deepest(error.errors())
-        found.lines += map(_one_line, faults)
+        faults = mistakes.deepest(error.errors())
+        found.lines += [mistakes.one_line(Evaluation, fault) for fault in faults]
     rest = json.loads(json.dumps(data, default=str))
     unknown = frozenset(filter(None, [_remove(rest, fault["loc"]) for fault in faults]))
     try:
         return Evaluation.model_validate(rest), unknown
     except ValidationError:
         return None, unknown  # a key that must be there is wrong, so there is no more to check
-
-
-def _deepest(faults: Sequence[ErrorDetails]) -> list[ErrorDetails]:
-    """One fault a place: not each member of a union, nor a list that is short of a wrong entry."""
-    placed = {tuple(_location(fault)): fault for fault in reversed(faults)}
-    return [
-        fault
-        for place, fault in reversed(placed.items())
-        if not any(len(other) > len(place) and other[: len(place)] == place for other in placed)
-    ]
-
-
-def _location(fault: ErrorDetails) -> list[int | str]:
-    """The keys of a place, without pydantic's names for the members of a union."""
-    return [part for part in fault["loc"] if "[" not in str(part) and part != "str"]
 
 
 def _remove(data: dict[str, object], location: Sequence[int | str]) -> str | None:
@@ -264,39 +254,3 @@ def _remove(data: dict[str, object], location: Sequence[int | str]) -> str | Non
         return f"{table}.{location[1]}"
     owner.pop(last, None)
     return None
-
-
-def _one_line(fault: ErrorDetails) -> str:
-    """A mistake: dotted path, what is wrong, what was got, a suggestion."""
-    location = _location(fault)
-    where = ".".join(map(str, location)) or "evaluation"
-    if fault["type"] == "extra_forbidden":
-        known = list(_table_at(location[:-1]).model_fields)
-        return (
-            f"{where}: expected one of the keys {', '.join(known)}; got an unknown key"
-            f"{plugins.closest(str(location[-1]), known)}"
-        )
-    if fault["type"] == "missing":
-        return f"{where}: expected a value, got none; add it"
-    message = expected(fault["msg"])
-    got = (
-        "" if isinstance(fault["input"], dict) else f"; got {shortened(fault['input'])}; correct it"
-    )
-    return f"{where}: {message}{got}"
-
-
-def _table_at(location: list[int | str]) -> type[BaseModel]:
-    """The table at a location of the configuration; of lists, that of the entries."""
-    table: type[BaseModel] = Evaluation
-    for part in location:
-        if isinstance(part, str):
-            table = next(_tables_in(table.model_fields[part].annotation))
-    return table
-
-
-def _tables_in(annotation: object) -> Iterator[type[BaseModel]]:
-    """The table classes inside an annotation such as tuple[X, ...] | None."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in typing.get_args(annotation):
-        yield from _tables_in(inner)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -68,8 +68,9 @@ def places_of(suspect: Suspect, method: Method, key: Key, layer: str | None = No
     """Where the carriers of a key may be.
 
     One carrier is looked for by its name, by a unique similar one, and by its shape: as it is,
-    transposed, in a part of a joined layer. Several are found by name, similar name, and by their
-    order among the layers of one shape, so that there is one way only.
+    transposed, in a part of a joined layer, in blocks of channels. Several are found by name,
+    similar name, and by their order among the layers of one shape. That is one way, or one for each
+    size of blocks of channels where the file has them and does not tell which.
 
     Args:
         suspect: the network.
@@ -86,7 +87,7 @@ def places_of(suspect: Suspect, method: Method, key: Key, layer: str | None = No
         return _asked(suspect, key, layer, single=single)
     if method.access == "answers" or not key.shapes:
         return Places(Carriers(), list, "")
-    return _one(suspect, method, key) if single else _several(suspect, key)
+    return _one(suspect, method, key) if single else _several(suspect, method, key)
 
 
 def in_words(found: tuple[Found, ...], key: Key, left: int = 0, others: int = 0) -> tuple[str, ...]:
@@ -115,7 +116,12 @@ def _line(found: Found, shape: tuple[int, ...]) -> str:
             f"{line}, the best of {found.candidates} places of its shape; the p-value is corrected "
             "for their number"
         )
-    return f"{line}, {_WAYS[found.way]}"
+    if found.cosine is None or found.margin is None:
+        return f"{line}, {_WAYS[found.way]}"
+    return (
+        f"{line}, {_WAYS[found.way]}; its filters are like those of the reference by a mean cosine "
+        f"of {found.cosine:.2f}, {found.margin:.2f} above the best wrong ones"
+    )
 
 
 _WAYS = {
@@ -124,6 +130,8 @@ _WAYS = {
     "shape": "the only place of its shape",
     "order": "by its order among the layers of its shape",
     "asked": "as asked",
+    "content": "the one whose weights are most like its, in whatever order",
+    "aligned": "the one that is like it, once all other layers are in order",
 }
 
 
@@ -145,13 +153,27 @@ def _one(suspect: Suspect, method: Method, key: Key) -> Places:
     return Places(alone, others, _missing(suspect, name, shape))
 
 
-def _several(suspect: Suspect, key: Key) -> Places:
+def _several(suspect: Suspect, method: Method, key: Key) -> Places:
     shapes = dict(zip(key.layers, key.shapes, strict=False))
     found = {n: p for n, s in shapes.items() if (p := candidates.likely(suspect, n, s)) is not None}
+    found |= candidates.by_order(suspect, *_missed(shapes, found))
+    more: list[dict[str, Candidate]] = []
+    # What a layer in blocks answers is not what the carrier answered.
+    if len(found) < len(shapes) and method.access != "activations":
+        more = candidates.by_order_in_blocks(suspect, *_missed(shapes, found))
+    ways = [
+        Carriers(tuple((name, where[name]) for name in shapes if name in where))
+        for where in ([found | one for one in more] or [found])
+    ]
+    return Places(ways[0], list, "") if len(ways) == 1 else Places(None, lambda: ways, "")
+
+
+def _missed(
+    shapes: Mapping[str, tuple[int, ...]], found: Mapping[str, Candidate]
+) -> tuple[dict[str, tuple[int, ...]], list[str]]:
+    """Carriers that are not found yet, and layers that are carriers already."""
     rest = {name: shape for name, shape in shapes.items() if name not in found}
-    found |= candidates.by_order(suspect, rest, [p.layer.name for p in found.values()])
-    where = tuple((name, found[name]) for name in shapes if name in found)
-    return Places(Carriers(where), list, "")
+    return rest, [place.layer.name for place in found.values()]
 
 
 def _asked(suspect: Suspect, key: Key, layer: str, *, single: bool) -> Places:

@@ -15,7 +15,7 @@ from nnw_onnx import plugins
 from nnw_onnx.errors import CarrierNotFoundError, ConfigurationError
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.inference import SessionSettings
-from nnw_onnx.kit import carriers
+from nnw_onnx.kit import carriers, knowing
 from nnw_onnx.runs import guard
 from nnw_onnx.runs.bench import RunBench
 from nnw_onnx.runs.suspect import Running, wrapped
@@ -139,13 +139,15 @@ def select_layers(
 
     Args:
         network: the network as it is now.
-        patterns: "@all" (see `Layer.in_all`), "@carrier", names, or names with wildcards; what is
-            a name exactly is that layer and no pattern.
+        patterns: "@all" (see `Layer.in_all`), "@carrier", "@largest" and "@last" (see
+            `kit.knowing.guessed`), names, or names with wildcards; what is a name exactly is that
+            layer and no pattern.
         carrier: names of the carrier layers.
 
     Raises:
         ConfigurationError: a pattern that nothing matches, or a layer that takes no new weights.
         CarrierNotFoundError: "@carrier", and there is none here.
+        NotApplicableError: "@largest" or "@last", and no kernel can be a carrier.
     """
     names = [layer.name for layer in network.layers if layer.replaceable]
     wanted: set[str] = set()
@@ -208,6 +210,8 @@ def _matches(
         return {layer.name for layer in weight_layers(network)}
     if pattern == CARRIER:
         return _carrier(names, carrier)
+    if pattern in knowing.GUESSES:
+        return {knowing.guessed(network, pattern)}
     if pattern in names:
         return {pattern}
     if blocked := [layer for layer in network.layers if layer.name == pattern]:

@@ -49,6 +49,8 @@ def plan_record(evaluation: Evaluation, networks: Sequence[OnnxNetwork], context
         session=evaluation.session.model_dump(mode="json"),
         workflows=evaluation.workflows,
         cards=_cards(evaluation),
+        left_out=evaluation.left_out,
+        resynchronise=evaluation.resynchronise,
     )
 
 
@@ -115,8 +117,10 @@ def _described(evaluation: Evaluation, networks: Sequence[OnnxNetwork]) -> dict[
         return _with_paths(kind, table, lambda path: Path(path).name)
 
     shown = mapped(evaluation, named).model_dump(
-        mode="json", exclude={"networks", "engine", "preview"}, exclude_none=True
+        mode="json", exclude={"networks", "engine", "preview", "presets"}, exclude_none=True
     )
+    if evaluation.presets:
+        shown["presets"] = [Path(preset).name for preset in evaluation.presets]
     return {**shown, "networks": [network.path.name for network in networks]}
 
 
@@ -131,10 +135,13 @@ def _digest(
     def nameless(kind: type[PlugIn], table: Table) -> Table:
         return _with_paths(kind, table, lambda path: None)
 
-    told = {"title", "summary", "cost", "networks", "engine", "preview"}
+    # What presets bring is among the Modifications.
+    told = {"title", "summary", "cost", "networks", "engine", "preview", "presets"}
     described = mapped(evaluation, nameless).model_dump(mode="json", exclude=told)
     for limit in ("timeout", "memory_limit"):
         del described["session"][limit]
+    if not evaluation.resynchronise:
+        del described["resynchronise"]  # as before it could be asked for
     if marked:
         described["marked"] = [mark.identity for mark in marked]
     return identity(**described, digests=[network.sha256 for network in networks], sources=sources)

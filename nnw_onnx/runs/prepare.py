@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from nnw_onnx import plugins
-from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.errors import ConfigurationError, NnwError
 from nnw_onnx.graph import OnnxNetwork, open_network
 from nnw_onnx.inference import SessionSettings, check_providers, run_isolated, unwrap
 from nnw_onnx.records import Plan
@@ -20,6 +21,7 @@ from nnw_onnx.runs.modify import select_layers, weight_layers
 from nnw_onnx.runs.places import network_paths
 from nnw_onnx.runs.plan import Planner
 from nnw_onnx.runs.plan_record import plan_record
+from nnw_onnx.runs.presets import with_presets
 from nnw_onnx.runs.recipes import PluginTable, TrainingTable
 from nnw_onnx.runs.references import references_of
 from nnw_onnx.runs.seeds import identity
@@ -28,10 +30,12 @@ from nnw_onnx.runs.settings import (
 )
 from nnw_onnx.runs.sources import Sources, digest_of, files_of, named_files
 from nnw_onnx.runs.surroundings import Trainings
+from nnw_onnx.runs.sweeps import with_sweeps
 from nnw_onnx.runs.tables import Evaluation, located
 from nnw_onnx.vocabulary import (
     Method,
     Modification,
+    Need,
     PlugIn,
     Spec,
     Task,
@@ -73,6 +77,7 @@ def prepare(evaluation: Evaluation, folder: Path) -> Prepared:
         PluginError: a plug-in breaks its contract.
     """
     evaluation = with_methods(evaluation)
+    evaluation = with_sweeps(with_presets(evaluation, partial(_lacks, evaluation)))
     paths = tuple(network_paths(evaluation.networks))
     networks = tuple(open_network(path) for path in paths)
     _check_networks(evaluation, networks)
@@ -113,6 +118,26 @@ def single_context(
         training_data=_training_data(evaluation),
         transfer_data=Source(table.transfer.spec, "train") if table.transfer else None,
     )
+
+
+def _lacks(evaluation: Evaluation, need: Need) -> str:
+    """Why the evaluation cannot give what a Modification needs; "" where it can."""
+    try:
+        match need:
+            case "trainer" if evaluation.training is None:
+                return "the evaluation has no table [training]"
+            case "trainer" if plugins.create(Task, evaluation.task.spec).loss is None:
+                return f"networks of the task {evaluation.task.name} cannot be trained"
+            case "trainer":
+                _check_trainer(evaluation)
+            case "data":
+                load_samples(_training_data(evaluation))
+            case "scale":
+                given = load_samples(Source(evaluation.dataset.spec, evaluation.dataset.split))
+                return "" if given.scale else "nobody knows the scale of the samples"
+    except NnwError as error:
+        return str(error)
+    return ""
 
 
 def _check_places(evaluation: Evaluation, networks: Sequence[OnnxNetwork], folder: Path) -> None:
@@ -156,6 +181,7 @@ def _context(evaluation: Evaluation, networks: Sequence[OnnxNetwork], folder: Pa
         transfer_data=Source(transfer.spec, "train") if transfer else None,
         transfer=Source(transfer.spec, evaluation.dataset.split) if transfer else None,
         base=evaluation.folder.resolve(),
+        resynchronise=evaluation.resynchronise,
     )
 
 
@@ -290,6 +316,8 @@ def _common(context: Context) -> str:
         batch_size=context.batch_size,
         false_positive_rate=context.false_positive_rate,
         settings=asdict(context.settings),
+        # Trials of runs that do not ask for it are those of before it could be asked for.
+        **({"resynchronise": True} if context.resynchronise else {}),
     )
 
 

@@ -11,7 +11,15 @@ import numpy as np
 from pydantic import ValidationError
 
 from nnw_onnx import plugins
-from nnw_onnx.records import LARGEST, FoundRecord, NullRecord, PlaceRecord, Scores, VerdictRecord
+from nnw_onnx.records import (
+    LARGEST,
+    BlocksRecord,
+    FoundRecord,
+    NullRecord,
+    PlaceRecord,
+    Scores,
+    VerdictRecord,
+)
 from nnw_onnx.runs import guard
 from nnw_onnx.runs.verify import Verdict
 from nnw_onnx.vocabulary import Json, Quality
@@ -19,13 +27,15 @@ from nnw_onnx.vocabulary import Json, Quality
 MOST_PLACES = 64
 
 
-def verdict_record(injection: str, verdict: Verdict) -> VerdictRecord:
-    """A verdict on the claim of an injection."""
+def verdict_record(
+    injection: str, verdict: Verdict, blocks: BlocksRecord | None = None
+) -> VerdictRecord:
+    """A verdict on the claim of an injection, and what was changed and named of its blocks."""
     method = plugins.method_of(verdict.claim.key)
-    return guard.recorded(method, "verdict", lambda: _verdict_record(injection, verdict))
+    return guard.recorded(method, "verdict", lambda: _verdict_record(injection, verdict, blocks))
 
 
-def _verdict_record(injection: str, verdict: Verdict) -> VerdictRecord:
+def _verdict_record(injection: str, verdict: Verdict, blocks: BlocksRecord | None) -> VerdictRecord:
     read, found = verdict.decoding, verdict.detection
     return VerdictRecord(
         injection=injection,
@@ -48,6 +58,7 @@ def _verdict_record(injection: str, verdict: Verdict) -> VerdictRecord:
         places=_places(verdict),
         notes=_notes(verdict),
         found=tuple(FoundRecord(**asdict(f)) for f in verdict.found if not f.plain)[:MOST_PLACES],
+        blocks=blocks,
     )
 
 

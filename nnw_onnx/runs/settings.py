@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nnw_onnx import plugins
+from nnw_onnx.kit import knowing
 from nnw_onnx.records import (
     ParameterRecord,
     PluginRecord,
@@ -20,6 +21,10 @@ from nnw_onnx.runs.recipes import MethodTraining
 from nnw_onnx.runs.sources import with_paths
 from nnw_onnx.runs.tables import Evaluation, MethodTable, ModificationTable, StepTable
 from nnw_onnx.vocabulary import Code, Json, Method, Modification, PlugIn, Spec, Technology
+
+_Aimed = tuple[Spec, tuple[str, ...]]
+"""A Modification, and the layers that it is aimed at."""
+_Stack = tuple[_Aimed, ...]
 
 
 def technologies_of(evaluation: Evaluation) -> tuple[Technology, ...]:
@@ -57,8 +62,9 @@ def technology_records(evaluation: Evaluation) -> tuple[TechnologyRecord, ...]:
 def setting_records(evaluation: Evaluation) -> tuple[SettingRecord, ...]:
     """What a report must know of each table `[[modifications]]`, in their order."""
     labels = _labels(evaluation.modifications)
+    attacks = [_attacks(technology) for technology in technologies_of(evaluation)]
     return tuple(
-        _setting(index, table, label)
+        _setting(index, table, label, attacks)
         for index, (table, label) in enumerate(zip(evaluation.modifications, labels, strict=True))
     )
 
@@ -130,7 +136,9 @@ def _start(table: MethodTraining) -> str:
     return "by training" if table.start == "trained" else "by training from scratch"
 
 
-def _setting(index: int, table: ModificationTable, label: str) -> SettingRecord:
+def _setting(
+    index: int, table: ModificationTable, label: str, attacks: Sequence[Sequence[_Stack]]
+) -> SettingRecord:
     first = intensities_of(table)[0]
     made = [made_step(step, first) for step in table.stack]
     swept = next((i for i, step in enumerate(table.stack) if step.intensities), None)
@@ -144,7 +152,44 @@ def _setting(index: int, table: ModificationTable, label: str) -> SettingRecord:
         intensities=tuple(value for value in intensities_of(table) if value is not None),
         copies=table.copies,
         trains=any(plugins.needs_training(modification) for modification in made),
+        preset=table.preset,
+        adaptive=tuple(i for i, stacks in enumerate(attacks) if _is_attack(table, stacks)),
     )
+
+
+def _attacks(technology: Technology) -> list[_Stack]:
+    """The stacks by which somebody who knows the method of a technology would attack it."""
+    method = plugins.load(Method, technology.method.name)
+    return [
+        tuple((plugins.create(Modification, s.modification).spec(), s.layers) for s in stack)
+        for stack in method.adaptive
+    ]
+
+
+def _is_attack(table: ModificationTable, stacks: Sequence[_Stack]) -> bool:
+    """Whether a table does what one of the stacks does, at one of its Intensities."""
+    for intensity in intensities_of(table):
+        made = [(made_step(step, intensity), step) for step in table.stack]
+        own = [(one.spec(), _aimed(step, aims=one.aims)) for one, step in made]
+        if any(_alike(own, stack) for stack in stacks):
+            return True
+    return False
+
+
+def _alike(own: Sequence[_Aimed], attack: Sequence[_Aimed]) -> bool:
+    """Whether steps do what an attack does: to the same layers, to all of them or the carrier."""
+    return len(own) == len(attack) and all(
+        spec == wanted and (layers == aimed or layers in (("@all",), ("@carrier",)))
+        for (spec, layers), (wanted, aimed) in zip(own, attack, strict=True)
+    )
+
+
+def _aimed(step: StepTable, *, aims: bool) -> tuple[str, ...]:
+    """The layers aimed at, as a `Step` has them; () where it does not aim."""
+    layers = step.layers or "all"
+    if not aims:
+        return ()
+    return (f"@{layers}",) if isinstance(layers, str) else layers
 
 
 def _step(step: StepTable, intensity: float | None) -> StepRecord:
@@ -173,7 +218,9 @@ def _labels(tables: Sequence[ModificationTable]) -> list[str]:
     """Names for people: each is unique, and says what tells it from settings like it."""
     found: list[str] = []
     for table in tables:
-        label = table.label or _label(table, tables)
+        label = label_of(table, tables)
+        if label in found and table.preset:
+            label = f"{label}, {table.preset}"
         count = 2
         while label in found:
             label, count = f"{label.removesuffix(f' ({count - 1})')} ({count})", count + 1
@@ -181,7 +228,10 @@ def _labels(tables: Sequence[ModificationTable]) -> list[str]:
     return found
 
 
-def _label(table: ModificationTable, tables: Sequence[ModificationTable]) -> str:
+def label_of(table: ModificationTable, tables: Sequence[ModificationTable]) -> str:
+    """What a table is called among others, some of which may be called so too."""
+    if table.label:
+        return table.label
     alike = [other for other in tables if _names(other) == _names(table)]
     parts = [
         _step_label(step, [other.stack[index] for other in alike])
@@ -215,10 +265,12 @@ def _at_first(step: StepTable) -> Modification:
 
 
 def _option_words(name: str, value: Json) -> list[str]:
-    """An option in words; nothing for one that is off."""
+    """An option in words; nothing for one that is not given."""
     plain = name.replace("_", " ")
-    if value is None or value is False:
+    if value is None:
         return []
+    if value is False:
+        return [f"no {plain}"]
     if value is True:
         return [plain]
     return [f"{plain} {value:g}" if isinstance(value, float) else f"{plain} {value}"]
@@ -227,6 +279,8 @@ def _option_words(name: str, value: Json) -> list[str]:
 def _aim_words(step: StepTable) -> str:
     if step.layers == "carrier":
         return "carrier layer"
+    if isinstance(step.layers, tuple) and step.layers[0] in knowing.GUESSES:
+        return "guessed carrier"
     return f"layers {aim_of(step, aims=True)}"
 
 

@@ -11,7 +11,7 @@ from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.runs import calls
 from nnw_onnx.runs.tables import Evaluation, located
-from nnw_onnx.vocabulary import Dataset, Json, Method, PlugIn, Spec
+from nnw_onnx.vocabulary import Dataset, Json, Method, Modification, PlugIn, Spec
 
 _CHUNK = 1 << 20
 
@@ -33,7 +33,7 @@ class Sources:
     def fields(self, plugin: PlugIn) -> dict[str, Json]:
         """A plug-in as seeds and identities hash it: name, options, and what these name."""
         spec = self.without_places(type(plugin), plugin.spec())
-        before = plugin.before if isinstance(plugin, Method) else {}
+        before = plugin.before if isinstance(plugin, Method | Modification) else {}
         options = {k: v for k, v in spec.options.items() if k not in before or v != before[k]}
         found: dict[str, Json] = {"name": spec.name, "options": options}
         if opened := calls.opened(plugin):

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from nnw_onnx.errors import CarrierNotFoundError
 from nnw_onnx.graph import OnnxNetwork
@@ -29,10 +29,10 @@ from nnw_onnx.vocabulary import (
     Feeds,
     Layer,
     Method,
-    Network,
     Suspect,
     TensorInfo,
     Values,
+    Weighted,
     Weights,
 )
 
@@ -47,12 +47,21 @@ REMEMBERED_BYTES = 1 << 28
 """Answers of one suspect that are kept for equal questions."""
 
 
+class Readable(Weighted, Protocol):
+    """What is told of a network under examination without running it."""
+
+    @property
+    def inputs(self) -> Sequence[TensorInfo]:
+        """Inputs that must be fed."""
+        ...
+
+
 class Examined:
     """A `vocabulary.Suspect`: access enforced, wrappers applied, equal questions asked once."""
 
     def __init__(
         self,
-        network: Network,
+        network: Readable,
         access: Access,
         ask: AskLayers,
         around: Sequence[Around] = (),
@@ -300,7 +309,7 @@ def suspects(
     return suspect_of
 
 
-def fitted(network: Network, feeds: Feeds) -> Feeds:
+def fitted(network: Readable, feeds: Feeds) -> Feeds:
     """The feeds under the names of the network's inputs, which they fit.
 
     Raises:

@@ -19,7 +19,7 @@ from pydantic import (
 
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError, PluginError
-from nnw_onnx.records import LEAST, Workflow
+from nnw_onnx.records import LEAST, LeftOutRecord, Workflow
 from nnw_onnx.runs.network_tables import NetworkEntry, NetworkTable
 from nnw_onnx.runs.recipes import MethodTraining, PluginTable, TrainingTable
 from nnw_onnx.vocabulary import (
@@ -169,8 +169,20 @@ class ModificationTable(BaseModel):
     steps: Annotated[tuple[StepTable, ...], Field(min_length=1, max_length=16)] | None = None
     label: Annotated[str, Field(min_length=1, max_length=120)] | None = None
     copies: Annotated[int, Field(ge=1, le=1000)] = 1
+    _preset: str = PrivateAttr(default="")
 
     _units = model_validator(mode="before")(_plain_intensities)
+
+    @property
+    def preset(self) -> str:
+        """Name of the preset that brought it, "" where the configuration has it itself."""
+        return self._preset
+
+    def of_preset(self, name: str) -> ModificationTable:
+        """The same table, brought by a preset."""
+        moved = self.model_copy()
+        moved._preset = name
+        return moved
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
@@ -246,7 +258,8 @@ class ControlTable(_Table):
     Attributes:
         wrong_keys: random keys that are tried on every network and setting, for methods that only
             read weights (others cost an inference a key), and fewer of them where that is much to
-            read; 0 for none.
+            read; 0 for none. With `resynchronise` each is tried once more on modified networks that
+            were put back in order.
     """
 
     wrong_keys: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
@@ -282,8 +295,14 @@ class Evaluation(_Table):
             the one that the task names.
         workflows: AI Workflows of MPAI-NNT to carry out: imperceptibility without and with training
             (NNW-NTI, NNW-WTI), robustness without and with inference (NNW-NIR, NNW-WIR).
+        resynchronise: whether the owner hears every claim on a modified network once more, with
+            its channels put back into the order, scale and sign of the unwatermarked network, which
+            its Detector then needs. Claims on unwatermarked networks are heard so too.
         training: how networks are trained, where a method or Modification trains, and what owners
             and attackers have of data.
+        presets: Modifications that many ask for together, behind those of `[[modifications]]`:
+            names of presets that come with the package (see `nnw list presets`), or TOML files.
+            Of a preset, what this evaluation cannot give is left out, and the report says why.
     """
 
     title: str = "Evaluation"
@@ -299,6 +318,8 @@ class Evaluation(_Table):
     task: PluginTable = PluginTable(name="image-classification")
     methods: tuple[MethodTable, ...] = ()
     modifications: tuple[ModificationTable, ...] = ()
+    presets: tuple[str, ...] = ()
+    resynchronise: bool = False
     control: ControlTable = ControlTable()
     session: SessionTable = SessionTable()
     cost: CostTable = CostTable()
@@ -307,8 +328,14 @@ class Evaluation(_Table):
     preview: PreviewTable = PreviewTable()
     engine: PluginTable = PluginTable(name="serial")
     _folder: Path = PrivateAttr(default=Path())
+    _left_out: tuple[LeftOutRecord, ...] = PrivateAttr(default=())
 
     _distinct = field_validator("payload_sizes")(_different)
+
+    @property
+    def left_out(self) -> tuple[LeftOutRecord, ...]:
+        """What presets ask for, and this evaluation cannot give."""
+        return self._left_out
 
     @property
     def folder(self) -> Path:
@@ -330,6 +357,14 @@ class Evaluation(_Table):
         """The same evaluation, with the folder that its configuration lies in."""
         moved = self.model_copy()
         moved._folder = folder
+        return moved
+
+    def with_modifications(
+        self, tables: tuple[ModificationTable, ...], left_out: tuple[LeftOutRecord, ...]
+    ) -> Evaluation:
+        """The same evaluation with these Modifications, and with what was left out of presets."""
+        moved = self.model_copy(update={"modifications": tables})
+        moved._left_out = left_out
         return moved
 
 
@@ -354,7 +389,9 @@ def mapped(evaluation: Evaluation, change: Change) -> Evaluation:
         "task": change(Task, evaluation.task),
         "engine": change(Engine, evaluation.engine),
         "methods": tuple(_method(table, change) for table in evaluation.methods),
-        "modifications": tuple(_modification(table, change) for table in evaluation.modifications),
+        "modifications": tuple(
+            mapped_modification(table, change) for table in evaluation.modifications
+        ),
     }
     if training := evaluation.training:
         inside: dict[str, object] = {"trainer": change(Trainer, training.trainer)}
@@ -389,8 +426,20 @@ def _method(table: MethodTable, change: Change) -> MethodTable:
     return changed.model_copy(update={"code": change(Code, table.code)})
 
 
-def _modification(table: ModificationTable, change: Change) -> ModificationTable:
+def mapped_modification(table: ModificationTable, change: Change) -> ModificationTable:
+    """A table of `[[modifications]]` with every table in it changed that names a plug-in."""
     steps = tuple(change(Modification, step) for step in table.stack)
     if table.steps is None:
         return table.model_copy(update=dict(steps[0].model_extra or {}))
     return table.model_copy(update={"steps": steps})
+
+
+def seen_from(folder: Path, kind: type[PlugIn], table: Table) -> Table:
+    """The table with the paths among its options, which are seen from a folder, made whole."""
+    try:
+        names = plugins.path_options(plugins.load(kind, table.name))
+    except PluginError:
+        return table  # the checks that follow say where the name stands
+    given = table.spec.options
+    moved = {name: str(folder / path) for name in names if isinstance(path := given.get(name), str)}
+    return table.model_copy(update=moved)

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from nnw_onnx import plugins
 from nnw_onnx.errors import CarrierNotFoundError, NnwError, NotApplicableError
 from nnw_onnx.graph import OnnxNetwork
-from nnw_onnx.records import ControlRecord, NewMark, TrialRecord
+from nnw_onnx.records import NewMark, TrialRecord
 from nnw_onnx.runs.bench import Place, RunBench
+from nnw_onnx.runs.blocks import changed_blocks
 from nnw_onnx.runs.context import (
     Context,
     claim_of,
@@ -22,12 +23,13 @@ from nnw_onnx.runs.context import (
     network_of,
     samples_for,
 )
-from nnw_onnx.runs.control import control_of
+from nnw_onnx.runs.control import controls_of
 from nnw_onnx.runs.inject import symbol_errors
 from nnw_onnx.runs.modify import ALL, CARRIER, NO_CARRIER, Stacked, differ_on, modify
 from nnw_onnx.runs.plan import step_fields
 from nnw_onnx.runs.quality import adds_classes, measure, task_for
 from nnw_onnx.runs.recording import facts_of, scores_of, unrecordable, verdict_record
+from nnw_onnx.runs.rehearing import Before, heard_again
 from nnw_onnx.runs.seeds import generator, identity
 from nnw_onnx.runs.suspect import Running, suspects, wrapped
 from nnw_onnx.runs.verify import SuspectOf, verify
@@ -140,7 +142,12 @@ def _examined(
     own = claims.values() if trial.parents else ()
     quality = _quality(context, trial, stacked, run, (*own, *stacked.marks))
     suspect_of = suspects(stacked.network, run, stacked.around)
-    verdicts = verify(suspect_of, claims.values(), context.false_positive_rate)
+    heard = verify(suspect_of, claims.values(), context.false_positive_rate)
+    verdicts = [
+        verdict_record(i, verdict, changed_blocks(context, trial, i, verdict, stacked.network))
+        for i, verdict in zip(claims, heard, strict=True)
+    ]
+    controls = controls_of(context, trial, suspect_of)
     return TrialRecord.model_validate(
         {
             **_known(trial),
@@ -153,11 +160,9 @@ def _examined(
             "quality_of": _other_data(context, stacked),
             "change": stacked.change if trial.steps else None,
             "difference": stacked.difference,
-            "verdicts": [
-                verdict_record(injection, verdict)
-                for injection, verdict in zip(claims, verdicts, strict=True)
-            ],
-            "controls": _controls(context, trial, suspect_of),
+            "verdicts": verdicts,
+            "controls": controls,
+            **heard_again(context, trial, stacked, run, claims, Before(verdicts, controls)),
             "new_marks": _new_marks(stacked, suspect_of),
             "facts": facts_of(stacked.facts),
         }
@@ -220,15 +225,6 @@ def _other_data(context: Context, stacked: Stacked) -> str | None:
     if stacked.samples_of is None or context.transfer is None:
         return None
     return context.transfer.dataset.name
-
-
-def _controls(context: Context, trial: Trial, suspect_of: SuspectOf) -> list[ControlRecord]:
-    found = [
-        control_of(context, trial.network, claims, suspect_of)
-        for claims in trial.claims
-        if claims.of == "wrong"
-    ]
-    return [control for control in found if control is not None]
 
 
 def _new_marks(stacked: Stacked, suspect_of: SuspectOf) -> list[NewMark]:

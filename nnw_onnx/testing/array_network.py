@@ -74,6 +74,27 @@ class ArrayNetwork:
         stored = {name: _stored(by_name, name, value) for name, value in replaced.items()}
         return replace(self, weights=MappingProxyType({**self.weights, **stored}))
 
+    def with_resized(self, axis: HiddenAxis, resized: Weights) -> Self:
+        """The same network with another number of channels along an axis of whole layers.
+
+        Raises:
+            ModelFileError: an axis that is not resizable, or a layer that is missing.
+        """
+        if not axis.resizable or axis not in self.hidden_axes or set(axis.layers) - set(resized):
+            raise ModelFileError(
+                "channels: expected a resizable axis and weights of all of its layers, got others; "
+                "take it from `hidden_axes`"
+            )
+        layers = tuple(
+            replace(one, shape=resized[one.name].shape, stored_shape=resized[one.name].shape)
+            if one.name in axis.layers else one
+            for one in self.layers
+        )  # fmt: skip
+        first = axis.strands[0]
+        other = replace(axis, size=resized[first.layer].shape[first.axis])
+        axes = tuple(other if one == axis else one for one in self.hidden_axes)
+        return replace(self, layers=layers, hidden_axes=axes).with_weights(resized)
+
 
 def _layer(name: str, array: Array, position: int) -> Layer:
     axes = tuple(range(array.ndim))

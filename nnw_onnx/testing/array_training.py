@@ -43,7 +43,12 @@ from nnw_onnx.vocabulary import (
 LAYERS = ("conv", "middle", "head")
 _SHAPES = {"conv": (48, 32, 3, 3), "middle": (40, 48, 1, 1), "head": (10, 40), "bias": (10,)}
 _HIDDEN = tuple(
-    HiddenAxis(_SHAPES[made][0], (Strand(made, 0, "out"), Strand(taken, 1, "in")), ((1, -1),))
+    HiddenAxis(
+        _SHAPES[made][0],
+        (Strand(made, 0, "out"), Strand(taken, 1, "in")),
+        scalings=((1, -1),),
+        resizable=True,
+    )
     for made, taken in itertools.pairwise(LAYERS)
 )
 CLASSES = 10

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from nnw_onnx import plugins
-from nnw_onnx.errors import CarrierNotFoundError, InjectionError, NnwError
+from nnw_onnx.errors import CarrierNotFoundError, InjectionError, NnwError, RestorationError
 from nnw_onnx.kit import keystream
 from nnw_onnx.kit.evidence import matched
 from nnw_onnx.math import binomial
@@ -37,9 +37,12 @@ from nnw_onnx.vocabulary import (
     Job,
     Key,
     Method,
+    Modification,
     Network,
     Payload,
     Recipe,
+    Restores,
+    Step,
     Trains,
 )
 
@@ -183,6 +186,8 @@ def clauses(method: type[Method]) -> dict[str, Callable[[Subject], None]]:
         found |= _KEYED
     if method.kind == "integrity":
         found |= _PLACED
+    if issubclass(method, Restores):
+        found |= _RESTORED
     return found
 
 
@@ -220,6 +225,24 @@ def _is_committed(s: Subject) -> None:
         elsewhere = s.key("owner", foreign_network())
         require(key.commitment != elsewhere.commitment, "a commitment to the unmarked weights",
                 "the same for two networks", "use kit.carriers.key_for")  # fmt: skip
+
+
+def _attacks_exist(s: Subject) -> None:
+    for stack in s.method.adaptive:
+        require(stack, "stacks of one Modification or more in `adaptive`", "an empty one",
+                "leave it out")  # fmt: skip
+        for step in stack:
+            require(not _fault(step), "Modifications that exist, with valid options, in `adaptive`",
+                    _fault(step), "correct them")  # fmt: skip
+
+
+def _fault(step: Step) -> str:
+    """What is wrong with a step, or nothing."""
+    try:
+        made = plugins.create(Modification, step.modification)
+    except NnwError as error:
+        return str(error)
+    return f"layers for {made.name}, which does not aim" if step.layers and not made.aims else ""
 
 
 def _is_repeatable(s: Subject) -> None:
@@ -448,6 +471,29 @@ def _names_the_place(s: Subject) -> None:
             "tell the layer and the block")  # fmt: skip
 
 
+def _gives_back(s: Subject) -> None:
+    network, key = s.owned
+    method = plugins.restores(s.method)
+    assert method is not None
+    given = network.with_weights(method.restore(s.look(network), key))
+    known = {"the network before the mark": small_network(), "the network with it": network}
+    same = [
+        what for what, other in known.items() if _digest(given.weights) == _digest(other.weights)
+    ]
+    require(same, "the network before the mark or with it, bit by bit, where nobody has changed it",
+            "another one", "restore what was put in")  # fmt: skip
+    hurt = np.array(network.weights[key.layers[0]])
+    hurt.reshape(-1)[0] *= 1.01
+    changed = network.with_weights({key.layers[0]: hurt})
+    try:
+        healed = changed.with_weights(method.restore(s.look(changed), key))
+    except RestorationError:
+        return
+    require(_digest(healed.weights) == _digest(given.weights),
+            "the same network from a changed one, or a refusal", "another one",
+            "raise RestorationError where that cannot be known")  # fmt: skip
+
+
 def _digest(arrays: Mapping[str, Array]) -> str:
     state = hashlib.sha256()
     for name, values in arrays.items():
@@ -460,6 +506,7 @@ _EVERY: dict[str, Callable[[Subject], None]] = {
     "makes the same key from the same secret": _key_is_repeatable,
     "commits to secret and network": _is_committed,
     "leaves what it is given untouched": _keeps_what_it_is_given,
+    "names attacks that exist": _attacks_exist,
     "is found": _is_found,
     "is not found where it is not": _is_not_found_where_it_is_not,
     "takes the layer it is given": _takes_the_named_layer,
@@ -488,3 +535,4 @@ _TRAINED: dict[str, Callable[[Subject], None]] = {
     "is put in by a training": _is_trained_in,
 }
 _PLACED: dict[str, Callable[[Subject], None]] = {"names the place of a change": _names_the_place}
+_RESTORED: dict[str, Callable[[Subject], None]] = {"gives back what it says": _gives_back}

@@ -51,7 +51,7 @@ def _bench(modification: Modification) -> ArrayBench:
         original=plain,
         copies=(plain, small_network(label="second copy")),
         initial_epochs=2.0,
-        networks=dict.fromkeys(modification.opens(), plain),
+        networks=dict.fromkeys(modification.opens(), small_network(label="another network")),
         mark=_marked,
     )
 

@@ -28,6 +28,7 @@ from nnw_onnx.vocabulary.methods import (
     Detects,
     Injects,
     Method,
+    Restores,
     Trains,
     Widens,
 )
@@ -141,6 +142,7 @@ __all__ = [
     "PlugIn",
     "Quality",
     "Recipe",
+    "Restores",
     "Samples",
     "Scale",
     "Spec",

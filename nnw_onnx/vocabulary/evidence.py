@@ -89,9 +89,11 @@ class Claim:
         return f"<Claim of {self.of}: {self.key._in_words()}, with {payload}>"
 
 
-Way = Literal["name", "similar name", "shape", "order", "asked"]
+Way = Literal["name", "similar name", "shape", "order", "asked", "content", "aligned"]
 """How a carrier was found: under its own name, under a unique name that contains it or is contained
-in it, by its shape, by the order of all carriers of its shape, or named by who asks."""
+in it, by its shape, by the order of all carriers of its shape, or named by who asks; beside a
+reference by what its weights are whatever their order, or by their likeness once all other layers
+were put in order."""
 Use = Literal["live", "answers depend", "answers do not depend"]
 """What is known of a carrier's use: that the graph leads from it to an output, or what running the
 network with other values in it has shown."""
@@ -110,6 +112,9 @@ class Found:
             chosen among several is corrected for their number.
         use: what is known of its use; a carrier that no output depends on is none.
         note: plain words on that, such as how far answers moved, or why it was not run.
+        cosine: mean cosine of its filters and those of the reference that they were matched with;
+            None where nothing was matched.
+        margin: how much larger that is than the cosine of the best wrong filter, on average.
     """
 
     carrier: str
@@ -119,11 +124,14 @@ class Found:
     candidates: int = 1
     use: Use = "live"
     note: str = ""
+    cosine: float | None = None
+    margin: float | None = None
 
     @property
     def plain(self) -> bool:
-        """Whether it is whole, under its own name, and nothing else was read."""
-        return self.way == "name" and not self.part and self.candidates == 1
+        """Whether it is whole, as it is, under its own name, and nothing else was read."""
+        as_it_is = self.way == "name" and not self.part and self.cosine is None
+        return as_it_is and self.candidates == 1
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from typing import ClassVar, Literal
 from nnw_onnx.vocabulary.bench import Bench
 from nnw_onnx.vocabulary.cards import Card
 from nnw_onnx.vocabulary.evidence import Bound, Decoding, Detection, Key
-from nnw_onnx.vocabulary.networks import Network, Suspect
+from nnw_onnx.vocabulary.networks import Network, Suspect, Weights
 from nnw_onnx.vocabulary.payloads import Payload
+from nnw_onnx.vocabulary.plans import Step
 from nnw_onnx.vocabulary.specs import Json, PlugIn
 from nnw_onnx.vocabulary.training import Additions
 
@@ -28,9 +29,14 @@ class Method(PlugIn):
             answers only.
         kind: "watermark"; "fingerprint": nothing is put in, and other networks are its negatives;
             "integrity": says whether, and where, the network was changed.
+        in_order: whether the mark lies in the order or the scales of channels, so that putting
+            them back takes it out.
         alphabet: of the payloads that it takes (an option, or a constant); 0 for a method that
             only says that it is there.
         card: what the literature says of it; None where its author tells nothing.
+        adaptive: stacks of Modifications by which somebody who knows the method, but no key, would
+            remove the watermark at the least cost that is known; empty where no such attack is
+            known, so that the method counts as not attacked adaptively.
         before: options that came after keys had been made, with the value that is what the method
             did until then: keys without them mean that, and at that value the identities and
             secrets of evaluations are those of then.
@@ -38,8 +44,10 @@ class Method(PlugIn):
 
     access: ClassVar[Literal["weights", "activations", "answers"]] = "weights"
     kind: ClassVar[Literal["watermark", "fingerprint", "integrity"]] = "watermark"
+    in_order: ClassVar[bool] = False
     alphabet: int = 2
     card: ClassVar[Card | None] = None
+    adaptive: ClassVar[tuple[tuple[Step, ...], ...]] = ()
     before: ClassVar[Mapping[str, Json]] = MappingProxyType({})
 
     @abstractmethod
@@ -114,6 +122,25 @@ class Widens(Trains):
     @abstractmethod
     def classes(self, key: Key) -> int:
         """Number of scores that the watermarked network tells for a sample."""
+
+
+class Restores(Method):
+    """A method of integrity that gives weights back, as far as it holds on to them.
+
+    Attributes:
+        gives_back: what its network becomes again, such as "as it was before the mark".
+    """
+
+    gives_back: ClassVar[str]
+
+    @abstractmethod
+    def restore(self, suspect: Suspect, key: Key) -> Weights:
+        """The weights of every layer that is to be another one than in the suspect, bit by bit.
+
+        Raises:
+            CarrierNotFoundError: a layer is not there.
+            RestorationError: more was changed than can be given back.
+        """
 
 
 class Commits(Method):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from nnw_onnx.vocabulary.evidence import Claim
 from nnw_onnx.vocabulary.networks import Around, Ask, Feeds, Network, Values, Weights
 from nnw_onnx.vocabulary.specs import Json, Need, PlugIn
 from nnw_onnx.vocabulary.tasks import Scale
+from nnw_onnx.vocabulary.training import Recipe
 
 Family = Literal["standard", "deployment", "preserving", "adaptive", "removal"]
 """Groups of the report: the standard's table; what happens to networks anyway; what leaves the
@@ -159,6 +161,8 @@ class Modification(PlugIn):
             Layers given to one that does not aim are refused.
         preserves: a promise that the runner checks: the largest change of an answer over the
             largest answer; None where nothing is promised.
+        before: options that came after evaluations had been made, with the value that is what the
+            Modification did until then: at that value identities and draws are those of then.
     """
 
     title: ClassVar[str] = ""
@@ -167,6 +171,18 @@ class Modification(PlugIn):
     parameter: ClassVar[Parameter | None] = None
     aims: ClassVar[bool] = False
     preserves: ClassVar[float | None] = None
+    before: ClassVar[Mapping[str, Json]] = MappingProxyType({})
+
+    def settings(self, recipe: Recipe) -> Sequence[Mapping[str, Json]]:
+        """Options of the settings that a table of a configuration stands for; () for itself alone.
+
+        Override it where an option that is left out decides so much that one value says little, as
+        the learning rate of a fine-tuning. Whoever gives the option gets one setting.
+
+        Args:
+            recipe: of the evaluation.
+        """
+        return ()
 
     @abstractmethod
     def modify(self, network: Network, bench: Bench, rng: np.random.Generator) -> Modified:

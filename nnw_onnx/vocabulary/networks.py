@@ -174,18 +174,27 @@ class HiddenAxis:
 
     Where the entries of every strand are put into another order of the channels, the same in all,
     every output stays as it is but for rounding. So it does where the weights of channel c in
-    strand k are multiplied by f_c ** scalings[j][k], for any scaling j and any factors f > 0.
+    strand k are multiplied by f_c ** scalings[j][k], for any scaling j and any factors f > 0; or by
+    s_c ** signs[j][k], for any factors s of 1 and -1; or where the channels of strand k are mixed:
+    by any invertible matrix A where mixings[k] is 1, by its inverse transposed where it is -1.
 
     Attributes:
         size: number of channels.
         strands: where they lie, in the order in which the network computes.
         scalings: each is the power of the factor by strand; empty where no scaling is known to
             leave the outputs.
+        signs: each is 0 or 1 by strand; empty likewise.
+        mixings: 1, -1 or 0 by strand, or empty where mixing channels is not known to leave the
+            outputs.
+        resizable: whether channels may be added or left out: `Network.with_resized`.
     """
 
     size: int
     strands: tuple[Strand, ...]
     scalings: tuple[tuple[int, ...], ...] = ()
+    signs: tuple[tuple[int, ...], ...] = ()
+    mixings: tuple[int, ...] = ()
+    resizable: bool = False
 
     @property
     def name(self) -> str:
@@ -247,6 +256,20 @@ class Network(Weighted, Protocol):
         masked, so that what `weights` then tells may differ from them. Raises `ModelFileError` for
         an unknown name, a wrong shape, a value that is not finite (also after the cast), or a layer
         that is not replaceable.
+        """
+        ...
+
+    def with_resized(self, axis: HiddenAxis, resized: Weights) -> Self:
+        """The same network with another number of channels along a hidden axis.
+
+        Args:
+            axis: one of `hidden_axes`, which is `resizable`.
+            resized: new weights of every layer of the axis (canonical layout), all with the same
+                other number of channels; see `kit.channels` for what makes them.
+
+        Raises:
+            ModelFileError: an axis that is not resizable, a layer that is missing, or shapes that
+                do not fit together.
         """
         ...
 

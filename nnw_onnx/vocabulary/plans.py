@@ -41,8 +41,9 @@ class Step:
 
     Attributes:
         modification: with all its options.
-        layers: patterns, or one of "@all" (kernels) and "@carrier"; found in the network as it is
-            when the step begins. Empty for a Modification that does not aim.
+        layers: patterns, or one of "@all" (kernels), "@carrier", "@largest" and "@last" (guesses
+            at the carrier, see `kit.knowing`); found in the network as it is when the step begins.
+            Empty for a Modification that does not aim.
     """
 
     modification: Spec

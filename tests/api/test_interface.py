@@ -15,6 +15,7 @@ MODEL = Path(__file__).resolve().parents[2] / "models" / "digits" / "cnn-0.onnx"
 FUNCTIONS = (
     "open", "inject", "save_key", "load_key", "detect", "decode", "verify", "verify_commitment",
     "trace", "import_key", "read_seed", "secret_of",
+    "seal", "verify_seal", "restore",
     "modify", "evaluate", "forecast", "report", "compare",
     "read_evaluation", "make_mark", "continue_mark",
 )  # fmt: skip

@@ -59,7 +59,7 @@ def test_a_renamed_layer_is_found_and_told_with_the_answer(
     )
     assert told["found"] == [
         {"carrier": "L", "layer": "used", "part": "", "way": "shape", "candidates": 1,
-         "use": "live", "note": ""}
+         "use": "live", "note": "", "cosine": None, "margin": None}
     ]  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from nnw_onnx import plugins
 from nnw_onnx.errors import PluginError
 from nnw_onnx.runs.evaluation import read_evaluation, shipped
 from nnw_onnx.runs.places import network_paths
-from nnw_onnx.vocabulary import Modification, Spec
+from nnw_onnx.vocabulary import Method, Modification, Spec
 
 Nnw = Callable[..., Any]
 
@@ -71,6 +71,44 @@ def test_methods_are_listed_with_what_they_see(nnw: Nnw) -> None:
     assert "watermark, sees answers" in nnw("list", "methods").out
 
 
+def test_a_method_is_listed_with_the_attacks_of_who_knows_it(
+    nnw: Nnw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = nnw("list", "methods", "adi").out
+    lines = [line.strip() for line in text.splitlines() if "who knows it" in line]
+    assert lines == [
+        "attack by who knows it: unlearning",
+        "attack by who knows it: patterned-tuning, then random-resizing",
+        "attack by who knows it: rejection",
+    ]
+    (listed,) = json.loads(nnw("list", "methods", "emmark", "--format=json").out)
+    assert listed["adaptive"][-1] == [
+        {"name": "grid-noise", "options": {"steps": 10}, "layers": ["@largest"]}
+    ]
+    assert "grid-noise(steps=10) of @largest\n" in nnw("list", "methods", "emmark").out
+    monkeypatch.setattr(plugins.load(Method, "emmark"), "adaptive", ())
+    text = nnw("list", "methods", "emmark").out
+    assert "who knows it:" not in text
+    assert "    not attacked adaptively: it names no attack of who knows it, and is" in text
+    every = [m["name"] for m in json.loads(nnw("list", "methods", "--format=json").out)]
+    assert nnw("list", "methods").out.count("not attacked adaptively") == 1
+    assert len(every) > 20
+
+
+@pytest.mark.parametrize(
+    ("group", "name"), [("codes", "bch"), ("presets", "deployment"), ("evaluations", "digits")]
+)
+def test_one_of_a_group_is_listed_alone(nnw: Nnw, group: str, name: str) -> None:
+    everything = json.loads(nnw("list", group, "--format", "json").out)
+    (one,) = json.loads(nnw("list", group, name, "--format", "json").out)
+    assert one == next(entry for entry in everything if entry["name"] == name)
+    assert nnw("list", group, name).out in nnw("list", group).out
+    wrong = nnw("list", group, f"{name}x")
+    assert (wrong.status, wrong.out) == (2, "")
+    assert f"list: {group}: expected one of {everything[0]['name']}, " in wrong.err
+    assert f"got '{name}x' (did you mean '{name}'?); see 'nnw list {group}'" in wrong.err
+
+
 class Entry(NamedTuple):
     """An entry point, as far as a list looks."""
 
@@ -107,7 +145,10 @@ def test_a_plug_in_that_cannot_be_imported_is_listed_with_the_reason(
     assert "ImportError: no module 'x'" in listed["broken"]["error"]
     assert "one each from nnw-onnx and other-pack" in listed["uchida"]["error"]
     assert "error" not in listed["block-spread"]
-    assert "broken: cannot be used: methods: expected broken_pack:Broken" in nnw("list").out
+    every = nnw("list").out
+    assert "broken: cannot be used: methods: expected broken_pack:Broken" in every
+    # The adapter to PyTorch is found as a third party's package is, and a preset names it.
+    assert "deployment: cannot be used: deployment.toml: modifications." in every
     words = ("-o", tmp_path / "o.onnx", "--key-out", tmp_path / "k.npz", "--method")
     for method, reason in (("uchida", "nnw-onnx and other-pack"), ("broken", "no module 'x'")):
         refused = nnw("inject", model, *words, method)
@@ -168,8 +209,32 @@ def test_evaluations_are_listed(nnw: Nnw) -> None:
     assert {"digits", "reference"} <= set(shipped())
 
 
+def test_presets_are_listed_with_what_they_bring(nnw: Nnw) -> None:
+    listed = {e["name"]: e for e in json.loads(nnw("list", "presets", "--format", "json").out)}
+    assert {"mpai-nnt", "deployment", "adaptive", "full"} <= set(listed)
+    assert "Gaussian noise: 0.1 0.2 0.3 x sigma" in listed["mpai-nnt"]["modifications"]
+    assert "Float16" in listed["deployment"]["modifications"]
+    for name in ("adaptive", "full"):
+        assert listed[name]["modifications"][-1].startswith("what the methods under test name")
+    lines = nnw("list", "presets").out.splitlines()
+    assert f"mpai-nnt: {listed['mpai-nnt']['summary']}" in lines
+    assert "    Gaussian noise: 0.1 0.2 0.3 x sigma" in lines
+
+
+def test_a_new_evaluation_names_its_presets(nnw: Nnw, model: Path, tmp_path: Path) -> None:
+    out, own = tmp_path / "deep" / "mine.toml", tmp_path / "own.toml"
+    out.parent.mkdir()
+    own.write_text('summary = "own"\n[[modifications]]\nname = "float16"\n')
+    named = ("--preset", "mpai-nnt", "--preset", own)
+    assert nnw("new-evaluation", model, "--dataset", "digits", "-o", out, *named).status == 0
+    assert read_evaluation(out).presets == ("mpai-nnt", "../own.toml")
+    wrong = nnw("new-evaluation", model, "--dataset", "digits", "--preset", "mpai")
+    assert wrong.status != 0
+    assert "presets: expected a TOML file or one of" in wrong.err
+
+
 def test_everything_is_listed_by_default(nnw: Nnw) -> None:
-    groups = [*plugins.GROUPS, "evaluations"]
+    groups = [*plugins.GROUPS, "evaluations", "presets"]
     assert list(json.loads(nnw("list", "--format", "json").out)) == groups
     lines = nnw("list").out.splitlines()
     assert [line for line in lines if not line.startswith(" ")] == [f"{g}:" for g in groups]

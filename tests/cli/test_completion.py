@@ -67,6 +67,8 @@ def test_groups_and_evaluations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     assert completion.evaluations("") == [*shipped(), "mine.toml"]
     assert completion.evaluations("mi") == ["mine.toml"]
+    assert completion.groups("p") == ["presets"]
+    assert completion.presets("mpai") == ["mpai-nnt", "mpai-testbed"]
 
 
 class Context:
@@ -81,6 +83,15 @@ def test_options_are_those_of_the_plug_in() -> None:
     assert "scheme=" in completion.options(Context(modification="quantizing"), "")
     assert completion.options(Context(method="none such"), "") == []
     assert completion.options(Context(), "bud") == ["budget="]
+
+
+def test_what_is_listed_is_of_the_group() -> None:
+    assert completion.listed(Context(what="methods"), "uch") == ["uchida"]
+    assert completion.listed(Context(what="codes"), "") == plugins.names("codes")
+    assert completion.listed(Context(what="presets"), "mpai-n") == ["mpai-nnt"]
+    assert completion.listed(Context(what="evaluations"), "") == [*shipped()]
+    assert completion.listed(Context(what="no such"), "") == []
+    assert completion.listed(Context(what=None), "") == []
 
 
 def test_the_script_for_a_shell_is_shown() -> None:

@@ -132,6 +132,24 @@ def test_a_mistyped_evaluation(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_presets_are_run_too_and_what_is_left_out_of_them_is_told(
+    nnw: Nnw, small: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(
+        'summary = "own"\n[[modifications]]\nname = "float16"\n'
+        '[[modifications]]\nname = "distillation"\nintensities = [1]\n'
+    )
+    answer = nnw("evaluate", small, "--run-folder", tmp_path / "run", "--preset", own)
+    assert answer.status == 0
+    assert "1 technology under 2 Modifications (2 settings)" in answer.out
+    assert "parts of presets left out" in answer.out
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "own, Distillation: the evaluation has no table [training]" in page
+    refused = nnw("evaluate", small, "--preset", "deploment")
+    assert "presets: expected a TOML file or one of" in refused.err
+
+
 def test_an_interruption_tells_how_to_go_on(
     nnw: Nnw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,12 +158,14 @@ def test_an_interruption_tells_how_to_go_on(
 
     monkeypatch.setattr(nnw_onnx, "evaluate", interrupt, raising=False)
     words = ("--run-folder", "run", "--engine", "processes", "--set", "session.threads=2")
+    words += ("--preset", "mpai-nnt", "--preset", "my own.toml")
     answer = nnw("evaluate", "my own.toml", *words)
     assert answer == (
         130,
         "",
         "nnw: interrupted; what is done is kept, go on with: nnw evaluate 'my own.toml' "
-        "--run-folder run --engine processes --set session.threads=2\n",
+        "--run-folder run --engine processes --set session.threads=2 --preset mpai-nnt "
+        "--preset 'my own.toml'\n",
     )
 
 

@@ -170,11 +170,24 @@ def test_integrity_tells_the_places(nnw: Nnw, model: Path, tmp_path: Path) -> No
     assert nnw("inject", model, "-o", out, "--key-out", key, "--method", "fragile").status == 0
     tamper = ("--modification", "gaussian-noise", "--intensity", "0.2", "--layer", "conv2.weight")
     assert nnw("modify", out, "-o", bad, *tamper).status == 0
-    answer = nnw("detect", bad, "--key", key)
-    assert "parts are as the key says" in answer.out
+    answer, whole = nnw("detect", bad, "--key", key), nnw("detect", out, "--key", key)
+    first = "yes, but the network is not what it was: 20 of 24 blocks are whole\n"
+    assert (answer.status, answer.out.startswith(first)) == (0, True)
+    assert "the exit status of 'nnw integrity verify'" in answer.err
     assert "changed: conv2.weight" in answer.out
+    assert answer.out.count("blocks are whole") == 1
     told = json.loads(nnw("detect", bad, "--key", key, "--format", "json").out)
     assert {p["layer"] for p in told["places"]} >= {"conv2.weight", "conv3.weight"}
+    assert (told["detected"], told["whole"]) == (True, False)
+    assert (whole.status, whole.err) == (0, "")
+    assert whole.out.startswith("yes: 24 of 24 blocks are whole\n")
+    assert "not what it was" not in whole.out
+    assert json.loads(nnw("detect", out, "--key", key, "--format", "json").out)["whole"] is True
+    gone = nnw("modify", out, "-o", bad, "--modification", "float16", "--force")
+    lost = nnw("detect", bad, "--key", key)
+    assert (gone.status, lost.status) == (0, 1)
+    assert lost.out.startswith("no: 0 of 24 blocks are whole\n")
+    assert "or every block was changed" in lost.out
 
 
 def test_copies_are_averaged(nnw: Nnw, model: Path, other_model: Path, tmp_path: Path) -> None:
@@ -205,6 +218,7 @@ def test_detection_answers_yes_and_no(nnw: Nnw, model: Path, marked: Marked) -> 
     found = nnw("detect", marked[0], "--key", marked[1], *strict)
     assert found.status == 1
     assert json.loads(found.out)["detected"] is False
+    assert json.loads(found.out)["whole"] is None
 
 
 def test_an_inverted_watermark_is_told(nnw: Nnw, marked: Marked, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from nnw_onnx.errors import ModelFileError
-from nnw_onnx.graph import fold_batch_norms, open_network, to_plain_form
+from nnw_onnx.graph import fold_batch_norms, fold_normalisations, open_network, to_plain_form
 
 from .handmade import make, node, run_path, values
 
@@ -128,6 +128,29 @@ def refusals() -> dict:
         "computed weights": computed, "no linear operator": lone, "other channels": sequence,
         "a bias for each sample": by_row, "no finite result": huge,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["conv with bias", "conv, add", "conv"])
+def test_what_went_into_what_is_told(tmp_path: Path, form: str) -> None:
+    """Kernel and bias of the folded network are those that the formula gives."""
+    model, _ = FORMS[form]()
+    onnx.save(model, tmp_path / "plain.onnx")
+    (told,) = fold_normalisations(tmp_path / "plain.onnx", tmp_path / "folded.onnx")
+    assert (told.kernel, told.scale, told.shift) == ("w", "scale", "shift")
+    assert (told.mean, told.variance, told.epsilon) == ("mean", "var", pytest.approx(1e-3))
+    plain = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    folded = open_network(tmp_path / "folded.onnx")
+    factors = plain["scale"] / np.sqrt(plain["var"] + 1e-3)
+    np.testing.assert_allclose(
+        folded.weights[told.folded], plain["w"] * factors[:, None, None, None], rtol=1e-5
+    )
+    before = np.ravel(plain.get("b", np.zeros(6)))
+    np.testing.assert_allclose(
+        np.ravel(folded.weights[told.bias]),
+        factors * (before - plain["mean"]) + plain["shift"],
+        rtol=1e-4,
+        atol=1e-5,
+    )
 
 
 @pytest.mark.parametrize("case", refusals())

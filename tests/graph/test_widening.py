@@ -1,4 +1,4 @@
-"""Classes appended to a classifier: the others keep their scores, the new ones are their mean."""
+"""Classes appended to a classifier, or cut off it: the others keep their scores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from nnw_onnx.errors import InjectionError
-from nnw_onnx.graph import open_network, widen_classifier
+from nnw_onnx.graph import narrow_classifier, open_network, widen_classifier
 
 from .handmade import make, node, run_path, values
 
@@ -115,6 +115,33 @@ def test_a_network_that_has_the_classes_keeps_its_own(tmp_path):
     assert np.array_equal(run_path(source, x)[0], run_path(target, x)[0])
 
 
+def narrowed(source: Path, target: Path, classes: int) -> int:
+    before = source.read_bytes()
+    there = narrow_classifier(source, target, 0, classes)
+    assert source.read_bytes() == before
+    onnx.checker.check_model(onnx.shape_inference.infer_shapes(onnx.load(target), strict_mode=True))
+    return there
+
+
+@pytest.mark.parametrize("form", forms())
+@pytest.mark.parametrize("left", [1, 2, 3, 4])
+def test_the_last_classes_are_cut_off_and_the_others_stay(tmp_path, form, left):
+    onnx.save(forms()[form], tmp_path / "m.onnx")
+    assert narrowed(tmp_path / "m.onnx", tmp_path / "n.onnx", left) == CLASSES
+    x = {"x": values(*FEED, seed=9)}
+    old, new = (run_path(tmp_path / name, x)[0] for name in ("m.onnx", "n.onnx"))
+    np.testing.assert_allclose(new, old[:, :left], rtol=0, atol=1e-6)
+    assert open_network(tmp_path / "n.onnx").outputs[0].shape == (5, min(left, CLASSES))
+
+
+def test_narrowing_undoes_widening(tmp_path):
+    source, wide = widened(onnx.load(MODELS / "digits" / "cnn-0.onnx"), tmp_path, 13)
+    assert narrowed(wide, tmp_path / "n.onnx", 10) == 13
+    old, new = open_network(source), open_network(tmp_path / "n.onnx")
+    for name, weights in old.weights.items():
+        np.testing.assert_array_equal(new.weights[name], weights)
+
+
 def refusals() -> dict[str, tuple[onnx.ModelProto, str]]:
     matmul = node("MatMul", ["x", "w"], ["k"])
     twice = [matmul, node("Relu", ["k"], ["r"]), node("Add", ["k", "b"], ["y"])]
@@ -149,6 +176,8 @@ def test_what_cannot_be_widened_is_told(tmp_path, form):
     model, words = refusals()[form]
     with pytest.raises(InjectionError, match=f"expected scores from a Gemm or MatMul .*{words}"):
         widened(model, tmp_path, 9)
+    with pytest.raises(InjectionError, match=f"whose classes can be changed, .*{words}"):
+        narrow_classifier(tmp_path / "m.onnx", tmp_path / "n.onnx", 0, 1)
 
 
 def test_an_output_that_is_not_there_is_told(tmp_path):

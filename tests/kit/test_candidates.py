@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +9,8 @@ import pytest
 
 from nnw_onnx.kit import candidates
 from nnw_onnx.testing import ArrayNetwork
+
+from .blocks import ODD, interleaved
 
 
 def network(rng, **shapes):
@@ -113,24 +114,47 @@ def test_axes_of_one_entry_do_not_matter(rng):
 @pytest.mark.parametrize("block", [8, 16])
 @pytest.mark.parametrize("shape", [(20, 3, 3, 3), (32, 20, 3, 3), (16, 16, 1, 1)])
 def test_interleaved_channels_are_put_in_order(rng, block, shape):
-    """Against the definition: entry (o, i) is at block (o / b, i / b), place (i mod b, o mod b)."""
     kernel = rng.standard_normal(shape)
-    few = shape[1] < block
-    up, across = (math.ceil(n / block) * block for n in shape[:2])
-    across = shape[1] if few else across
-    flat = np.zeros(up * across * math.prod(shape[2:]))
-    depth = 1 if few else block
-    grid = (up // block, across // depth, *shape[2:], depth, block)
-    for o, i, y, x in np.ndindex(*shape):
-        place = (o // block, i // depth, y, x, i % depth, o % block)
-        flat[np.ravel_multi_index(place, grid)] = kernel[o, i, y, x]
-    stored = flat.reshape(up, across, *shape[2:])
-    odd = {"role": "other", "operator": "Conv"}
-    net = ArrayNetwork.of({"reorder": stored}, reorder=odd)
+    net = ArrayNetwork.of({"reorder": interleaved(kernel, block)}, reorder=ODD)
     found = [p for p in candidates.everywhere(net, shape) if p.block == block]
     assert len(found) == 1
     assert found[0].part == f"channels in blocks of {block} put in order"
     assert np.array_equal(found[0].of(net.weights), kernel)
+
+
+@pytest.mark.parametrize("block", [8, 16])
+def test_several_carriers_in_blocks_are_told_by_their_order(rng, block):
+    """Kernels of few inputs and of many have one shape in blocks of 16, and are told apart."""
+    shapes = [(16, 3, 3, 3), (16, 16, 3, 3), (16, 16, 3, 3), (32, 16, 1, 1)]
+    kernels = {f"c{k}": rng.standard_normal(shape) for k, shape in enumerate(shapes)}
+    stored = {f"reorder_{k}": interleaved(w, block) for k, w in enumerate(kernels.values())}
+    net = ArrayNetwork.of(stored, **dict.fromkeys(stored, ODD))
+    wanted = {name: kernel.shape for name, kernel in kernels.items()}
+    ways = candidates.by_order_in_blocks(net, wanted, [])
+    assert [{p.block for p in found.values()} for found in ways] == [{8}, {16}]
+    right = ways[[8, 16].index(block)]
+    for name, kernel in kernels.items():
+        assert np.array_equal(right[name].of(net.weights), kernel)
+    assert [p.way for p in right.values()] == ["shape", "order", "order", "shape"]
+    assert candidates.by_order(net, wanted, []) == {}
+
+
+@pytest.mark.parametrize("block", [8, 16])
+def test_a_kernel_that_fills_no_whole_blocks_tells_their_size(rng, block):
+    shape = (24, 16, 3, 3)
+    stored = {
+        "a": interleaved(rng.standard_normal(shape), block),
+        "b": interleaved(rng.standard_normal((32, 16, 3, 3)), block),
+    }
+    net = ArrayNetwork.of(stored, a=ODD, b=ODD)
+    (found,) = candidates.by_order_in_blocks(net, {"c": shape, "d": (32, 16, 3, 3)}, [])
+    assert {p.block for p in found.values()} == {block}
+
+
+def test_without_blocks_none_are_found(rng):
+    net = network(rng, a=(16, 16, 3, 3))
+    assert candidates.by_order_in_blocks(net, {"c": (16, 16, 3, 3)}, []) == []
+    assert candidates.by_order_in_blocks(net, {}, []) == []
 
 
 def test_not_more_is_read_than_is_bearable(rng, monkeypatch):

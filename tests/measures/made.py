@@ -297,11 +297,19 @@ class _Inventor:
 
 
 def invented(
-    technologies=2, settings=7, networks=3, payloads=3, samples=1000, seed=0, **fields
+    technologies=2,
+    settings=7,
+    networks=3,
+    payloads=3,
+    samples=1000,
+    seed=0,
+    attacked=True,
+    **fields,
 ) -> Made:
     """A whole evaluation with invented numbers in which most kinds of cells occur.
 
-    Nothing but the seed decides. `invented(20, 30, 5, 3)` is the large one.
+    Nothing but the seed decides. `invented(20, 30, 5, 3)` is the large one. The last setting is
+    what all methods name as the attack of somebody who knows them, or none is (`attacked`).
     """
     kinds = [_INVENTED[i % len(_INVENTED)] for i in range(technologies)]
     rows = [_SETTINGS[i % len(_SETTINGS)] for i in range(settings)]
@@ -309,7 +317,12 @@ def invented(
         networks,
         payloads,
         [_technology(i, kind) for i, kind in enumerate(kinds)],
-        [_setting(i, row) for i, row in enumerate(rows)],
+        [
+            _setting(i, row).model_copy(
+                update={"adaptive": tuple(range(technologies * (attacked and i == settings - 1)))}
+            )
+            for i, row in enumerate(rows)
+        ],
         title="Invented numbers",
         dataset=make_dataset(samples),
         **fields,

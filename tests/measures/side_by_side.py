@@ -66,9 +66,9 @@ def make_run(
         plan: further fields of the plan.
     """
     records = technologies or [make_technology(0), make_technology(1, "block-spread")]
-    made = make_plan(
-        networks, payloads, records, [setting or make_setting(intensities=intensities)], **plan
-    )
+    # Every method names the only setting, so that all have a place.
+    attack = make_setting(intensities=intensities, adaptive=tuple(range(len(records))))
+    made = make_plan(networks, payloads, records, [setting or attack], **plan)
     named = tuple(
         n.model_copy(update={"sha256": sha(n.index) if sha else f"{n.index:02d}"})
         for n in made.networks

@@ -26,7 +26,7 @@ from .made import (
     make_trial,
     make_verdict,
 )
-from .side_by_side import make_run, rng
+from .side_by_side import make_run, right_answers, rng
 
 LOST = 32
 """Symbols of 64 wrong: nothing is left."""
@@ -372,3 +372,60 @@ def test_the_same_records_give_the_same_comparison():
     run = make_run(second_lost)
     assert compared(run) == compared(run)
     assert compared(run).false_positive_rate == LEVEL
+
+
+def test_who_was_not_attacked_adaptively_has_no_place():
+    """Claims hold for the settings in common; a place is among those that met who knows them."""
+    three = [make_technology(i, name) for i, name in enumerate("abc")]
+    setting = make_setting(intensities=(0.1,), adaptive=(0, 2))
+    found = compared(
+        make_run(lambda t, n, d, x: LOST * (t > 0), 8, technologies=three, setting=setting)
+    )
+    assert [c.attacked for c in found.contestants] == [True, False, True]
+    group = only(found)
+    # The second is attacked with more success than the first, and still has no place.
+    assert [r.verdict for r in group.results] == ["first", "first", "tied"]
+    assert [(s.contestant, s.best, s.worst) for s in group.standings] == [
+        (0, 1, 1), (2, 2, 2), (1, None, None),
+    ]  # fmt: skip
+    assert group.standings[-1].rank.reason == "not attacked adaptively"
+    assert [p.place for p in group.limits[1].places] == [1, None, 2]
+
+
+def test_without_any_adaptive_attack_nobody_has_a_place():
+    setting = make_setting(intensities=(0.1,))
+    group = only(compared(make_run(second_lost, setting=setting)))
+    assert group.results[0].verdict == "first"
+    assert [s.best for s in group.standings] == [None, None]
+    assert [s.score.value for s in group.standings] == [0, 1]
+
+
+def test_a_setting_aimed_at_carriers_counts_where_it_leaves_one_of_them_usable():
+    """On each carrier it is an attack of its own, and does not succeed where it ruins networks."""
+    setting = make_setting(intensities=(0.1,), aim="carrier", adaptive=(0, 1))
+
+    def group(plain, marked=(5, 5)):
+        """What carriers cost of answers: the unwatermarked networks, and the watermarked ones."""
+        run = make_run(second_lost, setting=setting, lost=lambda t, _: marked[t])
+        others = tuple(t for t in run.trials if t.injection is not None or t.setting != 0)
+        heard = tuple(
+            make_trial(
+                mark.network, None, make_verdict(mark, 32), setting=0, intensity=0.1,
+                right=right_answers(mark.network, plain[mark.technology]),
+                identity=f"plain-{mark.identity}",
+            )
+            for mark in run.injections
+            if mark.payload_index == 0
+        )  # fmt: skip
+        return only(compared(Run(run.plan, run.injections, (*others, *heard))))
+
+    for plain in ((0, 10), (0, 70)):
+        fine = group(plain)
+        assert (fine.settings, fine.left_out) == ((0,), ())
+        assert [s.score.value for s in fine.standings] == [0, 1]
+    assert [s.score.value for s in group((0, 70), marked=(5, 70)).standings] == [0, 0]
+    ruined = group((70, 70))
+    assert ruined.settings == ()
+    assert ruined.left_out[0].startswith("gaussian-noise 0.1: unusable, the unwatermarked networks")
+    # Where ten points may be lost it counts again, and only there.
+    assert [one.intensities for one in ruined.limits] == [0, 0, 1]

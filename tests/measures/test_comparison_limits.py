@@ -102,7 +102,7 @@ def test_judged_again_at_the_limit_of_the_plan_nothing_changes():
     common = comparison.aligned([("run", run)])
     members = list(comparison._entries(common, Asked(), []))
     found = comparison.attacked(common, members)
-    again = found.at_limit(common, run.headline.usable_loss)
+    again = found.at_limit(common, members, run.headline.usable_loss)
     assert (again.counting, again.met) == (found.counting, found.met)
 
 

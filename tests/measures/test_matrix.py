@@ -129,7 +129,10 @@ def test_columns_are_ordered_by_what_is_survived_then_by_what_is_lost():
         matrix.tally([setting], [[make_point(LETTERS[c]) for c in row]])
         for row in ("+--", "++-", "+-n", "++-")
     ]
-    assert matrix.columns(tallies) == (1, 3, 2, 0)
+    assert matrix.columns(tallies, [True] * 4) == (1, 3, 2, 0)
+    # Who was not attacked by somebody who knows the method has no place: as planned, behind others.
+    assert matrix.columns(tallies, [True, False, True, False]) == (2, 0, 1, 3)
+    assert matrix.columns(tallies, [False] * 4) == (0, 1, 2, 3)
 
 
 def test_rows_are_ordered_by_family_and_stacks_come_last():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from nnw_onnx.measures.decisions import judge_of
 from nnw_onnx.measures.robustness import NOT_IN, Where, point
 from nnw_onnx.measures.run import Run
-from nnw_onnx.records import NewMark, PlaceRecord
+from nnw_onnx.records import BlocksRecord, NewMark, PlaceRecord, VerdictRecord
 
 from .made import (
     answers,
@@ -276,6 +277,53 @@ def test_an_integrity_method_that_says_no_has_noticed():
     trials = [make_trial(0, m, make_verdict(m, 60, reads=False), **AT) for m in marks]
     found = point_of(marks, trials, technology=technology)
     assert (found.status, found.found, found.noticed) == ("noticed", 0, 2)
+
+
+def located(marks, *counts):
+    """Where (blocks, changed, named, right) are told of each mark."""
+    keys = ("blocks", "changed", "named", "right")
+    blocks = [BlocksRecord(**dict(zip(keys, c, strict=True))) for c in counts]
+    said = [make_verdict(m, reads=False, blocks=b) for m, b in zip(marks, blocks, strict=True)]
+    trials = [make_trial(0, m, v, **AT) for m, v in zip(marks, said, strict=True)]
+    technology = make_technology(method="fragile", bits=0, kind="integrity")
+    return point_of(marks, trials, technology=technology).localisation
+
+
+def test_blocks_are_counted_and_shared():
+    found = located(marks_of(), (20, 8, 4, 2), (20, 4, 4, 4))
+    assert (found.changed_tests, found.detected, found.untouched_tests) == (2, 2, 0)
+    assert (found.blocks, found.changed, found.named, found.right) == (40, 12, 8, 6)
+    # A mean of two Payloads of one network: (2/8 + 4/4) / 2, and (2/4 + 4/4) / 2.
+    assert (found.recall.value, found.precision.value) == (0.625, 0.75)
+
+
+def test_a_block_named_where_none_was_changed_is_a_false_alarm():
+    found = located(marks_of(), (20, 0, 3, 0), (20, 0, 0, 0))
+    assert (found.changed_tests, found.untouched_tests, found.alarms) == (0, 2, 1)
+    assert (found.recall.value, found.recall.reason) == (None, "no block was changed")
+    assert found.precision.value == 0
+    overlooked = located(marks_of(), (20, 5, 0, 0), (20, 0, 0, 0))
+    assert (overlooked.changed_tests, overlooked.detected, overlooked.alarms) == (1, 0, 0)
+    assert overlooked.recall.value == 0
+    assert (overlooked.precision.value, overlooked.precision.reason) == (
+        None,
+        "no block was named",
+    )
+
+
+@pytest.mark.parametrize("counts", [(4, 5, 0, 0), (4, 0, 5, 0), (4, 2, 2, 3), (4, 3, 3, 1)])
+def test_records_of_blocks_fit_together(counts):
+    with pytest.raises(ValidationError, match="blocks"):
+        BlocksRecord(**dict(zip(("blocks", "changed", "named", "right"), counts, strict=True)))
+
+
+def test_records_of_earlier_versions_tell_of_no_blocks():
+    (mark, *_) = marks_of()
+    old = make_verdict(mark, reads=False).model_dump(mode="json")
+    del old["blocks"]
+    assert VerdictRecord.model_validate(old) == make_verdict(mark, reads=False)
+    found = point_of(marks_of(), told(marks_of(), [0, 0]))
+    assert found.localisation is None
 
 
 def test_the_effective_number_of_marks_is_printed_with_the_correlation():

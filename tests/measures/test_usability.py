@@ -6,7 +6,7 @@ import pytest
 
 from nnw_onnx.measures import usability
 from nnw_onnx.measures.run import Run
-from nnw_onnx.records import StepRecord
+from nnw_onnx.records import PluginRecord, StepRecord
 
 from .made import (
     ACCURACY,
@@ -15,6 +15,7 @@ from .made import (
     make_injection,
     make_plan,
     make_setting,
+    make_technology,
     make_trial,
     make_verdict,
 )
@@ -172,3 +173,79 @@ def test_base_quality_has_range_and_chance():
     (base,) = usability.base_quality(run)
     assert (base.lowest, base.highest, base.chance) == (0.99, 1.0, 0.1)
     assert base.quality.value == pytest.approx(0.995)
+
+
+CARRIER = make_setting(intensities=(0.1,), aim="carrier")
+
+
+def carriers_of(losses, setting=CARRIER, networks=6):
+    """The level of a setting at which the carrier of each technology costs so many answers."""
+    plan = make_plan(
+        networks, 1, [make_technology(t, f"m{t}") for t in range(len(losses))], settings=[setting]
+    )
+    marks = [make_injection(n, 0, t) for t in range(len(losses)) for n in range(networks)]
+    trials = [make_trial(n, right=answers(N)) for n in range(networks)]
+    for mark in marks:
+        if losses[mark.technology] is None:
+            continue
+        trials.append(
+            make_trial(
+                mark.network, None, make_verdict(mark, 32), setting=0, intensity=0.1,
+                right=answers(N, losses[mark.technology] + mark.network),
+                identity=f"t-{mark.identity}",
+            )
+        )  # fmt: skip
+    return usability.settings(Run(plan, tuple(marks), tuple(trials)))[0].levels[0]
+
+
+def test_where_carriers_differ_each_technology_has_a_decision_of_its_own():
+    """Of one carrier the filter mean costs 8 points, of the other a tenth of one."""
+    level = carriers_of([160, 2])
+    assert level.usability == "differs"
+    assert not level.counts
+    assert [level.of(t).usability for t in range(2)] == ["unusable", "usable"]
+    assert [level.of(t).loss.value for t in range(2)] == pytest.approx([162.5 / N, 4.5 / N])
+    # Together they would count as usable, and ruin the networks of the first.
+    assert level.loss.value == pytest.approx(83.5 / N)
+
+
+@pytest.mark.parametrize(("losses", "said"), [([2, 4], "usable"), ([160, 180], "unusable")])
+def test_where_carriers_agree_there_is_one_decision(losses, said):
+    level = carriers_of(losses)
+    assert (level.usability, level.counts) == (said, said == "usable")
+    assert [level.of(t).usability for t in range(2)] == [said] * 2
+
+
+def test_a_technology_that_no_network_heard_decides_nothing():
+    level = carriers_of([2, None])
+    assert level.usability == "usable"
+    assert level.of(1).usability == "undecided"
+
+
+def test_where_all_layers_are_aimed_at_there_is_one_decision_from_all_networks():
+    level = carriers_of([160, 2], make_setting(intensities=(0.1,)))
+    assert (level.usability, level.own) == ("usable", ())
+    assert level.of(0) is level
+
+
+def test_a_modification_by_the_method_itself_is_one_for_each_technology():
+    step = StepRecord(modification=PluginRecord(name="overwriting"), depends_on_method=True)
+    level = carriers_of([160, 2], make_setting(intensities=(0.1,), steps=(step,)))
+    assert [level.of(t).usability for t in range(2)] == ["unusable", "usable"]
+
+
+@pytest.mark.parametrize(
+    ("families", "adaptive", "said"),
+    [
+        (("preserving",), (), "preserving"),
+        (("preserving", "preserving"), (), "preserving"),
+        (("standard", "standard"), (), "removal"),
+        (("deployment", "removal"), (), "removal"),
+        (("deployment", "removal"), (0,), "adaptive"),
+        (("deployment",), (0,), "deployment"),
+    ],
+)
+def test_a_stack_is_in_the_family_of_its_steps_or_in_that_of_who_names_it(families, adaptive, said):
+    steps = tuple(StepRecord(modification=PluginRecord(name="x"), family=f) for f in families)
+    plan = make_plan(settings=[make_setting(steps=steps, intensities=(), adaptive=adaptive)])
+    assert usability.settings(Run(plan, (), ()))[0].family == said

@@ -44,11 +44,13 @@ def recipe(epochs: float = 8, **changes: float) -> Recipe:
     return Recipe(epochs=epochs, **given)
 
 
-def bench(network: OnnxNetwork, technology: Technology | None = None) -> RunBench:
-    """Of one network, with the trainer of PyTorch."""
+def bench(
+    network: OnnxNetwork, technology: Technology | None = None, layers: tuple[str, ...] = ()
+) -> RunBench:
+    """Of one network, with the trainer of PyTorch; layers are those aimed at."""
     trainings = Trainings(Spec("torch"), recipe(), "cross-entropy")
     around = Alone(data=samples(), trainings=trainings)
-    return RunBench(around, network, Place("test", "test", technology=technology))
+    return RunBench(around, network, Place("test", "test", technology=technology, layers=layers))
 
 
 def put_in(

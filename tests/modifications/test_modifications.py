@@ -27,13 +27,61 @@ OPTIONS = {
     "bn-folding": {},
     "float16": {},
     "int8": {},
+    "bfloat16": {},
+    "int4": {},
+    "graph-optimization": {},
+    "simplification": {},
+    "constant-folding": {},
+    "opset-conversion": {},
+    "initializers-to-constants": {},
+    "constants-to-initializers": {},
+    "external-data": {},
+    "dropped-names": {},
+    "re-export": {},
     "jpeg": {"quality": 50},
     "input-noise": {"intensity": 0.1},
+    "input-smoothing": {"deviation": 0.7},
+    "input-filter": {"size": 3},
+    "input-flip": {},
+    "input-squeezing": {"levels": 16},
+    "weight-shifting": {"intensity": 1.5},
+    "low-rank": {"intensity": 50},
+    "clipping": {"intensity": 2},
+    "merging": {"intensity": 0.5, "other": "other.onnx"},
+    "model-soup": {"fine_tuned": 2},
+    "fine-pruning": {"intensity": 50, "epochs": 1},
+    "regularisation": {"decay": 0.1, "epochs": 1, "epochs_after": 1},
+    "label-smoothing": {"share": 0.3, "epochs": 1},
+    "refit": {"rate": 0.02, "epochs": 1},
+    "knockoff": {"intensity": 2},
     "filter-mean": {},
+    "leading-components": {},
+    "outliers": {},
+    "redrawn-repeats": {},
+    "residual-signs": {},
+    "low-bits": {},
+    "grid-noise": {},
+    "class-removal": {},
+    "random-resizing": {},
+    "patterned-tuning": {"samples": 60, "variants": 1, "epochs": 1},
+    "unlearning": {"samples": 60, "inverted": 20, "steps": 2, "epochs": 1},
+    "rejection": {},
     "permutation": {},
+    "scaling": {},
+    "sign-flips": {},
+    "mixed-bases": {},
+    "dummy-neurons": {},
+    "structured-pruning": {"intensity": 50},
 }
-# What has no normalisation cannot be folded; its own tests do that.
-CHECKED = [name for name in plugins.names("modifications") if name != "bn-folding"]
+# What has no normalisation cannot be folded, what has no class too many cannot lose one, and random
+# weights do not repeat; their own tests do that.
+ELSEWHERE = {"bn-folding", "class-removal", "redrawn-repeats"}
+# What the shipped network gives nothing to do: no constants to compute with, no Constant nodes, no
+# MatMul, and nothing to make simpler; see test_conversions.
+ELSEWHERE |= {"simplification", "constant-folding", "constants-to-initializers", "int4"}
+# Nor does a Relu pass on signs or bases; see test_preserving.
+ELSEWHERE |= {"sign-flips", "mixed-bases"}
+CHECKED = [name for name in plugins.names("modifications") if name not in ELSEWHERE]
 CHECKS = [
     check
     for name in CHECKED
@@ -196,14 +244,26 @@ def test_intensities_outside_the_standard_are_carried_out(weights):
 
 
 FAMILIES = {
-    "preserving": {"permutation"},
+    "preserving": {"permutation", "scaling", "sign-flips", "mixed-bases", "dummy-neurons"},
     "standard": {
         "gaussian-noise", "l1-pruning", "random-pruning", "quantizing", "fine-tuning",
         "distillation", "overwriting",
     },
-    "deployment": {"bn-folding", "float16", "int8"},
-    "adaptive": {"filter-mean", "averaging", "mixing-layers", "mixing-weights"},
-    "removal": {"jpeg", "input-noise"},
+    "deployment": {
+        "bn-folding", "float16", "int8", "bfloat16", "int4", "graph-optimization",
+        "simplification", "constant-folding", "opset-conversion", "initializers-to-constants",
+        "constants-to-initializers", "external-data", "dropped-names", "re-export",
+    },
+    "adaptive": {
+        "filter-mean", "averaging", "mixing-layers", "mixing-weights", "leading-components",
+        "outliers", "redrawn-repeats", "residual-signs", "low-bits", "grid-noise", "class-removal",
+        "random-resizing", "patterned-tuning", "unlearning", "rejection",
+    },
+    "removal": {
+        "jpeg", "input-noise", "input-smoothing", "input-filter", "input-flip", "input-squeezing",
+        "weight-shifting", "low-rank", "clipping", "merging", "model-soup", "fine-pruning",
+        "regularisation", "label-smoothing", "refit", "knockoff", "structured-pruning",
+    },
 }  # fmt: skip
 
 

@@ -12,7 +12,6 @@ from scipy.special import softmax
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError, TrainingError
 from nnw_onnx.kit.samples import ArraySamples
-from nnw_onnx.modifications.distillation import probabilities, targets_for
 from nnw_onnx.testing import (
     ArrayBench,
     ArrayNetwork,
@@ -207,30 +206,6 @@ def test_a_student_of_another_architecture_is_opened_by_name():
     assert done.network.weights["head"].dtype == np.float64
 
 
-@pytest.mark.parametrize(
-    ("loss", "answers", "expected"),
-    [
-        ("cross-entropy", [[0.1, 3, 2], [5, 4, 3]], [1, 0]),
-        ("cross-entropy", [[[[0.1]], [[3]]], [[[5]], [[4]]]], [1, 0]),
-        ("cross-entropy", [[[1, 9], [2, 3]]], [[1, 0]]),
-        ("next-token", [[[1, 2], [4, 3], [0, 9]]], [[1, 1, 0]]),
-        ("bce", [[-1.0, 0.0, 2.0]], [[0, 0, 1]]),
-        ("mse", [[-1.5, 2.0]], [[-1.5, 2.0]]),
-        ("mae", [[-1.5, 2.0]], [[-1.5, 2.0]]),
-    ],
-)
-def test_what_is_learnt_of_answers_follows_from_the_loss(loss, answers, expected):
-    found = targets_for(loss, np.array(answers, np.float32))
-    np.testing.assert_array_equal(found, expected)
-    assert found.dtype == (np.int64 if loss in ("cross-entropy", "next-token") else np.float32)
-
-
-def test_a_pixel_has_probabilities_of_its_own(rng):
-    scores = rng.normal(size=(2, 5, 3, 4))
-    found = targets_for("soft-cross-entropy", scores, 2.0)
-    np.testing.assert_allclose(found, softmax(scores / 2, axis=1), rtol=1e-5)
-
-
 def test_a_regression_is_distilled_by_its_answers(rng):
     used = bench(loss="mse", trainer=Idle())
     make("distillation", 2).modify(small_network(), used, generator())
@@ -240,7 +215,7 @@ def test_a_regression_is_distilled_by_its_answers(rng):
 
 
 def test_soft_labels_are_for_scores_of_classes():
-    message = r"^distillation: expected labels = 'hard' with the loss 'mse'.*got 'soft'; change it"
+    message = r"^labels: expected 'hard' with the loss 'mse'.*got 'soft'; change it"
     made = make("distillation", 2, labels="soft")
     with pytest.raises(ConfigurationError, match=message):
         made.modify(small_network(), bench(loss="mse"), generator())
@@ -256,16 +231,8 @@ def test_soft_labels_are_for_scores_of_classes():
 )
 def test_distillation_refuses_answers_that_are_no_scores(answers, words):
     used = bench(run=lambda network, feeds, layers=(): {"y": answers[: len(feeds["x"])]})
-    with pytest.raises(TrainingError, match=r"^distillation: " + words):
+    with pytest.raises(TrainingError, match=r"^answers: " + words):
         make("distillation", 3).modify(small_network(), used, generator())
-
-
-@pytest.mark.parametrize("temperature", [1.0, 5.0])
-def test_probabilities_stand_for_their_logarithms(temperature, rng):
-    scores = rng.normal(size=(20, 6))
-    given = softmax(scores, axis=1).astype(np.float32)
-    found = probabilities(given, temperature)
-    np.testing.assert_allclose(found, softmax(scores / temperature, axis=1), rtol=1e-4)
 
 
 class Marks:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.stats import binom
 
+from nnw_onnx.measures import families
+from nnw_onnx.measures.matrix import columns
 from nnw_onnx.measures.results import (
     BaseQuality,
     Cell,
@@ -36,6 +38,7 @@ from nnw_onnx.measures.results import (
     Training,
     Value,
 )
+from nnw_onnx.measures.resynchronised import Resynchronised
 from nnw_onnx.records import (
     DatasetRecord,
     Environment,
@@ -56,6 +59,8 @@ from nnw_onnx.reports.model import (
 )
 
 ALPHA = 1e-6
+UNATTACKED = ("few", "emmark", "fingerprint")
+"""Methods that name no attack of somebody who knows them."""
 ACCURACY = MeasureRecord(
     name="top-1 accuracy", unit="%", low=0, high=1, chance=0.1, negligible=0.005, usable_loss=0.05
 )
@@ -146,6 +151,7 @@ class Maker:
     seed: int = 7
     rename: str = "{}"
     notes: list = field(default_factory=list)
+    again: list = field(default_factory=list)
 
     def __post_init__(self):
         self.rng = np.random.default_rng(self.seed)
@@ -158,13 +164,17 @@ class Maker:
         points, cells, technologies = [], [], []
         for t, row in enumerate(self.technologies):
             mine = [self.points(t, row, s) for s in settings]
+            # Apart, so that the other numbers stay what they are.
+            drawn, self.rng = self.rng, np.random.default_rng(t)
+            self.again += self.put_back(row, settings, mine)
+            self.rng = drawn
             points += [p for group in mine for p in group]
             cells += [self.cell(t, s, group) for s, group in zip(settings, mine, strict=True)]
             technologies.append(self.technology(t, row, settings, mine))
         usable = sum(level.counts for s in settings for level in s.levels)
-        order = sorted(
-            range(len(technologies)),
-            key=lambda i: (-technologies[i].tally.survived, technologies[i].tally.lost),
+        order = columns(
+            [technology.tally for technology in technologies],
+            [technology.attacked for technology in technologies],
         )
         total = sum(len(s.levels) for s in settings)
         return Report(
@@ -221,6 +231,7 @@ class Maker:
             cells=tuple(cells),
             notes=tuple(self.notes),
             points=tuple(points),
+            resynchronised=tuple(self.again),
             completeness=Completeness(
                 tests_planned=9, tests_found=9, injections_planned=9, injections_done=9, missing=()
             ),
@@ -375,6 +386,26 @@ class Maker:
             ser_last_new_mark=NOTHING,
         )
 
+    def put_back(self, row: tuple, settings: tuple, mine: list) -> Iterator[Resynchronised]:
+        """What is found of a method that reads weights once channels are put back in order."""
+        if row[4] != "weights":
+            return
+        for setting, points in zip(settings, mine, strict=True):
+            for point in points if setting.family == "preserving" else ():
+                common = {"technology": point.technology, "setting": setting.index}
+                level = {"level": point.level, "intensity": point.intensity}
+                yield Resynchronised(
+                    point=self.point(row, x=0.2, loss=0.0, **common, level=point.level),
+                    networks=self.n,
+                    recovered=self.n,
+                    moved=Value(value=0.9, networks=5),
+                    lost=Value(value=0.0, networks=5),
+                    cosine=Value(value=0.99, networks=5),
+                    margin=Value(value=0.5, networks=5),
+                    **common,
+                    **level,
+                )
+
     def cell(self, t: int, setting: Setting, points: list[Point]) -> Cell:
         mine = {"technology": t, "setting": setting.index}
         first = points[0]
@@ -420,6 +451,8 @@ class Maker:
             if level.counts
         ]
         fingerprint = method == "fingerprint"
+        met = list(zip(settings, mine, strict=True))
+        put_back = [r.point for r in self.again if r.technology == t]
         return Technology(
             index=t,
             label=self.rename.replace("{}", label),
@@ -469,6 +502,11 @@ class Maker:
             control=None if fingerprint else self.control(),
             robustness_asked=True,
             imperceptibility_asked=True,
+            families=families.families(t, met, families.put_back(met, put_back)),
+            whole=families.resistance(met),
+            whole_resynchronised=families.resistance(families.put_back(met, put_back)),
+            strongest=families.strongest(met),
+            attacked=method not in UNATTACKED,
         )
 
     def imperceptibility(self, method: str, trained: bool) -> Imperceptibility:

@@ -50,7 +50,11 @@ def test_a_plan_has_the_cards_of_its_methods():
 def test_each_method_is_told_once_with_its_carriers():
     first, second = cards(report_with({"uchida": CARD}))
     assert (first.name, second.name) == ("block-spread", "uchida")
-    assert dict(first.lines) == {"Carriers here": "conv1", "Chosen because": "the largest 0"}
+    assert dict(first.lines) == {
+        "Attacks by who knows it": "Gaussian noise",
+        "Carriers here": "conv1",
+        "Chosen because": "the largest 0",
+    }
     assert dict(second.lines) == {
         "Paper": CARD.paper,
         "Reads": "the suspect alone",
@@ -60,9 +64,26 @@ def test_each_method_is_told_once_with_its_carriers():
         "Strength": "the option margin",
         "Reported": "9 of 10 (table 1)",
         "Dies of": "pruning (somebody else, 2021)",
+        "Attacks by who knows it": "Gaussian noise",
         "Carriers here": "conv1",
         "Chosen because": "the largest 1",
     }
+
+
+def test_a_card_says_who_was_not_attacked_by_somebody_who_knows_it():
+    def told(**fields):
+        made = build_report(*invented(2, 7, **fields).parts)
+        return [dict(card.lines).get("Attacks by who knows it") for card in cards(made)], made
+
+    lines, made = told()
+    assert lines == [made.settings[-1].label] * 2
+    lines, made = told(attacked=False)
+    assert lines == ["not attacked adaptively"] * 2
+    only = made.settings[1].model_copy(update={"adaptive": (1,)})
+    one = made.model_copy(update={"settings": (made.settings[0], only)})
+    assert [dict(c.lines)["Attacks by who knows it"] for c in cards(one)] == [
+        "not attacked adaptively", only.label,
+    ]  # fmt: skip
 
 
 def test_hostile_cards_are_shown_and_not_obeyed():

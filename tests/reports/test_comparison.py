@@ -19,7 +19,11 @@ from nnw_onnx.reports import forms
 from nnw_onnx.reports.comparison_tables import grid, places, tables
 from nnw_onnx.reports.documents import write_comparison
 
-from ..measures.made import invented, make_technology  # noqa: TID252 - not an installed package
+from ..measures.made import (  # noqa: TID252 - not an installed package
+    invented,
+    make_setting,
+    make_technology,
+)
 from ..measures.side_by_side import make_run  # noqa: TID252
 from .conftest import HOSTILE
 from .test_page import read
@@ -73,6 +77,23 @@ def test_the_page_says_who_wins_and_what_could_not_be_told(some):
     few = compared(make_run(second_lost, networks=3))
     told = "".join(read(reports.render(few, "html")).texts)
     assert "none can be significant after Holm. That takes 6 networks" in told
+
+
+def test_who_has_no_place_is_told_first():
+    def told(adaptive):
+        setting = make_setting(intensities=(0.1,), adaptive=adaptive)
+        found = compared(make_run(second_lost, setting=setting))
+        texts = "".join(read(reports.render(found, "html")).texts)
+        return reports.summary(found), texts, found
+
+    summary, texts, found = told((0,))
+    line = "Not ranked, because not attacked adaptively: block-spread, 64 bits."
+    assert summary[2] == line
+    assert line in texts
+    assert [places(s) for s in found.groups[0].standings] == ["1", "not ranked"]
+    summary, texts, _ = told(())
+    assert summary[2] == "Not ranked: no technology was attacked by somebody who knows its method."
+    assert not any(line.startswith("Not ranked") for line in told((0, 1))[0])
 
 
 def test_nothing_to_compare_is_a_page_too():

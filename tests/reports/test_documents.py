@@ -121,6 +121,19 @@ def test_every_declared_column_is_in_the_tables(small):
         assert {c.key for c in declared} <= {h.key for h in made[name].heads}
 
 
+def test_wrong_keys_of_networks_in_order_have_a_table_of_their_own(small):
+    assert "controls_resynchronised" not in tables_of(small)
+    first, *others = small.technologies
+    again = first.control.model_copy(update={"keys": 123})
+    heard = first.model_copy(update={"control_resynchronised": again})
+    made = small.model_copy(update={"technologies": (heard, *others)})
+    (row,) = read_csv(forms.as_csv(tables_of(made)["controls_resynchronised"]))
+    assert (row["technology"], row["wrong_keys"]) == (first.label, "123")
+    rows = [r for r in read_csv(tables.all_rows(made)) if r["quantity"] == "wrong_keys"]
+    told = [(r["technology"], r["table"]) for r in rows if r["value"] == "123"]
+    assert told == [(first.label, "controls_resynchronised")]
+
+
 def test_all_numbers_are_in_one_file_one_a_row(small):
     rows = read_csv(tables.all_rows(small))
     wanted = [r for r in rows if r["quantity"] == "ser" and r["modification"] == "Quantizing"]
@@ -241,19 +254,24 @@ def test_the_matrix_of_many_technologies_is_turned_in_markdown_and_latex():
     made = tables_of(report)["matrix"]
     drawn = matrix(report, names.technology_names(report))
     head, _, *rows = markdown_rows(forms.as_markdown(made))
-    modifications = [f"{r.code} {r.label}" for _, group in drawn.groups for r in group]
+    modifications = [
+        f"{r.code} {r.label}" if r.code else f"{title.partition(':')[0]}: {r.label.lower()}"
+        for title, group in drawn.groups
+        for r in group
+    ]
     sums = [
         "Technology",
-        "Survived, of 63 settings",
+        "Settings survived",
+        "Least share found",
         "Imperceptibility, loss in points",
         "False alarms, of 5 networks",
     ]
     assert head == sums + modifications
     assert [row[0] for row in rows] == [t.label for t in report.technologies]
     entangled = next(row for row in rows if row[0].startswith("entangled"))
-    assert entangled[1:4] == ["57, 6 lost", "1.82, noticeable", "0/5"]
+    assert entangled[1:5] == ["57 of 63, 6 lost", "13 %", "1.82, noticeable", "0/5"]
     for i, row in enumerate(rows):
-        assert row[4:] == [r.entries[i].said for _, group in drawn.groups for r in group]
+        assert row[5:] == [r.entries[i].said for _, group in drawn.groups for r in group]
     text = as_latex(made)
     named = [t.label for t in report.technologies]
     parts = text.count("\\begin{tabular}")
@@ -287,9 +305,9 @@ def test_a_table_is_split_by_columns_with_its_lead_before_each_part():
     report = make_large()
     made = tables_of(report)["matrix"]
     parts = made.parts(10)
-    assert [len(part.heads) for part in parts] == [11, 11, 11, 4]
+    assert [len(part.heads) for part in parts] == [11, 11, 11, 11]
     assert {part.heads[0].key for part in parts} == {"technology"}
     assert tuple(h for part in parts for h in part.heads[1:]) == made.heads[1:]
     assert all(part.rows[3][0] == made.rows[3][0] for part in parts)
     assert parts[1].rows[3][1:] == made.rows[3][11:21]
-    assert made.parts(33) == (made,)
+    assert made.parts(40) == (made,)

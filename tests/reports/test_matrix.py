@@ -138,17 +138,49 @@ def test_many_technologies_are_rows_in_the_order_of_the_plan(large, drawn):
 
 def test_rows_are_grouped_by_family(large, drawn):
     assert [title for title, _ in drawn.groups] == list(names.FAMILIES.values())
-    assert sum(len(rows) for _, rows in drawn.groups) == len(large.settings)
+    of_settings = [row for _, rows in drawn.groups for row in rows if not row.is_sum]
+    assert [row.code for row in of_settings] == [large.settings[i].code for i in large.rows]
+    assert all(rows[0].label == "Robustness" for _, rows in drawn.groups)
+
+
+def test_a_family_says_the_least_that_is_found_without_and_with_re_synchronisation(large, drawn):
+    rows = {row.key: row for _, group in drawn.groups for row in group if row.is_sum}
+    # Only channels in another order are put back, so that nothing else becomes another row.
+    assert [key for key in rows if key.endswith("resynchronised")] == ["preserving_resynchronised"]
+    for place, technology in enumerate(large.technologies):
+        preserving = next(f for f in technology.families if f.family == "preserving")
+        for key, found in (
+            ("preserving", preserving.plain),
+            ("preserving_resynchronised", preserving.resynchronised or preserving.plain),
+        ):
+            entry, tally = rows[key].entries[place], found.tally
+            if found.weakest is None:
+                assert (entry.style, entry.top) == ("no", "no verdict")
+                continue
+            assert entry.top == f"{100 * found.weakest.found:.0f} %"
+            assert entry.below == f"{tally.survived}/{tally.usable}"
+            style = "sv" if tally.survived == tally.usable else "pa" if tally.survived else "lo"
+            assert entry.style == style
+    assert "re-synchronised the same" in rows["deployment"].tested
+    assert "re-synchronised" not in rows["preserving"].tested
+
+
+def test_a_family_that_a_technology_did_not_meet_was_not_tried(small):
+    first = small.technologies[0].model_copy(update={"families": ()})
+    changed = small.model_copy(update={"technologies": (first, *small.technologies[1:])})
+    drawn = matrix(changed, names.technology_names(changed))
+    entry = drawn.groups[0][1][0].entries[changed.order.index(0)]
+    assert (entry.style, entry.top, entry.said) == ("no", "not tried", "not tried")
 
 
 def test_blocks_hold_every_modification_once_and_no_more_than_there_is_room_for(drawn):
     laid = [row for block in drawn.blocks for _, rows in block.groups for row in rows]
     assert laid == [row for _, rows in drawn.groups for row in rows]
-    assert [block.first for block in drawn.blocks] == [True, False, False]
-    assert [block.columns for block in drawn.blocks] == [13, 13, 7]
+    assert [block.first for block in drawn.blocks] == [True, False, False, False]
+    assert [block.columns for block in drawn.blocks] == [13, 9, 12, 5]
     whole = [(title, row) for title, rows in drawn.groups for row in rows]
     one = replace(drawn, groups=(("one family", tuple(row for _, row in whole)),))
-    assert [block.columns for block in one.blocks] == [13, 10, 10]
+    assert [block.columns for block in one.blocks] == [13, 10, 10, 6]
     assert sum((b.groups[0][1] for b in one.blocks), ()) == one.groups[0][1]
     (alone,) = replace(drawn, groups=()).blocks
     assert alone.columns == 1
@@ -179,7 +211,7 @@ def test_false_alarms_are_counted_and_one_is_enough(large, drawn):
 def test_few_technologies_have_words_and_a_strip_of_all_intensities(small):
     drawn = matrix(small, names.technology_names(small))
     assert drawn.few
-    noise = drawn.groups[0][1][0].entries[0]
+    noise = drawn.groups[0][1][1].entries[0]
     assert [chip.text for chip in noise.chips] == ["0.1", "0.2", "0.3", "0.5†", "1†"]
     assert [chip.dead for chip in noise.chips] == [False, False, False, True, True]
     assert noise.said.startswith(("survives", "outlives", "lost"))

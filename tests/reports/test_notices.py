@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nnw_onnx.records import ControlRecord, CostRecord, NewMark
+from nnw_onnx.records import ControlRecord, CostRecord, LeftOutRecord, NewMark
 from nnw_onnx.reports.build import build_report
 
 from ..measures.made import (  # noqa: TID252 - shared by two rooms' tests
@@ -20,7 +20,8 @@ from ..measures.made import (  # noqa: TID252 - shared by two rooms' tests
     make_verdict,
 )
 
-SETTING = make_setting(intensities=(0.1,))
+SETTING = make_setting(intensities=(0.1,), adaptive=(0, 1))
+"""What the methods name as the attack of somebody who knows them."""
 AT = {"setting": 0, "intensity": 0.1}
 
 
@@ -84,17 +85,21 @@ def test_false_alarms_name_network_and_setting():
     assert found.details == ("uchida, 64 bits, gaussian-noise 0.1: networks 3",)
 
 
-def test_wrong_keys_found_too_often():
+@pytest.mark.parametrize(
+    ("field", "where"),
+    [("controls", "bits: "), ("controls_resynchronised", "bits, re-synchronised: ")],
+)
+def test_wrong_keys_found_too_often(field, where):
     control = ControlRecord(
         technology=0, keys=1000, detected=0, below=(160, 10, 1, 0), log10_least=-3.5
     )
     made = changed(
         clean(),
         lambda t: t.injection is None and t.setting == 0 and t.network == 0,
-        controls=(control,),
+        **{field: (control,)},
     )
     (line,) = codes(made)["wrong-keys"].details
-    assert "160 of 1000 wrong keys have p <= 0.1" in line
+    assert f"{where}160 of 1000 wrong keys have p <= 0.1" in line
 
 
 def test_an_incomplete_run_and_what_has_no_record():
@@ -183,7 +188,7 @@ def test_undecided_usability():
     assert line.startswith("gaussian-noise 0.1: the limits of the loss")
 
 
-def test_a_setting_that_ruins_the_networks_of_one_technology():
+def test_a_setting_that_leaves_the_networks_of_one_technology_undecided():
     records = [make_technology(t, label=f"t{t}") for t in range(2)]
     plan = make_plan(6, 1, records, [SETTING])
     marks = [make_injection(n, 0, t) for n in range(6) for t in range(2)]
@@ -191,12 +196,28 @@ def test_a_setting_that_ruins_the_networks_of_one_technology():
     trials += [
         make_trial(
             m.network, None, make_verdict(m, 32),
-            right=answers(2000, 130 if m.technology else 0), technology=m.technology, **AT,
+            right=answers(2000, 100 if m.technology else 0), technology=m.technology, **AT,
         )
         for m in marks
     ]  # fmt: skip
     found = codes(Made(plan, tuple(marks), tuple(trials)))
-    assert found["own-networks"].details == ("t1, gaussian-noise 0.1",)
+    (line,) = found["usability"].details
+    assert line.startswith("gaussian-noise 0.1: t1, the limits of the loss")
+
+
+def test_who_is_not_attacked_by_somebody_who_knows_the_method_is_told():
+    plain = clean(settings=[make_setting(intensities=(0.1,))])
+    assert codes(plain)["not-attacked"].details == ("uchida, 64 bits",)
+    # What was planned and never answered is no attack.
+    silent = changed(clean(), modified, verdicts=(), status="failed", reason="no memory")
+    assert "not-attacked" in codes(silent)
+    assert "not-attacked" not in codes(clean(settings=()))
+
+
+def test_what_is_left_out_of_presets_is_told():
+    gone = LeftOutRecord(preset="mpai-nnt", label="Fine-tuning", reason="no table [training]")
+    found = codes(clean(left_out=(gone,)))["left-out"]
+    assert found.details == ("mpai-nnt, Fine-tuning: no table [training]",)
 
 
 def test_inverted_watermarks():

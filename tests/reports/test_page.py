@@ -11,7 +11,7 @@ from importlib.resources import files
 import pytest
 
 from nnw_onnx.errors import ConfigurationError, PluginError
-from nnw_onnx.measures.results import PlaceCount, Value, Visibility
+from nnw_onnx.measures.results import Localisation, PlaceCount, Value, Visibility
 from nnw_onnx.records import PluginRecord
 from nnw_onnx.reports import build_report, names, render, sentences, summary
 from nnw_onnx.reports.grids import grids
@@ -147,9 +147,15 @@ def test_tasks_without_percent_never_speak_of_points(measure):
     assert ("lower is better" in text) == (measure.better == "lower")
 
 
+def unmodified(technology):
+    """A technology that no Modification was tried on."""
+    return technology.model_copy(update={"families": (), "whole": None, "strongest": ()})
+
+
 def test_an_evaluation_without_modifications_has_no_empty_sections(small):
     bare = small.model_copy(
         update={
+            "technologies": tuple(map(unmodified, small.technologies)),
             "settings": (),
             "rows": (),
             "cells": (),
@@ -217,6 +223,55 @@ def test_an_integrity_method_has_the_places_that_it_names(small):
     assert "conv&lt;1&gt;<td>7<td>9<td>77.8" in text
     assert "77.8" in text
     assert "Places that were named" not in page(small)
+
+
+def localised(report, **counts):
+    """The first technology as one of integrity, its blocks told of its first point and before."""
+    first, point = report.technologies[0], report.points[0]
+    nothing = Value.missing("no block was changed")
+    before = Localisation(
+        changed_tests=0, detected=0, untouched_tests=6, alarms=counts.pop("alarms", 0), blocks=144,
+        changed=0, named=0, right=0, recall=nothing, precision=nothing,
+    )  # fmt: skip
+    after = before.model_copy(
+        update={"changed_tests": 6, "detected": 5, "untouched_tests": 0, "alarms": 0, **counts}
+    )
+    record = first.record.model_copy(update={"kind": "integrity"})
+    unmodified = first.unmodified.model_copy(update={"localisation": before})
+    changed = first.model_copy(update={"record": record, "unmodified": unmodified})
+    return report.model_copy(
+        update={
+            "technologies": (changed, *report.technologies[1:]),
+            "points": (point.model_copy(update={"localisation": after}), *report.points[1:]),
+        }
+    )
+
+
+def test_an_integrity_method_tells_what_it_detects_names_and_raises_falsely(small):
+    known = {"changed": 24, "named": 20, "right": 18}
+    values = {"recall": Value(value=0.75, networks=3), "precision": Value(value=0.9, networks=3)}
+    found = localised(small, **known, **values)
+    called = names.technology_names(found)
+    said = next(str(v) for v in sentences.verdicts(found, called) if "detects the change" in str(v))
+    assert "detects the change in 5 of 6 tests" in said
+    assert "blocks named: recall 75.0 %, precision 90.0 %, no false alarm in 6" in said
+    text = page(found)
+    assert "Integrity: changes detected, and blocks named" in text
+    assert "<td>6<td>5<td>0<td>0<td>75.0<td>90.0" in text
+    assert "unmodified<td>–<td class=tx>–<td>0<td>0<td>6<td>0<td>–<td>–" in text
+    assert "is the share of changed blocks that are named" in text
+    assert "changes detected" not in page(small)
+    told = sentences.verdicts(localised(small, alarms=2, **known), called)
+    assert any("2 false alarms in 6" in str(v) for v in told)
+
+
+def test_an_integrity_method_of_an_earlier_version_tells_its_settings(small):
+    record = small.technologies[0].record.model_copy(update={"kind": "integrity"})
+    first = small.technologies[0].model_copy(update={"record": record})
+    old = small.model_copy(update={"technologies": (first, *small.technologies[1:])})
+    asked = [p for p in old.points if p.technology == 0 and p.tested]
+    said = sentences.verdicts(old, names.technology_names(old))
+    assert any(f"notices the change in 0 of {len(asked)} settings" in str(v) for v in said)
 
 
 def test_any_number_of_a_run_folder_can_be_drawn(small):
@@ -355,11 +410,11 @@ def cells_of(text):
 
 def test_many_technologies_are_rows_of_the_matrix_with_whole_names(large, pages):
     found = cells_of(pages["large"])
-    assert found.tables == 3
+    assert found.tables == 4
     rows = [row for row in found.rows if row[0][1].get("scope") == "row"]
     labels = [t.label for t in large.technologies]
-    assert [row[0][2].strip() for row in rows] == labels * 3
-    assert [len(row) - 1 for row in rows] == [13] * 20 + [13] * 20 + [7] * 20
+    assert [row[0][2].strip() for row in rows] == labels * 4
+    assert [len(row) - 1 for row in rows[::20]] == [13, 9, 12, 5]
     for row in rows:
         assert [tag for tag, *_ in row] == ["th"] + ["td"] * (len(row) - 1)
         for _, attributes, _ in row[1:]:
@@ -373,18 +428,20 @@ def test_heads_of_the_turned_matrix_have_scopes_and_lead_to_the_details(large, p
     linked = [a["href"] for _, a, _ in heads if a.get("href", "").startswith("#m")]
     assert linked == [f"#m{large.settings[i].code}" for i in large.rows]
     groups = [(t.strip(), int(a["colspan"])) for _, a, t in heads if a["scope"] == "colgroup"]
-    assert groups == [
-        (title, sum(s.family == family for s in large.settings))
-        for family, title in names.FAMILIES.items()
-    ]
+    drawn = matrix(large, names.technology_names(large))
+    # The standard's go on in a second table.
+    assert groups == [(title, len(rows)) for block in drawn.blocks for title, rows in block.groups]
+    assert list(dict.fromkeys(title for title, _ in groups)) == list(names.FAMILIES.values())
 
 
 def test_a_cell_of_the_turned_matrix_says_what_the_model_says(large, pages):
     rows = [r for r in cells_of(pages["large"]).rows if r[0][1].get("scope") == "row"]
     drawn = matrix(large, names.technology_names(large))
     for i, technology in enumerate(large.technologies):
-        assert rows[i][1][2].startswith(f"{technology.tally.survived}")
-        cells = [cell for block in range(3) for cell in rows[20 * block + i][1:]][3:]
+        least = technology.whole.weakest and f"{100 * technology.whole.weakest.found:.0f} % "
+        told = f"{least or ''}{technology.tally.survived}/{technology.tally.usable}"
+        assert rows[i][1][2].strip() == told + ("" if technology.attacked else " not ranked")
+        cells = [cell for block in range(4) for cell in rows[20 * block + i][1:]][3:]
         entries = [row.entries[i] for _, group in drawn.groups for row in group]
         for (_, attributes, text), entry in zip(cells, entries, strict=True):
             assert attributes["class"] == entry.style
@@ -400,7 +457,7 @@ def test_few_technologies_have_no_style_of_the_turned_matrix(pages):
 
 def test_a_turned_matrix_without_robustness_has_imperceptibility_alone(large):
     technologies = tuple(
-        t.model_copy(update={"robustness_asked": False}) for t in large.technologies
+        unmodified(t).model_copy(update={"robustness_asked": False}) for t in large.technologies
     )
     changed = large.model_copy(
         update={
@@ -409,6 +466,7 @@ def test_a_turned_matrix_without_robustness_has_imperceptibility_alone(large):
             "rows": (),
             "cells": (),
             "points": (),
+            "resynchronised": (),
         }
     )
     rows = [r for r in cells_of(page(changed)).rows if r[0][1].get("scope") == "row"]

@@ -14,12 +14,14 @@ from nnw_onnx.methods.fragile import Fragile
 from nnw_onnx.methods.levels import Levels
 from nnw_onnx.methods.nct import Nct
 from nnw_onnx.methods.presence import Presence
+from nnw_onnx.methods.spread_spectrum import SpreadSpectrum
 from nnw_onnx.methods.uchida import Uchida
 from nnw_onnx.runs.suspect import Examined
 from nnw_onnx.runs.verify import BY_NAME, Search, verify
 from nnw_onnx.testing import ArrayBench, ArrayNetwork
 from nnw_onnx.vocabulary import Claim, Decodes, Decoding, Key, Payload
 
+from ..kit.blocks import ODD, interleaved  # noqa: TID252 - shared by two rooms' tests
 from .faulty import registered
 
 THOROUGH = Search(thorough=True)
@@ -169,6 +171,34 @@ def test_keys_of_many_layers_find_them_by_name_and_order(rng, method):
         assert verdict.detection, form
         assert len(verdict.found) == 7
     assert {f.way for f in verdict.found} == {"name", "order"}
+
+
+@pytest.mark.parametrize("block", [8, 16])
+def test_a_mark_in_many_kernels_is_read_in_blocks_of_channels(rng, block):
+    """Sixteen and 32 channels fit blocks of 8 and of 16: both are read, and the p-value says so."""
+    shapes = [(16, 3, 3, 3), (16, 16, 3, 3), (16, 16, 3, 3), (32, 16, 3, 3)]
+    plain = {f"c{k}": rng.standard_normal(shape) for k, shape in enumerate(shapes)}
+    plain["head"] = rng.standard_normal((10, 32))
+    network, method = ArrayNetwork.of(plain), SpreadSpectrum()
+    payload = Payload.random(64, rng)
+    key = method.make_key(network, 64, rng.bytes(32), ArrayBench())
+    marked = method.inject(network, payload, key, ArrayBench())
+    assert key.layers == ("c0", "c1", "c2", "c3")
+
+    def in_blocks(given):
+        kernels = [interleaved(given.weights[name], block) for name in key.layers]
+        stored = {f"reorder_token_{k}": values for k, values in enumerate(kernels)}
+        odd = dict.fromkeys(stored, ODD)
+        return ArrayNetwork.of({**stored, "head": given.weights["head"]}, **odd)
+
+    verdict = one(in_blocks(marked), Claim(key, payload), BY_NAME)
+    assert verdict.errors == 0
+    assert {(f.part, f.candidates) for f in verdict.found} == {
+        (f"channels in blocks of {block} put in order", 2)
+    }
+    assert verdict.detection.p_value == pytest.approx(2 * 0.5**64)
+    assert "best of 2 places of its shape; the p-value is corrected" in verdict.detection.notes[0]
+    assert one(in_blocks(network), Claim(key, payload)).detection.detected is False
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ def test_what_trains_is_counted_and_not_timed(tmp_path):
         tmp_path,
         training={"initial_epochs": 10},
         methods=[{"name": "uchida", "training": {"epochs": 1}}],
-        modifications=[{"name": "fine-tuning", "intensities": [0.1, 0.2]}],
+        modifications=[{"name": "fine-tuning", "intensities": [0.1, 0.2], "learning_rate": 0.01}],
     )
     injections, trials, _ = forecast.forecast(made).stages
     assert (injections.count, injections.untimed) == (3, 3)

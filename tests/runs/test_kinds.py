@@ -236,10 +236,46 @@ def test_integrity_of_whole_networks_and_of_inputs(run, setting, whole):
         assert point.place_right.value is None
 
 
+@pytest.mark.parametrize(
+    ("setting", "changed"),
+    [
+        ("", 0),
+        ("l1-pruning", BLOCKS["conv2.weight"]),
+        ("float16", WHOLE),
+        ("int8", WHOLE),
+        ("jpeg", 0),
+        ("l1-pruning+gaussian-noise", BLOCKS["conv1.weight"] + BLOCKS["head.weight"]),
+    ],
+)
+def test_integrity_is_counted_by_block(run, setting, changed):
+    told = [v.blocks for v in run.verdicts("fragile", setting)]
+    assert told
+    for blocks in told:
+        assert (blocks.blocks, blocks.changed) == (WHOLE, changed)
+        assert (blocks.named, blocks.right) == (changed, changed)
+    points = run.points("fragile", setting) if setting else [run.technology("fragile").unmodified]
+    for point in points:
+        found = point.localisation
+        assert (found.changed_tests, found.detected) == ((2, 2) if changed else (0, 0))
+        assert (found.untouched_tests, found.alarms) == ((0, 0) if changed else (2, 0))
+        assert found.recall.value == found.precision.value == (1 if changed else None)
+
+
+def test_only_marks_of_integrity_that_are_there_have_blocks(run):
+    assert {v.blocks for v in run.verdicts("fragile", "l1-pruning", own=False)} == {None}
+    for label in ("presence", "levels", "nct"):
+        assert {v.blocks for v in run.verdicts(label, "l1-pruning")} == {None}
+        assert run.technology(label).unmodified.localisation is None
+
+
 def test_integrity_is_no_loser(run):
     said = {v.subject: v.text for v in sentences.verdicts(run.report, _called(run))}
     # Weights are changed by pruning, both conversions and the stack's two settings, not by inputs.
-    assert said["Integrity:"] == " fragile no Payload notices the change in 5 of 8 settings."
+    # On two networks; the inputs' three settings and the unmodified networks change no block.
+    assert said["Integrity:"] == (
+        " fragile no Payload detects the change in 10 of 10 tests, blocks named: recall 100.0 %, "
+        "precision 100.0 %, no false alarm in 8."
+    )
     assert "of 6" in said["Hardest:"] or "none defeats" in said["Hardest:"]
     assert "nothing is survived or lost" in dict(definitions(run.report))["Integrity"]
 

@@ -285,3 +285,28 @@ def test_copies_of_several_recipients_are_one_trial_that_hears_all_of_them(copie
     lost = [r for r in records if not (r.technology == 1 and r.payload_index == 0)]
     few = [t for t in planner(ev).trials(lost) if t.setting == 0 and t.parents]
     assert len(few) == (4 if copies == 2 else 3) * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, "46998b11654216e9119bb633803e0a826773744f5daefa4c7fa1c99b6adbd40e"),
+        (
+            {"mode": "dynamic"},
+            "e5a0f1b6dd1f8068023e3c3ae5cf8435efc5d64237985ff9bb2503f1aa85080c",
+        ),
+    ],
+)
+def test_options_that_came_later_to_a_modification_leave_identities(options, expected):
+    """Those of version 0.2.0, which computed these; and another value is another trial."""
+
+    def identity(**more):
+        ev = evaluation(
+            modifications=[{"name": "int8", **options, **more}], control={"wrong_keys": 1}
+        )
+        first = next(t for t in trials_of(ev) if t.steps and not t.parents)
+        return first.identity
+
+    assert identity() == expected
+    assert identity(form="qdq") == expected
+    assert len({expected, identity(form="qoperator"), identity(per_channel=False)}) == 3

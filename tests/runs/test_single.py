@@ -233,7 +233,7 @@ def test_a_state_that_was_kept_for_another_key_is_not_taken_up(interrupted, tmp_
 
 def test_a_method_that_learns_a_decoder_of_its_own_keeps_it(tmp_path):
     """DeepSigns on inner activations: the key file has what the training has learnt."""
-    longer = TRAINED.replace("learning_rate = 0.05", "learning_rate = 0.05\nepochs = 4")
+    longer = TRAINED.replace("[training]", "[training]\nepochs = 4", 1)
     marked = nnw.inject(
         MODEL, nnw.Payload.from_text("a"), method="deepsigns", options={"count": 16},
         training=configuration(tmp_path, longer), seed=1,
@@ -255,7 +255,8 @@ def test_a_promise_is_measured_on_the_data_of_the_training(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("method", ["zhong", "zhang"])
 def test_a_training_without_its_mark_is_refused_where_no_symbols_tell_it(tmp_path, method):
-    text = TRAINED.replace('name = "adi"', f'name = "{method}"').replace("0.05\n[[m", "1e-7\n[[m")
+    text = TRAINED.replace('name = "adi"', f'name = "{method}"')
+    text = text.replace("0.05\n[[methods]]", "1e-7\n[[methods]]")
     assert text.count("1e-7") == 1
     with pytest.raises(InjectionError) as refused:
         nnw.inject(

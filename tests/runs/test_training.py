@@ -217,6 +217,7 @@ def test_a_transfer_is_measured_on_the_data_that_it_learns(tmp_path):
     [[modifications]]
     name = "fine-tuning"
     intensities = [0.1]
+    learning_rate = 0.05
     transfer = true
     scope = "last"
     reinitialise = true

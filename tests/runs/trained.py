@@ -43,6 +43,7 @@ intensities = [50]
 [[modifications]]
 name = "fine-tuning"
 intensities = [0.05]
+learning_rate = 0.05
 [[modifications]]
 name = "distillation"
 intensities = [2]

@@ -237,6 +237,14 @@ class OnnxModule(torch.nn.Module):
         made = type(self)(changed, batch_norm=self.batch_norm)
         return made.to(self.device).train(self.training)
 
+    def with_resized(self, axis: HiddenAxis, resized: Weights) -> Self:
+        """A module of the same network with another number of channels along a hidden axis.
+
+        Raises `ModelFileError` as `OnnxNetwork.with_resized` does.
+        """
+        made = type(self)(self.network().with_resized(axis, resized), batch_norm=self.batch_norm)
+        return made.to(self.device).train(self.training)
+
     def load(self, network: OnnxNetwork) -> None:
         """Take the weights of another variant of the same network."""
         stored = network.stored

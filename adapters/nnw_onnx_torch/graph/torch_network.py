@@ -135,6 +135,13 @@ class TorchNetwork:
         """The name of a layer in the `state_dict` of the model."""
         return self._at(name).parameter_name
 
+    def with_resized(self, axis: HiddenAxis, resized: Weights) -> Self:
+        """No hidden axis of a model is known, so that none is resized: raises `ModelFileError`."""
+        raise ModelFileError(
+            f"channels: expected one of the hidden axes, got {axis.name!a} of a model that has "
+            "none; export it, and resize the network of the file"
+        )
+
     def with_weights(self, replaced: Weights) -> Self:
         """A copy of the model with some weights replaced, given in canonical layout.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -23,6 +24,10 @@ _FEW = 8
 _LARGEST_CONSTANT = 1 << 16
 _LARGEST_INPUT = 1 << 30
 _LARGEST_FILE = 2**31 - 2**20
+
+
+class NotExportedError(ModelFileError):
+    """A model that torch does not export, or exports as one that answers otherwise."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,12 @@ def arguments(given: torch.Tensor | Sequence[object] | Mapping[str, object]) -> 
 
 
 def write(model: nn.Module, examples: Arguments, path: Path, *, dynamic_batch: bool) -> None:
-    """Export and fold constants; raises `ModelFileError` where that is not possible."""
+    """Export and fold constants.
+
+    Raises:
+        NotExportedError: torch cannot export the model.
+        ModelFileError: a library is missing, the file is too large, or its place not writable.
+    """
     _check_libraries()
     import onnx_ir as ir
     from onnxscript import optimizer
@@ -120,9 +130,11 @@ def unwritable(path: Path, error: OSError) -> ModelFileError:
 
 def _exported(model: nn.Module, examples: Arguments, *, dynamic_batch: bool) -> ir.Model:
     # The axes of arguments by name must be named, those of positional ones must not.
-    axes = tuple(map(_free, examples.positional)) or {
+    axes: Any = tuple(map(_free, examples.positional)) or {
         n: _free(v) for n, v in examples.named.items()
     }
+    if _takes_any_number(model):
+        axes = (axes,)
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -139,12 +151,12 @@ def _exported(model: nn.Module, examples: Arguments, *, dynamic_batch: bool) -> 
         cause = error.__cause__ or error
         words = " ".join(str(cause).split())[:200] or type(cause).__name__
         cure = ", or fix the size of the batch with dynamic_batch=False" if dynamic_batch else ""
-        raise ModelFileError(
+        raise NotExportedError(
             f"export: expected a model that torch exports, got: {words}; change what it computes"
             f"{cure}"
         ) from error
     if program is None:
-        raise ModelFileError(
+        raise NotExportedError(
             "export: expected a program of torch's exporter, got none; see torch.onnx.export"
         )
     return program.model
@@ -162,6 +174,12 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+def _takes_any_number(model: nn.Module) -> bool:
+    """Whether forward has one parameter for all positional arguments, as that of OnnxModule."""
+    kinds = [p.kind for p in inspect.signature(model.forward).parameters.values()]
+    return kinds[:1] == [inspect.Parameter.VAR_POSITIONAL]
 
 
 def _free(value: object) -> dict[int, object] | None:

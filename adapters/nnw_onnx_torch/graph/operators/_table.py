@@ -75,4 +75,6 @@ def operator(*names: str, domain: str = "") -> Callable[[Function], Function]:
 
 def numbers(tensor: torch.Tensor) -> list[int]:
     """The integers of a tensor that holds a shape, axes or sizes."""
-    return [int(value) for value in tensor.reshape(-1).tolist()]
+    # Of a constant that is reshaped torch's exporter no longer knows the values.
+    flat = tensor if tensor.ndim == 1 else tensor.reshape(-1)
+    return [int(value) for value in flat.tolist()]

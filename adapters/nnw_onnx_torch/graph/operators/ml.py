@@ -6,14 +6,18 @@ Trees and support vectors have no gradient worth training and are left out.
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nnw_onnx.errors import TrainingError
-from nnw_onnx_torch.graph.operators._table import Call, operator
+from nnw_onnx_torch.graph.operators._table import Call, numbers, operator
 
 _DOMAIN = "ai.onnx.ml"
+Text: TypeAlias = NDArray[np.object_]
 
 
 def _row(x: Tensor, values: list[float]) -> Tensor:
@@ -60,9 +64,11 @@ def binarizer(call: Call, x: Tensor) -> Tensor:
 
 
 @operator("ArrayFeatureExtractor", domain=_DOMAIN)
-def array_feature_extractor(call: Call, x: Tensor, indices: Tensor) -> Tensor:
-    """Some features of the last axis."""
-    rows = x if x.dim() > 1 else x[None]
+def array_feature_extractor(call: Call, x: Tensor | Text, indices: Tensor) -> Tensor | Text:
+    """Some features of the last axis; they may be text."""
+    rows = x if x.ndim > 1 else x[None]
+    if isinstance(rows, np.ndarray):
+        return rows[..., numbers(indices)]
     return rows.index_select(-1, indices.reshape(-1).to(x.device))
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from nnw_onnx_example.clipping import Clipping
 from nnw_onnx_example.likeness import Likeness
 from nnw_onnx_example.order import Order
 from nnw_onnx_example.regression import Regression
+from nnw_onnx_example.shrinkage import Shrinkage
 from nnw_onnx_example.sine import Sine
 
 from nnw_onnx.testing import TaskCase
@@ -15,6 +15,6 @@ ANSWERS = POINTS.read(np.arange(len(POINTS))).targets
 CASE = TaskCase(Regression(), POINTS, {"y": 0.99 * ANSWERS})
 
 
-@pytest.mark.nnw_plugins(Likeness, Order, Clipping(intensity=1.0), Sine, CASE)
+@pytest.mark.nnw_plugins(Likeness, Order, Shrinkage(intensity=0.5), Sine, CASE)
 def test_contract(nnw_check):
     nnw_check()

@@ -8,6 +8,7 @@ import re
 import stat
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -17,6 +18,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import nnw_onnx
+from nnw_onnx.runs import presets
+from nnw_onnx.runs.evaluation import evaluation_from
 
 pytestmark = pytest.mark.xdist_group("one session of the README")
 
@@ -144,6 +147,28 @@ def test_every_command_runs_and_prints_what_is_shown(
         for line in block.output if block.language == "console" else []:
             assert any(similar(line, got) for got in printed.splitlines()), (line, printed)
     assert ran >= 10
+
+
+def test_every_table_of_an_evaluation_is_one() -> None:
+    """What the page shows of a configuration is taken by the reader of configurations."""
+    shown = [tomllib.loads(b.text) for b in BLOCKS if b.language == "toml"]
+    assert any("modifications" in tables for tables in shown)
+    for tables in shown:
+        if "networks" in tables:  # networks that are marked already; their files are not here
+            assert {"file", "marked", "key"} <= set(tables["networks"][0])
+            continue
+        given = {
+            "networks": ["nnw:digits/cnn-0.onnx"],
+            "dataset": {"name": "digits"},
+            "methods": [{"name": "uchida"}],
+            "payload_sizes": [64],
+        }
+        evaluation_from({**given, **tables}, "x", ROOT)
+
+
+def test_every_preset_is_told() -> None:
+    told = TEXT.partition("| preset |")[2].partition("\n\n")[0]
+    assert sorted(re.findall(r"`([a-z0-9-]+)`", told)) == sorted(presets.shipped())
 
 
 def test_links_lead_somewhere() -> None:

@@ -247,6 +247,9 @@ def load_seal(path: str | Path) -> Seal:
         ConfigurationError: it is absent, too large, or no whole seal.
     """
     content = _content(Path(path))
+    if not content.lstrip().startswith(b"{"):
+        # A key file that was taken for a seal, say: nothing that it holds is told.
+        raise _none(path, "no JSON object")
     keys = 0
     # Before the text is parsed: a million unknown fields would be a million objects.
     for found in _KEYS.finditer(content):

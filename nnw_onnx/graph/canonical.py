@@ -13,9 +13,9 @@ from operator import attrgetter
 from typing import Any
 
 import numpy as np
-from google.protobuf.descriptor import FieldDescriptor  # type: ignore[import-untyped]
-from google.protobuf.message import Message  # type: ignore[import-untyped]
-from google.protobuf.unknown_fields import UnknownFieldSet  # type: ignore[import-untyped]
+from google.protobuf.descriptor import FieldDescriptor  # type: ignore[import-untyped]  # has no stubs
+from google.protobuf.message import Message  # type: ignore[import-untyped]  # has no stubs
+from google.protobuf.unknown_fields import UnknownFieldSet  # type: ignore[import-untyped]  # has no stubs
 
 from nnw_onnx.graph.tensors import DATA_FIELD_NAMES
 

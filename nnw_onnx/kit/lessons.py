@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnw_onnx.errors import ConfigurationError, TrainingError
-from nnw_onnx.kit import initialisation
+from nnw_onnx.kit import initialisation, trainings
 from nnw_onnx.kit.samples import Drawn, batches
-from nnw_onnx.vocabulary import Array, Bench, Loss, Network, Samples
+from nnw_onnx.vocabulary import Array, Bench, Job, Loss, Modified, Network, Recipe, Samples
 
 _BATCH = 256
 
@@ -62,6 +62,34 @@ def student(network: Network, bench: Bench, asked: str, rng: np.random.Generator
     plain = network if asked == "same" else bench.open(asked)
     names = [layer.name for layer in plain.layers if layer.replaceable]
     return plain.with_weights(initialisation.fresh(plain, names, rng))
+
+
+def taught(
+    network: Network,
+    learnt: Lesson,
+    bench: Bench,
+    asked: str,
+    recipe: Recipe,
+    rng: np.random.Generator,
+) -> Modified:
+    """A student with fresh weights after a training on a lesson.
+
+    Args:
+        network: the teacher, of which only the graph is used.
+        learnt: the lesson.
+        bench: opens another architecture, and trains.
+        asked: see `student`.
+        recipe: of the training.
+        rng: draws the weights, and the order of samples.
+
+    Raises:
+        TrainingError: the student cannot be trained.
+    """
+    fresh = student(network, bench, asked, rng)
+    seed = trainings.seed(rng)
+    job = Job(learnt.samples, recipe, learnt.loss, seed, temperature=learnt.temperature)
+    trained = bench.train(fresh, job)
+    return Modified(trained.network, facts=trainings.facts_of(job, trained, fresh.layers))
 
 
 def targets_for(loss: Loss, answers: Array, temperature: float = 1.0) -> Array:

@@ -14,7 +14,6 @@ from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
     Bench,
     Family,
-    Job,
     Json,
     Modification,
     Modified,
@@ -81,7 +80,6 @@ class Distillation(Modification):
         learnt = lessons.lesson(
             network, data, bench, soft=self.labels == "soft", temperature=self.temperature
         )
-        student = lessons.student(network, bench, self.student, rng)
         recipe = trainings.changed(
             bench.recipe,
             epochs=self.intensity,
@@ -89,12 +87,4 @@ class Distillation(Modification):
             schedule=self.schedule,
             batch_norm="update",
         )
-        job = Job(
-            learnt.samples,
-            recipe,
-            learnt.loss,
-            trainings.seed(rng),
-            temperature=learnt.temperature,
-        )
-        trained = bench.train(student, job)
-        return Modified(trained.network, facts=trainings.facts_of(job, trained, student.layers))
+        return lessons.taught(network, learnt, bench, self.student, recipe, rng)

@@ -19,7 +19,6 @@ from nnw_onnx.vocabulary import (
     Bench,
     Family,
     Indices,
-    Job,
     Json,
     Modification,
     Modified,
@@ -95,7 +94,6 @@ class Knockoff(Modification):
             soft=self.labels == "soft",
             temperature=self.temperature,
         )
-        student = lessons.student(network, bench, self.student, rng)
         recipe = trainings.changed(
             bench.recipe,
             epochs=self.intensity,
@@ -103,15 +101,7 @@ class Knockoff(Modification):
             schedule=self.schedule,
             batch_norm="update",
         )
-        job = Job(
-            learnt.samples,
-            recipe,
-            learnt.loss,
-            trainings.seed(rng),
-            temperature=learnt.temperature,
-        )
-        trained = bench.train(student, job)
-        return Modified(trained.network, facts=trainings.facts_of(job, trained, student.layers))
+        return lessons.taught(network, learnt, bench, self.student, recipe, rng)
 
     def _questions(self, bench: Bench, rng: np.random.Generator) -> Samples:
         if self.questions == "transfer":

@@ -14,7 +14,7 @@ import logging
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +28,7 @@ import reserialising
 import nnw_onnx as nnw
 from nnw_onnx import plugins
 from nnw_onnx.graph import OnnxNetwork
+from nnw_onnx.runs.integrity import Change
 from nnw_onnx.runs.seals import Seal
 from nnw_onnx.vocabulary import Payload
 
@@ -105,9 +106,9 @@ class Sealed:
         return not found, set(_named(found.changes, self.seal))
 
 
-def _named(changes: object, sealed: Seal) -> Iterator[Block]:
+def _named(changes: Iterable[Change], sealed: Seal) -> Iterator[Block]:
     sizes = {t.name: int(np.prod(t.shape, dtype=np.int64)) for t in sealed.tensors}
-    for change in changes:  # type: ignore[attr-defined]
+    for change in changes:
         runs = change.blocks or ((0, change.weights),)
         for start, stop in runs if change.what == "tensor" else ():
             for begin in range(start, stop, sealed.block):
@@ -258,7 +259,7 @@ def rows(subject: Subject, flips: int, count: int, folder: Path) -> Iterator[tup
 
 def _torch() -> bool:
     try:
-        import torch  # noqa: F401
+        import torch  # noqa: F401 - to see whether it is there
     except ImportError:
         return False
     return True

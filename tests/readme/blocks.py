@@ -7,17 +7,21 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(
+    r"^```(?P<language>\w*)(?: title=\"(?P<file>[\w./-]+)\")?\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
 HEADING = re.compile(r"^##+ (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, the heading it stands under, its text."""
+    """A fenced block: its language, the heading it stands under, its text, the file that it is."""
 
     language: str
     heading: str
     text: str
+    file: str = ""
 
     @property
     def commands(self) -> list[str]:
@@ -40,7 +44,10 @@ def blocks(text: str) -> list[Block]:
         before = [title for start, title in headings if start < position]
         return before[-1] if before else ""
 
-    return [Block(m.group(1), heading_at(m.start()), m.group(2)) for m in FENCE.finditer(text)]
+    return [
+        Block(m["language"], heading_at(m.start()), m["text"], m["file"] or "")
+        for m in FENCE.finditer(text)
+    ]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """nnw-onnx: evaluate the watermark of a neural network, whatever framework it came from.
 
 Watermark and verify
-    open               the network of an ONNX file
+    open               the network of an ONNX file, or of what an exporter returned
     inject             put a payload into a network, without training or by one
     save_key           write key and payload to a file, which is a claim
     load_key           read it again

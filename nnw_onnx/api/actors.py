@@ -27,7 +27,7 @@ def trace(
     """Whose copies a network is made of; as `bool` whether anybody is accused.
 
     Args:
-        network: the suspect: a file or an open network.
+        network: the suspect: a file, a network in memory (see `open`) or an open one.
         key: of the owner, from `nnw recipients inject`.
         recipients: the public list that was written beside the copies.
         false_accusation_rate: largest probability, in (0, 1), that any innocent is accused.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError, ModelFileError
-from nnw_onnx.graph import OnnxNetwork, open_network
+from nnw_onnx.graph import InMemory, OnnxNetwork, open_in_memory, open_network
 from nnw_onnx.vocabulary import (
     SECRET_BYTES,
     Array,
@@ -22,6 +22,7 @@ from nnw_onnx.vocabulary import (
     Key,
     Method,
     Modification,
+    Network,
     Payload,
     Spec,
     Technology,
@@ -30,7 +31,8 @@ from nnw_onnx.vocabulary import (
 if TYPE_CHECKING:
     from nnw_onnx.runs.evaluation import Evaluation
 
-AnyNetwork: TypeAlias = OnnxNetwork | str | Path
+AnyNetwork: TypeAlias = "OnnxNetwork | str | Path | InMemory"
+"""A file, a network in memory, or an open one: `opened` alone decides which it is."""
 Layers: TypeAlias = str | Sequence[str]
 Options: TypeAlias = Mapping[str, Json]
 
@@ -183,17 +185,28 @@ def beside(network: OnnxNetwork, reference: AnyNetwork | None, training: object)
 
 
 def opened(network: object) -> OnnxNetwork:
-    """The network, opened where it is the name of a file."""
+    """The network, opened where it is the name of a file or what an exporter returned."""
     if isinstance(network, OnnxNetwork):
         return network
     if isinstance(network, str | Path):
         opened = open_network(Path(network))
         log.debug("opened %s: %d layers, SHA-256 %s", network, len(opened.layers), opened.sha256)
         return opened
+    in_memory = open_in_memory(network)
+    if in_memory is not None:
+        log.debug("opened %d layers in memory, SHA-256 %s", len(in_memory.layers), in_memory.sha256)
+        return in_memory
     raise ConfigurationError(
-        f"network: expected an ONNX file or what nnw_onnx.open returns, got "
+        f"network: expected an ONNX file, a network in memory or what nnw_onnx.open returns, got "
         f"{_named(type(network))}; {_door(type(network))}"
     )
+
+
+def opened_or_own(network: AnyNetwork | Network) -> Network:
+    """The network, opened as by `opened`; that of an adapter stays what it is."""
+    if isinstance(network, str | Path):
+        return opened(network)
+    return open_in_memory(network) or cast("Network", network)
 
 
 def _named(kind: type) -> str:
@@ -212,8 +225,6 @@ def _door(kind: type) -> str:
                 f"write it to a file with {adapter}.export and give that, or put the watermark in "
                 f"while it is trained, with {adapter}.Watermark"
             )
-    if ("onnx", "ModelProto") in roots or ("onnx_ir", "Model") in roots:
-        return "save it, and give the file"
     return "give the path of a .onnx file"
 
 

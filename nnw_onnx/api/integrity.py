@@ -29,7 +29,7 @@ def seal(
     Nothing is put into the network. See `graph.inventory` for what counts as the same.
 
     Args:
-        network: a file or an open network.
+        network: a file, a network in memory (see `open`) or an open one.
         key: of the owner, or a secret of at least 16 bytes such as that of `read_seed`: nobody else
             can make such a seal, nor check it. None makes one to be signed or published.
         everything: whether names of nodes, texts and metadata count too.
@@ -54,7 +54,7 @@ def verify_seal(
     Its `changes` name every tensor with the blocks, and every part of the graph, that is not.
 
     Args:
-        network: a file or an open network.
+        network: a file, a network in memory (see `open`) or an open one.
         sealed: of `seal`, or the file that it was saved to.
         key: that the seal was made with.
 
@@ -73,7 +73,7 @@ def restore(network: AnyNetwork, claim: Claim | Key) -> OnnxNetwork:
     """The network that a mark of integrity gives back: see `gives_back` of its method.
 
     Args:
-        network: a file or an open network with the mark.
+        network: a file, a network in memory (see `open`) or an open one with the mark.
         claim: of a key file, or a key alone.
 
     Raises:

@@ -37,7 +37,8 @@ class Injection:
     """A watermarked network with what is needed to find the watermark again.
 
     Attributes:
-        network: the watermarked network; `.save(path)` writes it.
+        network: the watermarked network; `.save(path)` writes it, `.to_proto()` and `.to_bytes()`
+            have it in memory.
         claim: key and Symbols: what a key file holds; secret.
         payload: the bits that were injected.
         change: RMS change of the carrier / population standard deviation of its weights (>= 0).
@@ -60,13 +61,25 @@ class Injection:
         return f"<Injection: {repr(self.key).removeprefix('<Key: ').rstrip('>')}, {changed}>"
 
 
-def open(path: str | Path) -> OnnxNetwork:
-    """The network of an ONNX file, opened as untrusted input; nothing of it is run.
+def open(network: AnyNetwork) -> OnnxNetwork:
+    """The network of an ONNX file or in memory, opened as untrusted input; nothing of it is run.
+
+    Args:
+        network: the path of an .onnx file (`model.export` of Keras and most exporters write one),
+            or a network in memory: what `torch.onnx.export(..., dynamo=True)` returns, an
+            `onnx.ModelProto` (skl2onnx, jax2onnx, ...), the pair that tf2onnx returns, an
+            `onnx_ir.Model`, or serialized bytes. These are copied; later changes do not count.
+            What is open already stays as it is.
+
+    Returns:
+        The network; `.save(path)`, `.to_proto()` and `.to_bytes()` give it to others.
 
     Raises:
-        ModelFileError: the file is missing, broken or hostile.
+        ModelFileError: the network is missing, broken or hostile; one in memory has values in other
+            files, or more than 2 GiB, which only a file with external data holds.
+        ConfigurationError: it is something else, such as a network of a framework.
     """
-    return arguments.opened(path)
+    return arguments.opened(network)
 
 
 def inject(
@@ -88,7 +101,7 @@ def inject(
     """Put a payload into a network, without training or by one; or enrol a fingerprint.
 
     Args:
-        network: a file or an open network; it is not changed.
+        network: a file, a network in memory (see `open`) or an open one; it is not changed.
         payload: a text, or bits such as `Payload.from_hex("c0ffee")`; `Payload()` for a method that
             carries none.
         method: name of the method; "block-spread" is the most imperceptible and robust.
@@ -201,7 +214,7 @@ def verify(
     is not in the network is "not-applicable", with the answer No and p = 1.
 
     Args:
-        network: a file or an open network.
+        network: a file, a network in memory (see `open`) or an open one.
         claim: of a key file; a key alone is only decoded. A payload that the commitment of its key
             does not bind is read, and is no claim: the answer is No.
         false_positive_rate: probability, in (0, 1), of a yes for a network made without the key; a
@@ -311,7 +324,7 @@ def detect(
     A network without the carrier is a No with p = 1; `notes` say why. See `verify` for the others.
 
     Args:
-        network: a file or an open network.
+        network: a file, a network in memory (see `open`) or an open one.
         claim: of a key file, or a key alone.
         payload: the text or bits that the commitment of the key binds, where they are not in the
             claim; any others are no claim, because they could have been read from the network, and
@@ -365,8 +378,8 @@ def verify_commitment(
 
     Args:
         claim: of a key file.
-        original: the network before the mark was put in: a file, an open network, or that of an
-            adapter.
+        original: the network before the mark was put in: a file, a network in memory (see `open`),
+            an open one, or that of an adapter.
         published: the hash that was published; that of the key file if None, which its owner could
             have made at any time.
 
@@ -375,5 +388,5 @@ def verify_commitment(
     """
     from nnw_onnx.runs import commitment
 
-    given = arguments.opened(original) if isinstance(original, str | Path) else original
-    return commitment.verify_commitment(arguments.whole_claim(claim), given, published)
+    unmarked = arguments.opened_or_own(original)
+    return commitment.verify_commitment(arguments.whole_claim(claim), unmarked, published)

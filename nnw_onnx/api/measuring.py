@@ -80,7 +80,7 @@ def modify(
     """Apply a Modification to a network.
 
     Args:
-        network: a file or an open network; it is not changed.
+        network: a file, a network in memory (see `open`) or an open one; it is not changed.
         modification: name, see `nnw list modifications`.
         intensity: value of its Parameter, where it has one: a number, or a text with its unit such
             as "50%" or "4 bits"; outside the standard's range is a warning.

@@ -4,7 +4,14 @@ from nnw_onnx.graph.changes import Makeup, expect_changed, makeup
 from nnw_onnx.graph.editing import to_plain_form
 from nnw_onnx.graph.files import Limits
 from nnw_onnx.graph.folding import Folded, fold_batch_norms, fold_normalisations
-from nnw_onnx.graph.network import CanonicalWeights, OnnxNetwork, Rule, open_network
+from nnw_onnx.graph.memory import InMemory
+from nnw_onnx.graph.network import (
+    CanonicalWeights,
+    OnnxNetwork,
+    Rule,
+    open_in_memory,
+    open_network,
+)
 from nnw_onnx.graph.opsets import convert_opset, newest_known, smallest_model
 from nnw_onnx.graph.renaming import drop_names
 from nnw_onnx.graph.runnable import Runnable
@@ -19,6 +26,7 @@ from nnw_onnx.graph.widening import narrow_classifier, widen_classifier
 __all__ = [
     "CanonicalWeights",
     "Folded",
+    "InMemory",
     "Limits",
     "Makeup",
     "OnnxNetwork",
@@ -34,6 +42,7 @@ __all__ = [
     "makeup",
     "narrow_classifier",
     "newest_known",
+    "open_in_memory",
     "open_network",
     "smallest_model",
     "to_plain_form",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import onnx
 from onnx import GraphProto, NodeProto, TensorShapeProto, ValueInfoProto
@@ -165,8 +164,10 @@ def _checker_warning(file: ModelFile) -> Iterator[str]:
     """What onnx itself objects to; a runtime may be more tolerant, so it is no error."""
     if len(file.buffer) > MAP_ABOVE:
         return
+    # Of a file it is the name, from which the checker finds external data.
+    model = bytes(file.buffer) if file.folder is None else str(file.path)
     try:
-        onnx.checker.check_model(str(Path(file.path)), full_check=False)
+        onnx.checker.check_model(model, full_check=False)
     except (onnx.checker.ValidationError, OSError, ValueError, RuntimeError) as error:
         yield f"onnx.checker: {one_line(error)}"
 

@@ -24,17 +24,22 @@ Opened = dict[Path, tuple[NDArray[np.uint8], tuple[int, int]]]
 
 
 def validate(
-    proto: TensorProto, nbytes: int, folder: Path, opened: Opened, *, hard_links: bool
+    proto: TensorProto, nbytes: int, folder: Path | None, opened: Opened, *, hard_links: bool
 ) -> External:
     """The place of an externally stored tensor of `nbytes` bytes.
 
-    Raises `ModelFileError` unless the location is relative, stays inside the folder after all
-    links are followed (or is a blob of the same repository in a Hugging Face cache), is a regular
-    file with one name, and holds exactly the bytes of the shape.
+    Raises `ModelFileError` unless there is a folder, and the location is relative, stays inside the
+    folder after all links are followed (or is a blob of the same repository in a Hugging Face
+    cache), is a regular file with one name, and holds exactly the bytes of the shape.
     """
     name = f"tensor {shown(proto.name)}"
     entries = _entries(proto, name)
     location = entries.get("location", "")
+    if folder is None:
+        raise ModelFileError(
+            f"{name}: expected its values inside a network in memory, which has no folder, got the "
+            f"location {shown(location)}; give the file that it was read from"
+        )
     path = _inside(location, folder, name)
     if path not in opened:
         opened[path] = _open(path, location, name, hard_links=hard_links)

@@ -76,7 +76,7 @@ class ModelFile:
 
     Attributes:
         path: as given.
-        folder: the only folder from which data are read.
+        folder: the only folder from which data are read; None of a network in memory.
         buffer: bytes of the file.
         root: where its tensors lie.
         proto: the parsed message, without values of `STRIP_ABOVE` bytes and more.
@@ -85,7 +85,7 @@ class ModelFile:
     """
 
     path: Path
-    folder: Path
+    folder: Path | None
     buffer: Buffer
     root: Message
     proto: ModelProto
@@ -99,7 +99,9 @@ class ModelFile:
 
     @cached_property
     def sources(self) -> tuple[Path, ...]:
-        """The file itself, then the files of its external data."""
+        """The file itself, then the files of its external data; none of a network in memory."""
+        if self.folder is None:
+            return ()
         outside = (t.external.path for t in self.tensors.values() if t.external is not None)
         return (self.path, *dict.fromkeys(outside))
 
@@ -115,11 +117,18 @@ class ModelFile:
 
 def open_file(path: Path, limits: Limits) -> ModelFile:
     """Read and validate; raises `ModelFileError` with one line for whatever is wrong."""
-    return from_bytes(path, _read(path, limits), limits)
+    return from_bytes(path, path.parent, _read(path, limits), limits)
 
 
-def from_bytes(path: Path, buffer: Buffer, limits: Limits) -> ModelFile:
-    """Validate the bytes of a model as if they were read from `path`; raises as `open_file`."""
+def from_bytes(path: Path, folder: Path | None, buffer: Buffer, limits: Limits) -> ModelFile:
+    """Validate the bytes of a model; raises as `open_file`.
+
+    Args:
+        path: of the file that they are said to be of.
+        folder: where its external data are looked for; None allows no such data.
+        buffer: the bytes.
+        limits: see `open_file`.
+    """
     sniffing.refuse_known_formats(path, bytes(buffer[:1024]))
     try:
         root = wire.locate(
@@ -135,7 +144,6 @@ def from_bytes(path: Path, buffer: Buffer, limits: Limits) -> ModelFile:
         raise sniffing.not_onnx(path, bytes(buffer[:1024]), one_line(error)) from error
     if not proto.HasField("graph") or not (proto.ir_version or proto.opset_import):
         raise sniffing.not_onnx(path, bytes(buffer[:1024]), "no graph inside")
-    folder = path.parent
     tensors = {
         t.address: t for t in _tensors(buffer, root, proto, folder, hard_links=limits.hard_links)
     }
@@ -181,7 +189,7 @@ def _expect_file(path: Path, mode: int, size: int, limits: Limits) -> None:
 
 
 def _tensors(
-    buffer: Buffer, root: Message, proto: ModelProto, folder: Path, *, hard_links: bool
+    buffer: Buffer, root: Message, proto: ModelProto, folder: Path | None, *, hard_links: bool
 ) -> Iterator[StoredTensor]:
     opened: external.Opened = {}
     for message in root.walk():
@@ -202,7 +210,7 @@ def _stored(
     buffer: Buffer,
     message: Message,
     proto: Any,
-    folder: Path,
+    folder: Path | None,
     opened: external.Opened,
     *,
     hard_links: bool,

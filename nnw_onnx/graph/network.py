@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Self, TypeAlias
 
 import numpy as np
+from onnx import ModelProto
 
 from nnw_onnx.errors import CarrierNotFoundError, ModelFileError
 from nnw_onnx.graph import (
@@ -20,6 +21,7 @@ from nnw_onnx.graph import (
     description,
     endings,
     landing,
+    memory,
     publicity,
     resizing,
     runnable,
@@ -89,7 +91,7 @@ class OnnxNetwork:
 
     @property
     def path(self) -> Path:
-        """The file as it was opened."""
+        """The file as it was opened; for a network in memory words that stand in its place."""
         return self._file.path
 
     @property
@@ -371,7 +373,10 @@ class OnnxNetwork:
 
     @property
     def sources(self) -> tuple[Path, ...]:
-        """The files that the network is read from: the .onnx file, then those of external data."""
+        """The files that the network is read from: the .onnx file, then those of external data.
+
+        None of a network in memory.
+        """
         return self._file.sources
 
     def files_at(self, path: str | Path) -> tuple[Path, ...]:
@@ -388,6 +393,22 @@ class OnnxNetwork:
         be written, or where `path`.data is not that of the network that is overwritten.
         """
         saving.save(self._file, self._replaced, Path(path))
+
+    def to_bytes(self) -> bytes:
+        """The serialized model with all values inside; without external data what `save` writes.
+
+        Raises `ModelFileError` for one of more than 2 GiB.
+        """
+        return saving.in_one_piece(self._file, self._replaced)
+
+    def to_proto(self) -> ModelProto:
+        """The network as a message of the package onnx, with all values inside.
+
+        Raises `ModelFileError` for one of more than 2 GiB.
+        """
+        proto = ModelProto()
+        proto.ParseFromString(self.to_bytes())
+        return proto
 
     def inner(self, names: Iterable[str]) -> dict[str, str]:
         """Each name -> the value of the main graph that it stands for.
@@ -457,4 +478,21 @@ def open_network(
         ModelFileError: one line, for a file that is missing, broken, hostile or not ONNX.
     """
     file = dataclasses.replace(open_file(Path(path), limits or Limits()), keep=keep)
+    return OnnxNetwork(file, list_layers(file))
+
+
+def open_in_memory(given: object, limits: Limits | None = None) -> OnnxNetwork | None:
+    """Open what an exporter returned, as untrusted input like a file; None where it is no network.
+
+    Args:
+        given: see `memory.InMemory`; it is copied, so later changes of it do not count.
+        limits: what it may ask for at most.
+
+    Raises:
+        ModelFileError: one line, for a network that is broken, hostile or has external data.
+    """
+    data = memory.serialized(given)
+    if data is None:
+        return None
+    file = memory.open_bytes(data, limits or Limits())
     return OnnxNetwork(file, list_layers(file))

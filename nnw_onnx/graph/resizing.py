@@ -44,7 +44,8 @@ def resized(
     _retell(model.graph, {listed[name].tensor.name: new[listed[name].tensor.address].shape
                           for name in axis.layers})  # fmt: skip
     try:
-        return from_bytes(file.path, memoryview(model.SerializeToString()), Limits())
+        whole_again = memoryview(model.SerializeToString())
+        return from_bytes(file.path, file.folder, whole_again, Limits())
     except (EncodeError, ValueError) as error:
         raise ModelFileError(
             "model: expected one below 2 GiB, so that its channels can be resized, got more; use a "

@@ -93,6 +93,30 @@ def _save(file: ModelFile, replaced: Mapping[Address, Array], path: Path) -> Non
         unfinished.pop_all()
 
 
+def in_one_piece(file: ModelFile, replaced: Mapping[Address, Array]) -> bytes:
+    """The bytes of the model with all values inside: of a model without external data as `save`.
+
+    Raises:
+        ModelFileError: they are more than protobuf reads.
+    """
+    changed = _changed(file, replaced)
+    edits = {
+        address: wire.put_inside(file.messages[address], changed.get(address, tensor.raw()))
+        if tensor.external is not None
+        else wire.replace_values(file.buffer, file.messages[address], changed[address])
+        for address, tensor in file.tensors.items()
+        if tensor.external is not None or address in changed
+    }
+    pieces = wire.rewrite(file.buffer, file.root, edits)
+    size = sum(map(len, pieces))
+    if size > Limits.file_bytes:
+        raise ModelFileError(
+            f"model: expected at most {Limits.file_bytes} bytes with all values inside, got "
+            f"{size}; save it to a file, which keeps external data"
+        )
+    return b"".join(pieces)
+
+
 def _changed(file: ModelFile, replaced: Mapping[Address, Array]) -> dict[Address, wire.Buffer]:
     found = {}
     for address, array in replaced.items():

@@ -347,6 +347,14 @@ def replace_external(tensor: Message, entries: Mapping[str, str]) -> list[Edit]:
     return [(old[0].tag, old[0].tag, body), *((f.tag, f.stop, b"") for f in old)]
 
 
+def put_inside(tensor: Message, values: Buffer) -> list[Edit]:
+    """Edits that put the values of an externally stored tensor into the file."""
+    outside = [f for f in tensor.fields if f.number in (EXTERNAL_DATA, DATA_LOCATION)]
+    first = outside[0].tag
+    edits: list[Edit] = [(f.tag, f.stop, b"") for f in outside]
+    return [(first, first, length_field(RAW_DATA, values)), *edits]
+
+
 def strip_values(buffer: Buffer, root: Message, threshold: int) -> dict[Address, list[Edit]]:
     """Edits that take values of `threshold` bytes and more out of the file."""
     edits: dict[Address, list[Edit]] = {}

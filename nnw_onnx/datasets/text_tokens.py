@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -15,15 +13,13 @@ from annotated_types import Ge, Le, Len
 from nnw_onnx.datasets._folders import SPLIT_FOLDERS
 from nnw_onnx.datasets._samples import LIMIT_HELP, LINKS_HELP, check_classes
 from nnw_onnx.datasets._splits import SPLITS, check_split
+from nnw_onnx.datasets._texts import TABLES, columns_of, decoded, table_of
 from nnw_onnx.errors import DatasetError
 from nnw_onnx.kit.samples import evenly
 from nnw_onnx.kit.sources import FileSource, Source, open_source
 from nnw_onnx.kit.tokens import MAX_VOCABULARY, ByteTokens, TextSamples, Tokenizer, WordPiece
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import Dataset, Samples
-
-_TABLES = (".tsv", ".csv")
-_STEMS = {"train": ("train",), "test": ("test", "dev", "val", "valid", "validation")}
 
 Row = tuple[bytes, str]
 """A text and its label."""
@@ -111,15 +107,18 @@ class TextTokens(Dataset):
         return open_source(self.path, follow_links=self.follow_links)
 
     def _is_table(self) -> bool:
-        return self.path.name.endswith(_TABLES) and self.path.is_file()
+        return self.path.name.endswith(TABLES) and self.path.is_file()
 
     def _rows(self, source: Source, split: str) -> list[Row]:
-        table = _table(source.names, split)
+        table = table_of(source.names, split)
         if self._is_table():
             table = self.path.name if self.only_split in (None, split) else ""
         if table:
             content = dict(source.read([table]))[table]
-            return list(_parsed(f"{source.title}: {table}", table, content, self.text, self.label))
+            rows = columns_of(
+                f"{source.title}: {table}", content, {"text": self.text, "label": self.label}
+            )
+            return [(text.encode(), label.strip()) for text, label in rows]
         return _files(source, split)
 
     def _classes(self, title: str, labels: Sequence[str]) -> list[str]:
@@ -140,7 +139,7 @@ class TextTokens(Dataset):
         source = FileSource(self.vocabulary)
         title = source.title
         # Only line feeds end a token: vocabularies hold other signs that Unicode ends lines at.
-        text = _decoded(title, dict(source.read(source.names))[title])
+        text = decoded(title, dict(source.read(source.names))[title])
         lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
         if len(lines) > MAX_VOCABULARY:
             raise DatasetError(
@@ -148,13 +147,6 @@ class TextTokens(Dataset):
                 "file vocab.txt of the network"
             )
         return WordPiece(lines, lowercase=self.lowercase, title=title)
-
-
-def _table(names: Sequence[str], split: str) -> str:
-    """The table of a split nearest to the top, or ""."""
-    wanted = [stem + suffix for stem in _STEMS[split] for suffix in _TABLES]
-    found = [n for n in names if n.rpartition("/")[2] in wanted]
-    return min(found, key=lambda n: (n.count("/"), wanted.index(n.rpartition("/")[2])), default="")
 
 
 def _files(source: Source, split: str) -> list[Row]:
@@ -167,56 +159,3 @@ def _files(source: Source, split: str) -> list[Row]:
             found.sort(key=lambda n: (n.split("/")[-2], n))
             return [(contents[n], n.split("/")[-2]) for n in found]
     return []
-
-
-def _parsed(title: str, name: str, content: bytes, text: str, label: str) -> Iterator[Row]:
-    """Text and label of each row; blank rows are passed over."""
-    tabs = name.endswith(".tsv")
-    lines = io.StringIO(_decoded(title, content), newline="")
-    reader = csv.reader(
-        lines,
-        delimiter="\t" if tabs else ",",
-        quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL,
-        strict=not tabs,
-    )
-    try:
-        places = _places(title, reader, text, label)
-        for row in reader:
-            if not any(row):
-                continue
-            if len(row) <= max(places):
-                raise DatasetError(
-                    f"{title}: expected at least {max(places) + 1} columns, got {len(row)} in line "
-                    f"{reader.line_num}; correct the file, or the options text and label"
-                )
-            yield row[places[0]].encode(), row[places[1]].strip()
-    except csv.Error as error:
-        raise DatasetError(
-            f"{title}: expected a whole table, got: {error} in line {reader.line_num}; get or "
-            "save it again"
-        ) from error
-
-
-def _places(title: str, rows: Iterator[list[str]], text: str, label: str) -> tuple[int, int]:
-    """Columns of text and label; a header is read only where one of them is a name."""
-    if text.isdecimal() and label.isdecimal():
-        return int(text), int(label)
-    header = next(rows, [])
-    missing = [n for n in (text, label) if not n.isdecimal() and n not in header]
-    if missing:
-        raise DatasetError(
-            f"{title}: expected a column {missing[0]!r}, got {', '.join(header)[:200] or 'none'}; "
-            "correct the options text and label (numbers count from 0)"
-        )
-    first, second = (int(n) if n.isdecimal() else header.index(n) for n in (text, label))
-    return first, second
-
-
-def _decoded(title: str, content: bytes) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DatasetError(
-            f"{title}: expected a text in UTF-8, got byte {error.start} of another encoding; "
-            "save it as UTF-8"
-        ) from error

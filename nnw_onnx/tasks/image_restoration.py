@@ -36,27 +36,30 @@ WINDOW = 11
 """Side of the window of SSIM in pixels."""
 
 _SIGMA = 1.5
+_FLAT = 1e-12  # of values near 1, whose mean has a rounding error of 1e-16
 _LUMA = np.array([65.481, 128.553, 24.966]) / 255
 _LUMA_OFFSET = 16 / 255
 
 
 @dataclass(frozen=True)
 class ImageRestoration(Task):
-    """PSNR and SSIM, each the mean over the images.
+    """PSNR, SSIM and NCC, each the mean over the images.
 
     Guessing is one colour for all pixels of all images, the mean of the targets. Where images are
     faint that has a high PSNR, but hardly any structure, which is why SSIM is the guard.
 
     Answers and targets are brought back to [0, 1] by the scale of the samples and clipped, as a
     file of the image would be; a value that is no number counts as the farthest end of the range.
-    The range of both measures is 1.
+    The range is 1. NCC is taken between an image and its target less their means, since of images
+    without a negative value the plain one is near 1 for any two.
     """
 
     name: ClassVar[str] = "image-restoration"
-    summary: ClassVar[str] = "PSNR and SSIM of images that a network makes of images"
+    summary: ClassVar[str] = "PSNR, SSIM and NCC of images that a network makes of images"
     measures: ClassVar[tuple[Measure, ...]] = (
         Measure("PSNR", "dB", low=0, high=PSNR_LIMIT, negligible=0.1, usable_loss=1.0),
         Measure("SSIM", low=-1, high=1, usable_loss=0.10),
+        Measure("NCC", low=-1, high=1),
     )
     guard: ClassVar[str | None] = "SSIM"
     loss: ClassVar[Loss | None] = "mse"
@@ -85,12 +88,13 @@ class ImageRestoration(Task):
 
 
 class _ImageMeter:
-    """Gathers PSNR and SSIM of each image."""
+    """Gathers the measures of each image."""
 
     def __init__(self, task: ImageRestoration, scale: Scale) -> None:
         self._task, self._scale = task, scale
         self._psnr: list[float] = []
         self._ssim: list[float] = []
+        self._ncc: list[float] = []
         # Of each target: the mean of its colours, and of their squares.
         self._moments: list[NDArray[np.float64]] = []
 
@@ -104,6 +108,7 @@ class _ImageMeter:
             made = np.where(np.isfinite(made), made, farthest)
             self._psnr.append(psnr(made, wanted))
             self._ssim.append(ssim(made, wanted))
+            self._ncc.append(ncc(made, wanted))
             self._moments.append(np.stack([(wanted**k).mean(axis=(0, 1)) for k in (1, 2)]))
 
     def result(self) -> Quality:
@@ -113,7 +118,8 @@ class _ImageMeter:
                 f"{self._task.name}: expected at least one answer, got none; add data"
             )
         scores = np.array(self._psnr, np.float64)
-        values = {"PSNR": float(scores.mean()), "SSIM": float(np.mean(self._ssim))}
+        means = (scores.mean(), np.mean(self._ssim), np.mean(self._ncc))
+        values = {m.name: float(v) for m, v in zip(self._task.measures, means, strict=True)}
         return Quality(values, scores, chance=self._guessed())
 
     def _guessed(self) -> float:
@@ -164,6 +170,18 @@ def ssim(made: Images, wanted: Images) -> float:
         (mean_x**2 + mean_y**2 + one) * (variance_x + variance_y + two)
     )
     return float(similarity.mean())
+
+
+def ncc(made: Images, wanted: Images) -> float:
+    """Normalised cross-correlation of two images of one shape, less the mean of each.
+
+    An image of one value has nothing to correlate: 1 for two such that are equal, else 0.
+    """
+    one, two = made - made.mean(), wanted - wanted.mean()
+    size = float(np.sqrt((one * one).sum() * (two * two).sum()))
+    if size < _FLAT * made.size:
+        return float(np.array_equal(made, wanted))
+    return float(np.clip((one * two).sum() / size, -1, 1))
 
 
 def _smooth(image: Images) -> Images:

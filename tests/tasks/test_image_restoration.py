@@ -1,15 +1,16 @@
-"""Image restoration: PSNR by hand, SSIM against a naive loop and scikit-image."""
+"""Image restoration: PSNR by hand, SSIM against a naive loop and scikit-image, NCC of scipy."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import pearsonr
 
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError, InferenceError
 from nnw_onnx.kit.preprocessing import Preprocessing
 from nnw_onnx.kit.samples import ImagePairs
-from nnw_onnx.tasks.image_restoration import PSNR_LIMIT, ImageRestoration, psnr, ssim
+from nnw_onnx.tasks.image_restoration import PSNR_LIMIT, ImageRestoration, ncc, psnr, ssim
 from nnw_onnx.vocabulary import Scale, Spec, Task, TensorInfo
 
 from .conftest import measured, samples_of
@@ -42,7 +43,24 @@ def test_psnr_worked_by_hand():
 def test_equal_images_have_a_finite_psnr():
     _, wanted = _pair()
     quality = _quality(wanted, wanted)
-    assert quality.values == {"PSNR": PSNR_LIMIT, "SSIM": pytest.approx(1)}
+    ones = dict.fromkeys(("SSIM", "NCC"), pytest.approx(1))
+    assert quality.values == {"PSNR": PSNR_LIMIT, **ones}
+
+
+def test_ncc_is_the_correlation_of_pixels():
+    made, wanted = _pair()
+    each = [pearsonr(m.ravel(), w.ravel()).statistic for m, w in zip(made, wanted, strict=True)]
+    assert _quality(made, wanted).values["NCC"] == pytest.approx(np.mean(each), abs=1e-7)
+    image = wanted[0].transpose(1, 2, 0)
+    assert ncc(1 - image, image) == pytest.approx(-1)
+    assert ncc(0.2 + 0.3 * image, image) == pytest.approx(1)
+
+
+def test_ncc_of_flat_images_is_a_number():
+    flat = np.full((12, 13, 1), 0.3)
+    assert ncc(flat, flat) == 1
+    assert ncc(flat, flat + 0.1) == 0
+    assert ncc(flat, _pair((1, 12, 13, 1))[1][0]) == pytest.approx(0, abs=1e-9)
 
 
 def _naive_ssim(x, y):
@@ -193,7 +211,7 @@ def test_a_collapse_to_the_mean_of_faint_images_is_caught_by_the_guard():
     wanted = 0.5 + structure
     good = _quality(wanted + 0.03 * rng.normal(size=wanted.shape), wanted)
     flat = _quality(np.full_like(wanted, 0.5), wanted)
-    headline, guard = ImageRestoration.measures
+    headline, guard, _ = ImageRestoration.measures
     assert (guard.name, ImageRestoration.guard) == ("SSIM", "SSIM")
     assert headline.loss(good.values["PSNR"], flat.values["PSNR"]) < headline.usable_loss
     assert guard.loss(good.values["SSIM"], flat.values["SSIM"]) > guard.usable_loss

@@ -12,6 +12,9 @@ TABLES = (".tsv", ".csv")
 STEMS = {"train": ("train",), "test": ("test", "dev", "val", "valid", "validation")}
 """Names that a file of a split may have, without its suffix."""
 
+Row = tuple[int, list[str]]
+"""Number of the line that a row ends in, and its cells."""
+
 
 def table_of(names: Sequence[str], split: str) -> str:
     """The table of a split nearest to the top, or ""."""
@@ -31,24 +34,35 @@ def columns_of(title: str, content: bytes, columns: Mapping[str, str]) -> Iterat
     Raises:
         DatasetError: a row or column is missing, or the file is broken.
     """
-    tabs = title.endswith(".tsv")
+    rows = rows_of(title, content, "\t" if title.endswith(".tsv") else ",")
+    places = _places(title, rows, columns)
+    for line, row in rows:
+        if not any(row):
+            continue
+        if len(row) <= max(places):
+            raise DatasetError(
+                f"{title}: expected at least {max(places) + 1} columns, got {len(row)} in line "
+                f"{line}; correct the file, or {_options(columns)}"
+            )
+        yield [row[place] for place in places]
+
+
+def rows_of(title: str, content: bytes, separator: str) -> Iterator[Row]:
+    """The rows of a table in UTF-8, blank ones too; without quotes where the separator is a tab.
+
+    Raises:
+        DatasetError: the table is broken or no text.
+    """
+    tabs = separator == "\t"
     reader = csv.reader(
         io.StringIO(decoded(title, content), newline=""),
-        delimiter="\t" if tabs else ",",
+        delimiter=separator,
         quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL,
         strict=not tabs,
     )
     try:
-        places = _places(title, reader, columns)
         for row in reader:
-            if not any(row):
-                continue
-            if len(row) <= max(places):
-                raise DatasetError(
-                    f"{title}: expected at least {max(places) + 1} columns, got {len(row)} in line "
-                    f"{reader.line_num}; correct the file, or {_options(columns)}"
-                )
-            yield [row[place] for place in places]
+            yield reader.line_num, row
     except csv.Error as error:
         raise DatasetError(
             f"{title}: expected a whole table, got: {error} in line {reader.line_num}; get or "
@@ -56,12 +70,12 @@ def columns_of(title: str, content: bytes, columns: Mapping[str, str]) -> Iterat
         ) from error
 
 
-def _places(title: str, rows: Iterator[list[str]], columns: Mapping[str, str]) -> list[int]:
+def _places(title: str, rows: Iterator[Row], columns: Mapping[str, str]) -> list[int]:
     """Numbers of the columns; a header is read only where one of them is a name."""
     wanted = list(columns.values())
     if all(name.isdecimal() for name in wanted):
         return [int(name) for name in wanted]
-    header = next(rows, [])
+    _, header = next(rows, (0, []))
     missing = [n for n in wanted if not n.isdecimal() and n not in header]
     if missing:
         raise DatasetError(

@@ -22,6 +22,7 @@ from .conftest import raw
 
 NAMES = [
     "cifar10",
+    "csv",
     "digits",
     "image-folder",
     "mnist",
@@ -30,6 +31,7 @@ NAMES = [
     "segmentation-folder",
     "text-tokens",
 ]
+REQUIRED = {"csv": {"targets": ["y"]}}
 
 
 def test_the_built_in_data_sets():
@@ -39,6 +41,7 @@ def test_the_built_in_data_sets():
 @pytest.mark.parametrize("name", NAMES)
 def test_each_is_a_data_set_with_a_limit(name, tmp_path):
     options = {"limit": 3} if name == "digits" else {"limit": 3, "path": str(tmp_path)}
+    options |= REQUIRED.get(name, {})
     made = plugins.create(Dataset, Spec(name, options))
     assert isinstance(made, Dataset)
     with pytest.raises(

@@ -128,7 +128,9 @@ def test_texts_are_measured_alike():
     assert TextClassification.loss == ImageClassification.loss == "cross-entropy"
 
 
-@pytest.mark.parametrize("name", ["image-classification", "text-classification"])
+@pytest.mark.parametrize(
+    "name", ["image-classification", "tabular-classification", "text-classification"]
+)
 def test_the_output_is_chosen_by_its_index(name):
     outputs = {"z": np.zeros((2, 7)), "a": np.eye(2)}
     task = plugins.create(Task, Spec(name, {"output": 1}))

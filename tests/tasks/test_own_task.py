@@ -31,10 +31,10 @@ class _ErrorMeter(MeanMeter):
 
 
 @dataclass(frozen=True)
-class Regression(Task):
+class Distance(Task):
     """Mean absolute error of numbers."""
 
-    name: ClassVar[str] = "regression"
+    name: ClassVar[str] = "distance"
     measures: ClassVar[tuple[Measure, ...]] = (Measure("mean absolute error", better="lower"),)
     loss: ClassVar[Loss | None] = "mae"
 
@@ -44,10 +44,10 @@ class Regression(Task):
 
 def test_a_task_of_one_measure_is_a_meter_and_a_name():
     answers, targets = np.array([[1.0], [2.0], [4.0]]), np.array([[1.5], [2.0], [3.0]])
-    quality = measured(Regression(), samples_of(), {"y": answers}, targets, batch=2)
+    quality = measured(Distance(), samples_of(), {"y": answers}, targets, batch=2)
     assert quality.values == {"mean absolute error": pytest.approx(0.5)}
     assert quality.scores.tolist() == [0.5, 0.0, 1.0]
-    assert Regression().spec().name == "regression"
+    assert Distance().spec().name == "distance"
 
 
 @pytest.mark.parametrize("name", plugins.names("tasks"))
@@ -63,6 +63,8 @@ def test_the_built_in_tasks():
     assert {
         "image-classification",
         "image-restoration",
+        "regression",
         "semantic-segmentation",
+        "tabular-classification",
         "text-classification",
     } <= set(plugins.names("tasks"))

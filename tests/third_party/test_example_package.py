@@ -34,7 +34,7 @@ shrink = plugins.create(Modification, Spec("shrinkage", {"intensity": 0.4}))
 small = shrink.modify_weights({"conv": np.array([-7.0, -1.0, 1.0, 7.0])}, None)["conv"]
 print(plugins.options(type(shrink))[0].name, np.allclose(small, [-5, 0, 0, 5]))
 print(*plugins.origin(method))
-print(plugins.create(Task, Spec("regression")).measures[0].better)
+print(plugins.create(Task, Spec("distance")).measures[0].better)
 print(len(plugins.create(Dataset, Spec("sine", {"count": 5})).load("test")))
 try:
     plugins.create(Modification, Spec("shrinkage", {"intensity": -1}))
@@ -117,12 +117,12 @@ def test_its_own_two_line_test_runs_the_common_checks(installed, source):
     done = _pytest(installed, str(source / "tests"), "--rootdir", str(source), "-v")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     passed = re.findall(
-        r"test_contract\[(likeness|order|shrinkage|regression|sine): .*PASSED", done.stdout
+        r"test_contract\[(likeness|order|shrinkage|distance|sine): .*PASSED", done.stdout
     )
     assert passed.count("order") > 15
     assert passed.count("likeness") > 8
     assert passed.count("shrinkage") > 8
-    assert passed.count("regression") > 5
+    assert passed.count("distance") > 5
     assert passed.count("sine") > 5
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from nnw_onnx_example.distance import Distance
 from nnw_onnx_example.likeness import Likeness
 from nnw_onnx_example.order import Order
-from nnw_onnx_example.regression import Regression
 from nnw_onnx_example.shrinkage import Shrinkage
 from nnw_onnx_example.sine import Sine
 
@@ -12,7 +12,7 @@ from nnw_onnx.testing import TaskCase
 
 POINTS = Sine().load("test")
 ANSWERS = POINTS.read(np.arange(len(POINTS))).targets
-CASE = TaskCase(Regression(), POINTS, {"y": 0.99 * ANSWERS})
+CASE = TaskCase(Distance(), POINTS, {"y": 0.99 * ANSWERS})
 
 
 @pytest.mark.nnw_plugins(Likeness, Order, Shrinkage(intensity=0.5), Sine, CASE)

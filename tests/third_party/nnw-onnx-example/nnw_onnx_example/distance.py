@@ -9,7 +9,7 @@ import numpy as np
 from nnw_onnx.vocabulary import MeanMeter, Measure, Meter, Samples, Targets, Task, Values
 
 
-class _Distance(MeanMeter):
+class _DistanceMeter(MeanMeter):
     def add(self, outputs: Values, targets: Targets) -> None:
         told = next(iter(outputs.values()))
         right = np.asarray(targets).reshape(told.shape)
@@ -17,14 +17,14 @@ class _Distance(MeanMeter):
 
 
 @dataclass(frozen=True)
-class Regression(Task):
+class Distance(Task):
     """Mean absolute error of the first output."""
 
-    name = "regression"
+    name = "distance"
     summary = "mean absolute error of numbers"
     measures = (Measure("mean absolute error", better="lower", low=0, negligible=0.01),)
     loss = "mae"
 
     def meter(self, samples: Samples) -> Meter:
         """A mean of absolute errors."""
-        return _Distance("mean absolute error")
+        return _DistanceMeter("mean absolute error")

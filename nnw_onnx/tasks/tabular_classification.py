@@ -1,0 +1,15 @@
+"""Task `tabular-classification`: one class for each row of a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from nnw_onnx.tasks._one_class import OneClass
+
+
+@dataclass(frozen=True)
+class TabularClassification(OneClass):
+    """Top-1 accuracy and the standard's macro-averaged error probabilities."""
+
+    name: ClassVar[str] = "tabular-classification"

@@ -209,6 +209,17 @@ def opened_or_own(network: AnyNetwork | Network) -> Network:
     return open_in_memory(network) or cast("Network", network)
 
 
+def recorded_instead(recorded: AnyNetwork, published: str | None) -> str:
+    """The commitment that a network records; raises `ConfigurationError` beside a published one."""
+    from nnw_onnx.runs.model_record import recorded_commitment
+
+    if published is not None:
+        raise ConfigurationError(
+            "commitment: expected a published or a recorded one, got both; leave one out"
+        )
+    return recorded_commitment(opened(recorded))
+
+
 def _named(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
 

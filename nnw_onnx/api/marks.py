@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from nnw_onnx.runs.commitment import Commitment
     from nnw_onnx.runs.evaluation import Evaluation
     from nnw_onnx.runs.marks import Mark
+    from nnw_onnx.runs.model_record import Record
     from nnw_onnx.runs.verify import Verdict
 
 
@@ -97,6 +98,7 @@ def inject(
     training: str | Path | Evaluation | None = None,
     data: str | Path | None = None,
     work_folder: str | Path | None = None,
+    record: Record = False,
 ) -> Injection:
     """Put a payload into a network, without training or by one; or enrol a fingerprint.
 
@@ -119,6 +121,10 @@ def inject(
             without training, which some methods cannot.
         data: folder or file of that data set, instead of the one in the configuration.
         work_folder: where a training keeps its state, so that one that was interrupted goes on.
+        record: True writes the commitment, the method and the version of this package into the
+            metadata of the model, "payload" the payload too, for whoever keeps models; never the
+            key. Anybody can read, change or remove a record: it is no evidence, and tells an
+            attacker what to look for.
 
     Raises:
         InjectionError: no layer, or not this one, can hold the payload; or a training does not
@@ -128,8 +134,10 @@ def inject(
         ModelFileError: the file cannot be opened, or has no weights that can be replaced.
     """
     from nnw_onnx.runs import single
+    from nnw_onnx.runs.model_record import expect_record, recorded
     from nnw_onnx.runs.modify import change_of
 
+    expect_record(record)
     arguments.check_secret(secret, seed)
     opened, payload = (
         arguments.beside(arguments.opened(network), reference, training),
@@ -142,7 +150,8 @@ def inject(
     made = single.inject(opened, payload, technology, seed, how, secret)
     key = made.claim.key
     change = change_of(opened, made.network, key.layers)
-    return Injection(made.network, made.claim, payload, change or 0.0, key.notes)
+    labelled = recorded(made.network, key, payload, record)
+    return Injection(labelled, made.claim, payload, change or 0.0, key.notes)
 
 
 def make_mark(
@@ -368,7 +377,11 @@ def detect(
 
 
 def verify_commitment(
-    claim: Claim | Key, original: AnyNetwork | Network, *, published: str | None = None
+    claim: Claim | Key,
+    original: AnyNetwork | Network,
+    *,
+    published: str | None = None,
+    recorded: AnyNetwork | None = None,
 ) -> Commitment:
     """Whether a commitment binds this key and payload, and this unmarked network.
 
@@ -382,11 +395,15 @@ def verify_commitment(
             an open one, or that of an adapter.
         published: the hash that was published; that of the key file if None, which its owner could
             have made at any time.
+        recorded: a network whose metadata have the hash instead, see `record` of `inject`; it is
+            worth as much as a hash that anybody wrote there, so compare it with the published one.
 
     Raises:
-        ConfigurationError: there is no commitment, or `published` is no hash.
+        ConfigurationError: there is no commitment, `published` is no hash, or it is given twice.
     """
     from nnw_onnx.runs import commitment
 
+    if recorded is not None:
+        published = arguments.recorded_instead(recorded, published)
     unmarked = arguments.opened_or_own(original)
     return commitment.verify_commitment(arguments.whole_claim(claim), unmarked, published)

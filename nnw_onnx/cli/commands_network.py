@@ -117,6 +117,14 @@ def inject(
     training: Training = None,
     data: Data = None,
     work_folder: WorkFolder = None,
+    record: Annotated[
+        bool,
+        typer.Option("--record", help="Name commitment and method in its metadata."),
+    ] = False,
+    record_payload: Annotated[
+        bool,
+        typer.Option("--record-payload", help="Write the payload there too, for anybody to read."),
+    ] = False,
     force: Force = False,
     output_format: OutputFormat = Format.TEXT,
 ) -> None:
@@ -150,6 +158,7 @@ def inject(
         training=training,
         data=data,
         work_folder=work_folder,
+        record="payload" if record_payload else record,
     )
     _save_both(injection, out, key_out)
     _tell_injection(injection, out, key_out, output_format)

@@ -198,6 +198,12 @@ _OPEN_OPTIONS = (
 )
 
 
+_RECORDED = (
+    "the hash is the one that the model records; anybody can write it there, so compare it with "
+    "the one that was published"
+)
+
+
 def verify_commitment(
     key: Annotated[Path, typer.Argument(metavar="KEY.npz", help="Key file of the claim.")],
     original: Annotated[
@@ -206,6 +212,10 @@ def verify_commitment(
     commitment: Annotated[
         str | None,
         typer.Option(metavar="HASH", help="The hash that was published. [default: the key's own]"),
+    ] = None,
+    recorded: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL", help="Marked network whose metadata have the hash instead."),
     ] = None,
 ) -> None:
     """Tell whether a commitment binds a key and a network.
@@ -218,7 +228,12 @@ def verify_commitment(
     """
     import nnw_onnx as nnw
 
-    found = nnw.verify_commitment(nnw.load_key(key), nnw.open(original), published=commitment)
+    claim = nnw.load_key(key)
+    found = nnw.verify_commitment(
+        claim, nnw.open(original), published=commitment, recorded=recorded
+    )
+    if recorded is not None:
+        output.note(_RECORDED)
     if found:
         output.text(
             "yes: the commitment binds this key, its payload, its carrier and this network",

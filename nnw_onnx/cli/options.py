@@ -65,7 +65,7 @@ Training = Annotated[
 ]
 Data = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Data set to train on, instead of the evaluation's own."),
+    typer.Option(metavar="DIR", help="Data set to train on. [default: the evaluation's]"),
 ]
 WorkFolder = Annotated[
     Path | None,

@@ -16,6 +16,7 @@ from onnx import ModelProto
 from nnw_onnx.errors import CarrierNotFoundError, ModelFileError
 from nnw_onnx.graph import (
     arriving,
+    cards,
     channels,
     covering,
     description,
@@ -243,6 +244,14 @@ class OnnxNetwork:
     def no_weights_reason(self) -> str | None:
         """One sentence that says why no kernel can be replaced, or None where one can."""
         return description.no_weights_reason(self._file, self.layers)
+
+    def with_card(self, entries: Mapping[str, str], prefix: str) -> Self:
+        """The same network with these texts on its card, for all whose key begins with the prefix.
+
+        All else of the file is byte-identical. Raises `ModelFileError` where they find no room.
+        """
+        file = cards.with_entries(self._file, entries, prefix)
+        return type(self)(file, self._listed, self._replaced, self._rounding, self._rule)
 
     def beside(self, reference: OnnxNetwork) -> Self:
         """The same network, which tells of each layer whether a public network gives it away.

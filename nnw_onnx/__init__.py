@@ -24,6 +24,7 @@ Try and measure
     evaluate           what a watermark costs and survives, with a report
     forecast           what an evaluation would do, and about how long it would take
     report             write the report of a run again
+    conform            the clauses of the standard, each asked of a run
     compare            the technologies of one or several runs side by side
     read_evaluation    the configuration of an evaluation, from its TOML file
 
@@ -63,6 +64,7 @@ _FUNCTIONS = {
     "evaluate": "api.measuring",
     "forecast": "api.measuring",
     "report": "api.measuring",
+    "conform": "api.measuring",
     "compare": "api.measuring",
     "read_evaluation": "runs.evaluation",
     "make_mark": "api.marks",
@@ -109,6 +111,7 @@ if TYPE_CHECKING:
     from nnw_onnx.api.measuring import Evaluated as Evaluated
     from nnw_onnx.api.measuring import Modified as Modified
     from nnw_onnx.api.measuring import compare as compare
+    from nnw_onnx.api.measuring import conform as conform
     from nnw_onnx.api.measuring import evaluate as evaluate
     from nnw_onnx.api.measuring import forecast as forecast
     from nnw_onnx.api.measuring import modify as modify

@@ -16,10 +16,11 @@ from nnw_onnx.vocabulary import Claim, Json, Modification, Step
 
 if TYPE_CHECKING:
     from nnw_onnx.measures.compared import Comparison
-    from nnw_onnx.reports.model import Report
+    from nnw_onnx.reports.model import Conformance, Report
     from nnw_onnx.runs.evaluation import Evaluation
     from nnw_onnx.runs.forecast import Forecast
     from nnw_onnx.runs.prepare import Prepared
+    from nnw_onnx.runs.store import Store
 
 
 @dataclass(frozen=True)
@@ -220,21 +221,49 @@ def report(run_folder: str | Path) -> Report:
     Raises:
         RunError: there is no run, or its records are broken.
     """
-    from nnw_onnx.records import CostRecord, Environment, InjectionRecord, Plan, TrialRecord
-    from nnw_onnx.reports import build_report, write_documents
+    from nnw_onnx.reports import write_documents
     from nnw_onnx.runs.store import Store
 
     store = Store(Path(run_folder))
-    plan = store.read(Plan)
-    made = build_report(
-        plan,
+    made = _report(store)
+    write_documents(made, store.folder)
+    return made
+
+
+def _report(store: Store) -> Report:
+    """The report of the records of a folder."""
+    from nnw_onnx.records import CostRecord, Environment, InjectionRecord, Plan, TrialRecord
+    from nnw_onnx.reports import build_report
+
+    return build_report(
+        store.read(Plan),
         store.records(InjectionRecord),
         store.records(TrialRecord),
         store.records(CostRecord),
         store.read_if_there(Environment),
     )
-    write_documents(made, store.folder)
-    return made
+
+
+def conform(run_folder: str | Path, profile: str = "nnt-1.1") -> Conformance:
+    """The clauses of a document of the standard, each asked of a run: met, not met, and why.
+
+    Nothing is run or written, and nothing is certified: the standard has no pass or fail. What it
+    gives is true where no clause is "not met".
+
+    Args:
+        run_folder: of an evaluation, whole or not.
+        profile: "nnt-1.1", "nnw-1.0" (also called "ieee-3304") or "tec-1.0".
+
+    Raises:
+        ConfigurationError: there is no such profile.
+        RunError: there is no run, or its records are broken.
+    """
+    from nnw_onnx.reports.conformance import find
+    from nnw_onnx.runs.store import Store
+
+    wanted = find(profile)
+    made = _report(Store(Path(run_folder)))
+    return next(c for c in made.conformance if c.profile == wanted.name)
 
 
 def _tell_short(prepared: Prepared) -> None:

@@ -75,6 +75,13 @@ def presets(incomplete: str) -> list[str]:
     return _begun([*shipped()], incomplete)
 
 
+def profiles(incomplete: str) -> list[str]:
+    """Documents of the standard whose clauses can be asked."""
+    from nnw_onnx.reports.conformance import names
+
+    return _begun([*names()], incomplete)
+
+
 def layers(context: typer.Context, incomplete: str) -> list[str]:
     """Layers of the network that stands on the command line already, kernels first."""
     import nnw_onnx as nnw

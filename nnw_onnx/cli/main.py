@@ -12,6 +12,7 @@ from nnw_onnx.cli import output
 from nnw_onnx.cli.commands_actors import ambiguity
 from nnw_onnx.cli.commands_catalogue import list_plugins, new_evaluation
 from nnw_onnx.cli.commands_compare import compare, plan_power
+from nnw_onnx.cli.commands_conform import conform
 from nnw_onnx.cli.commands_doctor import doctor
 from nnw_onnx.cli.commands_integrity import integrity_app
 from nnw_onnx.cli.commands_key import import_, seed, show
@@ -42,6 +43,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "modify": modify,
     "evaluate": evaluate,
     "report": report,
+    "conform": conform,
     "compare": compare,
     "plan-power": plan_power,
     "tune": tune,

@@ -30,7 +30,8 @@ from nnw_onnx.records import (
     TechnologyRecord,
     TrialRecord,
 )
-from nnw_onnx.reports.method import DEPARTURES, METHOD, STANDARD
+from nnw_onnx.reports.conformance import conformances, departures
+from nnw_onnx.reports.method import METHOD, STANDARD
 from nnw_onnx.reports.model import (
     Completeness,
     Ranking,
@@ -84,9 +85,9 @@ def build_report(
     flat = tuple(p for own in points for row in own for p in row)
     complete = _completeness(run, rows, flat)
     sizes = dataset_sizes(plan)
-    return Report(
+    made = Report(
         standard=STANDARD,
-        departures=DEPARTURES,
+        departures=tuple(d.text for d in departures()),
         title=plan.title,
         networks=plan.networks,
         payloads=plan.payloads,
@@ -118,6 +119,7 @@ def build_report(
         method=METHOD,
         reproducibility=_reproducibility(run),
     )
+    return made.model_copy(update={"conformance": conformances(made)})
 
 
 def _check_numbers(plan: Plan) -> None:

@@ -35,7 +35,7 @@ from nnw_onnx.measures.results import (
 )
 from nnw_onnx.measures.resynchronised import Resynchronised
 from nnw_onnx.records import MeasureRecord
-from nnw_onnx.reports.model import Report
+from nnw_onnx.reports.model import ClauseAnswer, Report
 
 Of = TypeVar("Of")
 Entry = Value | Share | float | int | str | bool | None
@@ -448,6 +448,17 @@ BLOCKS: tuple[Column[Localisation], ...] = (
         "higher",
     ),
 )
+
+CLAUSES: tuple[Column[ClauseAnswer], ...] = (
+    Column("place", "Place", Form.WORDS, lambda c: c.place),
+    Column("asks", "What is asked", Form.WORDS, lambda c: c.asks),
+    Column("answer", "Answer", Form.WORDS, lambda c: c.status),
+    Column("reason", "Why", Form.WORDS, lambda c: c.reason),
+    Column("seen", "Seen at", Form.WORDS, lambda c: f"#{c.anchor}"),
+    Column("informative", "Informative", Form.WORDS, lambda c: c.informative),
+    Column("otherwise", "Otherwise here", Form.WORDS, lambda c: " ".join(c.departures)),
+)
+"""The clauses of a profile; see `reports.conformance`."""
 
 
 def families(report: Report) -> tuple[Column[FamilyResult], ...]:

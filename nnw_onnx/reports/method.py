@@ -9,31 +9,6 @@ STANDARD = (
     "V1.0 / IEEE 3304-2023). This report is no certification and passes no judgement."
 )
 
-DEPARTURES = (
-    "Inputs and outputs without specified semantics (Imperceptibility): a network is evaluated "
-    "alone; one that has to be connected to others first needs to be exported together with them.",
-    "Fingerprints (Robustness, Computational Cost): an enrolled network is told from others by a "
-    "test, one key after the other. There is no repository that a Matcher searches, no FP / M_m, "
-    "FN / M_m or Bit Error Rate of fingerprints, and no cost of Extraction and Matching.",
-    "Size of the data sets: ten entries for each trainable Weight are counted and warned of, never "
-    "enforced, and only the test set is counted.",
-    "False positives: an unwatermarked network is read with each of its D keys and counts by the "
-    "share of them that find a watermark, so that it is tested at the level of the others.",
-    "Symbol Error Rate over all M (D + 1) networks: an unwatermarked network has no Payload and is "
-    "compared with those of its D keys.",
-    "95 % limits of costs: given as approximate ones over networks and two sessions, since costs "
-    "that spread unevenly are covered less often. The time of an epoch leaves out its start.",
-    "Memory footprint: on the accelerator for trainings only.",
-    "Quality of speech, subjective tests (ITU) and normalised cross-correlation (informative "
-    "annex): not measured.",
-    "AI Workflows: carried out as procedures. There is no AI Framework (MPAI-AIF) with Controller "
-    "and ports, no metadata of AI Modules, and none of the data types of MPAI-NNT.",
-    "Reference software: its class contract (Embedder, Detector, Decoder) is not read; methods are "
-    "plug-ins of this package.",
-    "MPAI-NNW V1.0: L1 pruning is per layer, as in NNT, and not over all layers at once.",
-)
-"""What of the standard is not implemented, or otherwise than its words say."""
-
 _NOTES = (
     (
         "AI Workflows",

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
@@ -29,6 +29,9 @@ from nnw_onnx.records import (
     NetworkRecord,
     Workflow,
 )
+
+ClauseStatus = Literal["met", "not met", "not measured", "not about this run"]
+CLAUSE_STATUSES: tuple[ClauseStatus, ...] = get_args(ClauseStatus)
 
 
 class Notice(ResultModel):
@@ -97,6 +100,54 @@ class MethodNote(ResultModel):
     text: str
 
 
+class ClauseAnswer(ResultModel):
+    """What a run says to one clause of the standard."""
+
+    id: str
+    """Of the clause, unique in its profile."""
+    place: str
+    """Chapter of the standard, and where it has them its part and step."""
+    asks: str
+    """What is asked there, in our words."""
+    informative: bool = False
+    """Whether the standard only informs there; such a clause is never "not met"."""
+    status: ClauseStatus
+    """"not measured": the records do not tell; "not about this run": nothing in it is meant."""
+    reason: str
+    """Why, with the numbers."""
+    anchor: str
+    """Where it is seen: the `id` of a section or table of report.html."""
+    departures: tuple[str, ...] = ()
+    """What this package does otherwise there than the standard's words say, whatever the run."""
+
+
+class Conformance(ResultModel):
+    """The clauses of one profile, each asked of one run.
+
+    It is true where no clause is "not met".
+    """
+
+    profile: str
+    """Name of the profile, such as "nnt-1.1"."""
+    standard: str
+    """Name and version of the document that the clauses are of."""
+    clauses: tuple[ClauseAnswer, ...]
+
+    def __bool__(self) -> bool:
+        return not self.count("not met")
+
+    def __repr__(self) -> str:
+        return f"Conformance({self.profile!r}: {self.counted()})"
+
+    def count(self, status: ClauseStatus) -> int:
+        """How many clauses have this answer."""
+        return sum(clause.status == status for clause in self.clauses)
+
+    def counted(self) -> str:
+        """How many clauses have which answer, in words."""
+        return ", ".join(f"{self.count(status)} {status}" for status in CLAUSE_STATUSES)
+
+
 class Reproducibility(ResultModel):
     """What identifies this evaluation; equal digests mean equal records."""
 
@@ -122,6 +173,8 @@ class Report(ResultModel):
     """Whose procedures are implemented; this is no certification."""
     departures: tuple[str, ...] = ()
     """What of it is not implemented, or otherwise than its words say."""
+    conformance: tuple[Conformance, ...] = ()
+    """The clauses of each profile, asked of this run."""
     title: str
     networks: tuple[NetworkRecord, ...]
     """The M unwatermarked networks."""

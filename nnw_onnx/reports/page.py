@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from nnw_onnx.reports import names, sentences, tables, words
 from nnw_onnx.reports.cards import cards
@@ -27,6 +28,7 @@ _SECTIONS = (
     ("proofs", "evidence", "Evidence"),
     ("strips", "curves", "Curves"),
     ("numbers", "tables", "Tables"),
+    ("conformance", "conformance", "Conformance"),
     ("report", "method", "Method, environment"),
 )
 _TABLES = (
@@ -45,6 +47,8 @@ _TABLES = (
     "rankings",
     "epochs",
 )
+_OTHERS = {"robustness": "grids", "imperceptibility": "visible"}
+"""Further places of the page -> what it takes for them to be there."""
 _MOST_ROWS = 200
 """Longer tables are files only."""
 
@@ -70,11 +74,13 @@ def page(report: Report) -> str:
         "proofs": evidence(report, called),
         "strips": curves(report, called),
         "numbers": _numbers(made),
+        "conformance": report.conformance,
         "grids": grids(report, called),
         "definitions": definitions(report),
         "environment": tuple(_environment(report)),
         "footnotes": footnotes(_first_page(report, called, drawn)),
     }
+    parts["homeless"] = _homeless(report, parts)
     parts["sections"] = [(target, name) for key, target, name in _SECTIONS if parts[key]]
     return templates().get_template("report.html.j2").render(parts)
 
@@ -85,6 +91,17 @@ def _first_page(report: Report, called: tuple[Name, ...], drawn: Matrix) -> Iter
     for _, group in drawn.groups:
         yield from (entry.said or entry.top for row in group for entry in row.entries)
     yield from report.workflows
+
+
+def _homeless(report: Report, parts: Mapping[str, Any]) -> list[str]:
+    """Places that answers to clauses name, and that this report has no section or table of."""
+    there = {"technologies", "conformance", "tables", "method", "environment"}
+    there |= {target for key, target, _ in _SECTIONS if parts[key]}
+    there |= {f"t-{t.name}" for t in parts["numbers"]}
+    there |= {f"m{s.code}" for s in report.settings if parts["strips"]}
+    there |= {name for name, part in _OTHERS.items() if parts[part]}
+    named = {clause.anchor for c in report.conformance for clause in c.clauses}
+    return sorted(named - there)
 
 
 def _numbers(made: Mapping[str, Table]) -> tuple[Table, ...]:

@@ -25,6 +25,7 @@ _PAPER = {
     "quality loss",
     "blocks": "technology modification intensity unit changed_tests detected untouched_tests "
     "false_alarms recall precision",
+    "conformance": "clause asks answer reason",
     "cost": "technology injection batch batch_ratio epochs detection decoding memory "
     "inference_ratio",
 }
@@ -195,6 +196,15 @@ def _declared(report: Report) -> Iterator[Table]:
         columns.PAIRS,
         (((t.label,), pair, main) for t in hidden for pair in t.imperceptibility.pairs),
     )
+    for found in report.conformance:
+        yield table(
+            f"conformance-{found.profile}",
+            f"Conformance with {found.standard}: {found.counted()}",
+            ("Clause",),
+            columns.CLAUSES,
+            (((clause.id,), clause, main) for clause in found.clauses),
+            paper["conformance"],
+        )
 
 
 def _matrix(report: Report, drawn: Matrix) -> Table:

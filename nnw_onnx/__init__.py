@@ -26,6 +26,7 @@ Try and measure
     report             write the report of a run again
     conform            the clauses of the standard, each asked of a run
     compare            the technologies of one or several runs side by side
+    gate               does a marked network meet the thresholds of a file?
     read_evaluation    the configuration of an evaluation, from its TOML file
 
 In a training of your own (the adapters nnw_onnx_torch and nnw_onnx_tensorflow do it for you)
@@ -66,6 +67,7 @@ _FUNCTIONS = {
     "report": "api.measuring",
     "conform": "api.measuring",
     "compare": "api.measuring",
+    "gate": "api.gating",
     "read_evaluation": "runs.evaluation",
     "make_mark": "api.marks",
     "continue_mark": "runs.marks",
@@ -97,6 +99,7 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 if TYPE_CHECKING:
     from nnw_onnx.api.actors import trace as trace
     from nnw_onnx.api.foreign import import_key as import_key
+    from nnw_onnx.api.gating import gate as gate
     from nnw_onnx.api.integrity import restore as restore
     from nnw_onnx.api.integrity import seal as seal
     from nnw_onnx.api.integrity import verify_seal as verify_seal

@@ -15,6 +15,7 @@ from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.vocabulary import Claim, Json, Modification, Step
 
 if TYPE_CHECKING:
+    from nnw_onnx.measures.checks import Check
     from nnw_onnx.measures.compared import Comparison
     from nnw_onnx.reports.model import Conformance, Report
     from nnw_onnx.runs.evaluation import Evaluation
@@ -56,10 +57,17 @@ class Modified:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A finished evaluation: its run folder and its report."""
+    """A finished evaluation.
+
+    Attributes:
+        folder: its run folder.
+        report: what it came to.
+        checks: what became of each requirement, in their order; as `bool` whether it is met.
+    """
 
     folder: Path
     report: Report
+    checks: tuple[Check, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Evaluated: {self.folder}>"
@@ -112,7 +120,7 @@ def modify(
     how = single.how_to_train(training, data, work_folder, arguments.log.info)
     step = Step(made.spec(), arguments.patterns(layers))
     others = [arguments.opened(copy) for copy in copies]
-    stacked = single.modify(opened, step, seed, how, others)
+    stacked = single.modify(opened, [step], seed, how, others)
     aimed = stacked.layers[0]
     warnings = single.range_warnings(made, one_layer="@all" not in step.layers and len(aimed) == 1)
     return Modified(
@@ -134,6 +142,7 @@ def evaluate(
     engine: str | None = None,
     settings: Options | None = None,
     presets: Sequence[str] = (),
+    require: Sequence[str] = (),
     progress: bool = True,
 ) -> Evaluated:
     """Carry out an evaluation and write its report.
@@ -152,6 +161,8 @@ def evaluate(
             {"session.threads": 2}; only with a file or a name.
         presets: Modifications that many ask for together, added to its own: names of
             `nnw list presets`, or TOML files.
+        require: thresholds on the rows of the report, such as "quality.loss <= 1.0"; see
+            `reports.requirements`. What the evaluation cannot tell is refused before it runs.
         progress: show progress bars on a terminal.
 
     Raises:
@@ -160,9 +171,11 @@ def evaluate(
     from nnw_onnx.inference import leave_if_importing_main
 
     leave_if_importing_main()
+    from nnw_onnx.reports import requirements
     from nnw_onnx.runs import evaluate as runs
     from nnw_onnx.runs.prepare import prepare
 
+    wanted = [requirements.parsed(text) for text in require]
     asked = arguments.asked(evaluation, data, engine, settings, presets)
     folder = Path(run_folder) if run_folder else runs.default_folder(asked)
     if folder.exists() and not folder.is_dir():
@@ -170,9 +183,11 @@ def evaluate(
             f"{folder}: expected a run folder, got a file; choose another with --run-folder"
         )
     prepared = prepare(asked, folder)
+    requirements.expect_rows(wanted, prepared.plan)
     _tell_short(prepared)
     runs.run(prepared, progress=progress, tell=arguments.log.warning)
-    evaluated = Evaluated(folder, report(folder))
+    made = report(folder)
+    evaluated = Evaluated(folder, made, requirements.checked(wanted, made))
     runs.check_measured(folder)
     return evaluated
 

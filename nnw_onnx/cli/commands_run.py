@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nnw_onnx.cli import completion, output
+from nnw_onnx.cli.commands_gate import Checks, check_checks, tell
 from nnw_onnx.cli.options import (
     Force,
     OutputFormat,
@@ -78,6 +79,14 @@ def evaluate(
         ),
     ] = None,
     presets: Presets = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="EXPRESSION",
+            help="Threshold on the report, such as 'quality.loss <= 1.0'; repeatable.",
+        ),
+    ] = None,
+    checks: Checks = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only count and time what would be done.")
     ] = False,
@@ -88,13 +97,15 @@ def evaluate(
 
     Imperceptibility, robustness and computational cost, with a report. Without an argument the
     embedded evaluation runs: two methods on handwritten digits. A run that was interrupted goes on
-    when the same command is given again.
+    when the same command is given again. With --require the exit status is 1 where the report does
+    not meet a threshold, or does not tell.
 
     Example: nnw evaluate mine.toml --run-folder run
     """
     import nnw_onnx as nnw
 
     changes = parse_changes(settings)
+    check_checks([], checks)
     if dry_run:
         expected = nnw.forecast(
             evaluation, data=data, engine=engine, settings=changes, presets=presets or ()
@@ -109,10 +120,14 @@ def evaluate(
             engine=engine,
             settings=changes,
             presets=presets or (),
+            require=require or (),
             progress=output.LOGGER.isEnabledFor(logging.INFO),
         )
     except KeyboardInterrupt:
-        repeated = {"--set": settings or (), "--preset": presets or ()}
+        repeated = {
+            "--set": settings or (), "--preset": presets or (), "--require": require or (),
+            "--checks": [str(path) for path in checks or ()],
+        }  # fmt: skip
         again = _again(evaluation, data, run_folder, engine, repeated)
         raise InterruptedRunError(
             f"interrupted; what is done is kept, go on with: {again}"
@@ -120,14 +135,18 @@ def evaluate(
     from nnw_onnx.reports import summary
 
     page, lines = done.folder / REPORT_PAGE, summary(done.report)
+    told = {"run_folder": str(done.folder), "report": str(page), "summary": list(lines)}
     if output_format is Format.JSON:
-        output.as_json(
-            {"run_folder": str(done.folder), "report": str(page), "summary": list(lines)}
-        )
+        found = {"checks": [dataclasses.asdict(c) for c in done.checks]} if require else {}
+        output.as_json(told | found)
     else:
         output.text(*lines, f"report: {page}")
+    form = "text" if require and output_format is Format.TEXT else ""
+    tell("nnw evaluate", str(page), done.checks, form, checks)
     if open_report:
         show(page)
+    if not all(done.checks):
+        raise typer.Exit(1)
 
 
 def _tell(forecast: Forecast, output_format: Format) -> None:

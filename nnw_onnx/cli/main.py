@@ -14,6 +14,7 @@ from nnw_onnx.cli.commands_catalogue import list_plugins, new_evaluation
 from nnw_onnx.cli.commands_compare import compare, plan_power
 from nnw_onnx.cli.commands_conform import conform
 from nnw_onnx.cli.commands_doctor import doctor
+from nnw_onnx.cli.commands_gate import gate
 from nnw_onnx.cli.commands_integrity import integrity_app
 from nnw_onnx.cli.commands_key import import_, seed, show
 from nnw_onnx.cli.commands_network import inject, layers, modify
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "verify-commitment": verify_commitment,
     "ambiguity": ambiguity,
     "modify": modify,
+    "gate": gate,
     "evaluate": evaluate,
     "report": report,
     "conform": conform,

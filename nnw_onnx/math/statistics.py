@@ -23,6 +23,16 @@ def zero_event_bound(n: int, confidence: float = CONFIDENCE) -> float:
     return -math.expm1(math.log1p(-confidence) / n)
 
 
+def lowest_share(found: int, n: int, confidence: float = CONFIDENCE) -> float:
+    """One-sided lower limit of a probability whose event was seen in `found` of n trials.
+
+    It is Clopper and Pearson's, which is exact: it covers at least `confidence`.
+    """
+    from scipy.stats import beta
+
+    return float(beta.ppf(1 - confidence, found, n - found + 1)) if found else 0.0
+
+
 def student_quantile(n: int, confidence: float = CONFIDENCE) -> float:
     """Two-sided quantile of Student's t with n - 1 degrees of freedom, n >= 2."""
     from scipy.stats import t

@@ -461,6 +461,23 @@ CLAUSES: tuple[Column[ClauseAnswer], ...] = (
 """The clauses of a profile; see `reports.conformance`."""
 
 
+TABLES: dict[str, tuple[Column[Any], ...]] = {
+    "base": BASE[1:],
+    "settings": SETTINGS,
+    "technologies": TECHNOLOGIES,
+    "imperceptibility": IMPERCEPTIBILITY,
+    "quality": QUALITY[1:],
+    "visibility": VISIBILITY,
+    "cost": COST,
+    "controls": CONTROLS,
+    "controls_resynchronised": CONTROLS,
+    "robustness": ROBUSTNESS,
+    "resynchronised": RESYNCHRONISED,
+    "blocks": BLOCKS,
+}
+"""Table of a `Row` -> its quantities."""
+
+
 def families(report: Report) -> tuple[Column[FamilyResult], ...]:
     """What a technology survives of a family, as networks are found and re-synchronised."""
 

@@ -45,10 +45,7 @@ def check(evaluation: Evaluation, unknown: Set[str] = frozenset()) -> None:
     found = Faults()
     if not evaluation.methods and not evaluation.marked:
         found.lines.append(NO_METHOD)
-    _check_dataset(evaluation, found)
-    _check_training(evaluation.training or TrainingTable(), found)
-    with found.at("task"):
-        plugins.create(Task, evaluation.task.spec)
+    check_surroundings(evaluation, found)
     with found.at("engine"):
         plugins.create(Engine, evaluation.engine.spec)
     for index, method in enumerate(evaluation.methods):
@@ -66,6 +63,14 @@ def check(evaluation: Evaluation, unknown: Set[str] = frozenset()) -> None:
         with found.at("training.trainer"):
             plugins.create(Trainer, (evaluation.training or TrainingTable()).trainer.spec)
     found.tell()
+
+
+def check_surroundings(evaluation: Evaluation, found: Faults) -> None:
+    """Collect what is wrong with data, training and task."""
+    _check_dataset(evaluation, found)
+    _check_training(evaluation.training or TrainingTable(), found)
+    with found.at("task"):
+        plugins.create(Task, evaluation.task.spec)
 
 
 class Faults:

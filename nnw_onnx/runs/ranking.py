@@ -92,6 +92,14 @@ def _rank(
     return Rank(count, reached)
 
 
+def found_wrong(
+    suspect_of: SuspectOf, claim: Claim, count: int, level: float, search: Search = BY_NAME
+) -> int:
+    """How many of so many random keys are found in a network at a level; raises as `ranked`."""
+    heard = verify(suspect_of, wrong_claims(claim, count), level, search)
+    return sum(v.detection is not None and v.detection.detected is True for v in heard)
+
+
 def wrong_claims(claim: Claim, count: int) -> Iterator[Claim]:
     """Random keys with the payload of a claim, which have nothing to do with any network.
 

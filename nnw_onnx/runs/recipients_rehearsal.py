@@ -127,7 +127,7 @@ class _Coalition:
     def accused(self, attack: str, rate: float, *, blind: bool) -> tuple[set[str], float]:
         """Who is accused of a mixture, and how far that is from the unmarked network."""
         step = Step(ATTACKS[attack])
-        mixed = single.modify(self.copies[0], step, self.seed, None, self.copies[1:]).network
+        mixed = single.modify(self.copies[0], [step], self.seed, None, self.copies[1:]).network
         known = None if blind else self.network
         found = trace(mixed, self.key, self.list, rate, original=known)
         change = change_of(self.network, mixed, self.key.layers)

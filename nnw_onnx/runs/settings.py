@@ -61,7 +61,7 @@ def technology_records(evaluation: Evaluation) -> tuple[TechnologyRecord, ...]:
 
 def setting_records(evaluation: Evaluation) -> tuple[SettingRecord, ...]:
     """What a report must know of each table `[[modifications]]`, in their order."""
-    labels = _labels(evaluation.modifications)
+    labels = labels_of(evaluation.modifications)
     attacks = [_attacks(technology) for technology in technologies_of(evaluation)]
     return tuple(
         _setting(index, table, label, attacks)
@@ -214,7 +214,7 @@ def aim_of(step: StepTable, *, aims: bool) -> str:
     return layers if isinstance(layers, str) else " ".join(layers)
 
 
-def _labels(tables: Sequence[ModificationTable]) -> list[str]:
+def labels_of(tables: Sequence[ModificationTable]) -> list[str]:
     """Names for people: each is unique, and says what tells it from settings like it."""
     found: list[str] = []
     for table in tables:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError, InjectionError, RunError
 from nnw_onnx.graph import OnnxNetwork
@@ -130,55 +132,63 @@ def inject(
 
 def modify(
     network: OnnxNetwork,
-    step: Step,
+    steps: Sequence[Step],
     seed: int,
     how: How | None,
     copies: Sequence[OnnxNetwork] = (),
+    carrier: Sequence[str] = (),
 ) -> Stacked:
-    """The network after one Modification.
+    """The network after Modifications, one after the other.
 
     Args:
         network: it is not changed.
-        step: the Modification with the layers it is aimed at.
+        steps: the Modifications with the layers that each is aimed at, at least one.
         seed: the same seed gives the same weights.
         how: what a configuration says of training, or None.
         copies: of other recipients, for a Modification that needs several.
+        carrier: names of the carrier layers, for a step aimed at "@carrier".
 
     Raises:
-        ConfigurationError: it changes inputs only, needs a training that nobody described, ...
+        ConfigurationError: one changes inputs only, needs a training that nobody described, ...
     """
-    modification = plugins.create(Modification, step.modification)
-    if isinstance(modification, InputModification):
-        raise _of_inputs(modification)
-    trains = plugins.needs_training(modification)
-    if how is None and trains:
-        raise ConfigurationError(
-            f"{modification.name}: expected a training, because this Modification trains, got "
-            "none; give a configuration that says what is trained on"
-        )
+    made = [plugins.create(Modification, step.modification) for step in steps]
+    trains = any(map(plugins.needs_training, made))
+    for one in made:
+        _expect_file(one, trains=how is not None)
+    told = [dataclasses.asdict(step) for step in steps]
     task = identity(
-        network=network.sha256, modification=dataclasses.asdict(step), seed=seed,
+        # A single one has the identity that it had before there were stacks.
+        network=network.sha256, modification=told if len(told) > 1 else told[0], seed=seed,
         copies=[copy.digest for copy in copies],
     )  # fmt: skip
     with _surrounded(network, how, task, seed, training=trains) as surroundings:
 
         def bench_for(index: int, now: OnnxNetwork, layers: tuple[str, ...]) -> RunBench:
             place = Place(
-                task, f"{modification.name} of {network.path.name}", draw=task, layers=layers,
-                copies=(now, *copies) if copies else (),
+                f"{task}-{index}" if index else task, f"{made[index].name} of {network.path.name}",
+                draw=task, layers=layers, copies=(now, *copies) if copies else (),
             )  # fmt: skip
             return RunBench(surroundings.bench, now, place, surroundings.tell)
 
-        made = modifying.modify(
-            network,
-            [step],
-            bench_for,
-            lambda index: generator(purpose="modify", seed=seed, network=network.sha256),
-            surroundings.differ,
-        )
-    if made.around:
+        def rng_for(index: int) -> np.random.Generator:
+            later = {"step": index} if index else {}
+            return generator(purpose="modify", seed=seed, network=network.sha256, **later)
+
+        done = modifying.modify(network, steps, bench_for, rng_for, surroundings.differ, carrier)
+    if done.around:
+        raise _of_inputs(made[-1])
+    return done
+
+
+def _expect_file(modification: Modification, *, trains: bool) -> None:
+    """Refuse what no file can hold, and a training that nobody described."""
+    if isinstance(modification, InputModification):
         raise _of_inputs(modification)
-    return made
+    if plugins.needs_training(modification) and not trains:
+        raise ConfigurationError(
+            f"{modification.name}: expected a training, because this Modification trains, got "
+            "none; give a configuration that says what is trained on"
+        )
 
 
 def _of_inputs(modification: Modification) -> ConfigurationError:

@@ -41,6 +41,7 @@ Intensities = Annotated[
     Field(min_length=1),
 ]
 Aim = Literal["all", "carrier"] | Annotated[tuple[str, ...], Field(min_length=1)]
+DEFAULT_TASK = PluginTable(name="image-classification")
 WORKFLOWS: tuple[Workflow, ...] = ("NNW-NTI", "NNW-WTI", "NNW-NIR", "NNW-WIR")
 
 
@@ -315,7 +316,7 @@ class Evaluation(_Table):
     false_positive_rate: Annotated[float, Field(ge=LEAST, lt=1)] = 1e-6
     margin: Annotated[float, Field(gt=0)] | None = None
     dataset: DatasetTable
-    task: PluginTable = PluginTable(name="image-classification")
+    task: PluginTable = DEFAULT_TASK
     methods: tuple[MethodTable, ...] = ()
     modifications: tuple[ModificationTable, ...] = ()
     presets: tuple[str, ...] = ()

@@ -30,8 +30,16 @@ _TEXTS = re.compile(
 _LONG_KEY = re.compile(rf"(?<![\w-])(?:[\w-]++[ \t]*+\.[ \t]*+){{{MOST_PARTS}}}")
 
 
-def parsed(path: Path) -> dict[str, Json]:
+EVALUATION = "evaluation file"
+_SHOWN = {EVALUATION: "'nnw list evaluations' shows the ones that come with nnw"}
+
+
+def parsed(path: Path, what: str = EVALUATION) -> dict[str, Json]:
     """The document of a TOML file.
+
+    Args:
+        path: the file.
+        what: it is, for messages.
 
     Raises:
         ConfigurationError: it is no regular file of at most 256 KiB, has a key of more than
@@ -45,8 +53,8 @@ def parsed(path: Path) -> dict[str, Json]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise ConfigurationError(
-            f"{path}: expected a readable evaluation file, got: {reason}; "
-            "'nnw list evaluations' shows the ones that come with nnw"
+            f"{path}: expected a readable {what}, got: {reason}; "
+            f"{_SHOWN.get(what, 'correct its name')}"
         ) from error
     except (ValueError, RecursionError) as error:
         reason = str(error).split(";")[0]

@@ -189,3 +189,15 @@ def test_samples_that_an_equivalence_takes(discordance, n):
     # Power: the estimate, normal about 0, lies within margin - half on both sides.
     power = 2 * scipy.stats.norm.cdf((0.005 - half) / error) - 1
     assert power == pytest.approx(0.90, abs=0.002)
+
+
+@pytest.mark.parametrize(("found", "n"), [(1, 1), (20, 20), (19, 20), (3, 7), (1, 50), (59, 59)])
+def test_the_lowest_share_is_the_one_by_which_so_many_have_a_chance_of_5_percent(found, n):
+    low = statistics.lowest_share(found, n)
+    at_least = sum(math.comb(n, k) * low**k * (1 - low) ** (n - k) for k in range(found, n + 1))
+    assert at_least == pytest.approx(0.05, rel=1e-9)
+
+
+def test_of_nothing_found_the_lowest_share_is_nothing_and_of_all_it_is_the_rule_of_three():
+    assert statistics.lowest_share(0, 9) == 0.0
+    assert statistics.lowest_share(59, 59) == pytest.approx(1 - statistics.zero_event_bound(59))

@@ -194,12 +194,17 @@ def report(
 
 def show(page: Path) -> None:
     """Show a page in the browser; where there is no screen, say where it is."""
+    show_address(page.resolve().as_uri(), str(page))
+
+
+def show_address(address: str, name: str) -> None:
+    """Likewise of an address, with the name by which it is told."""
     # Without one, a browser of the terminal would take the terminal over.
     screen = sys.platform in ("darwin", "win32") or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
     )
-    if not (screen and webbrowser.open(page.resolve().as_uri())):
-        output.note(f"no browser can be started here; open {page} yourself")
+    if not (screen and webbrowser.open(address)):
+        output.note(f"no browser can be started here; open {name} yourself")
 
 
 def _write_report(drawn: Report, report_format: ReportFormat, out: Path | None) -> None:

@@ -22,6 +22,7 @@ from nnw_onnx.cli.commands_owner import decode, detect, verify_commitment
 from nnw_onnx.cli.commands_recipients import recipients_app
 from nnw_onnx.cli.commands_run import InterruptedRunError, evaluate, report
 from nnw_onnx.cli.commands_tune import tune
+from nnw_onnx.cli.commands_view import view
 from nnw_onnx.cli.verbosity import with_verbosity
 from nnw_onnx.errors import NnwError, expected
 from nnw_onnx.version import __version__
@@ -47,6 +48,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report,
     "conform": conform,
     "compare": compare,
+    "view": view,
     "plan-power": plan_power,
     "tune": tune,
     "list": list_plugins,

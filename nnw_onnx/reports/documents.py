@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nnw_onnx.errors import ConfigurationError, RunError
@@ -14,6 +15,7 @@ from nnw_onnx.reports.latex import as_latex
 from nnw_onnx.reports.matrix import matrix
 from nnw_onnx.reports.model import Report
 from nnw_onnx.reports.names import Name
+from nnw_onnx.runs.folders import expect_plain, make
 from nnw_onnx.text import document
 from nnw_onnx.vocabulary import Json
 
@@ -28,6 +30,9 @@ _LONG = frozenset({"pairs", "epochs", "cells"})
 """Tables that are files only, in CSV: a reader would not read them row by row."""
 _WORDY = frozenset({"matrix"})
 """Tables in words, of which machines have another form."""
+
+_PAGE = re.compile(r"(index\.html|view\.css|view\.js|data/[a-z0-9-]+(/[0-9]+)?\.js)")
+"""Paths of the files of the page of many runs."""
 
 
 def render(report: Report, form: str) -> str:
@@ -74,6 +79,54 @@ def write_comparison(found: Comparison, folder: Path) -> tuple[Path, ...]:
 
     _check_folders(folder)
     return tuple(_write(folder / name, content) for name, content in comparison.files(found))
+
+
+def write_pages(
+    files: Iterable[tuple[str, bytes]], folder: Path, *, force: bool
+) -> tuple[Path, ...]:
+    """Write the page of many runs as one folder; what it holds of other runs is removed.
+
+    Args:
+        files: path below the folder -> content, `view.Gallery.files`.
+        folder: a new or empty one.
+        force: whether it may be one that such a page was written into before.
+
+    Returns:
+        The files, the page itself first.
+
+    Raises:
+        RunError: the folder holds anything else, or cannot be made.
+    """
+    old = old_pages(folder, force=force)
+    make(folder, "--out")
+    written = tuple(_write(folder / name, content) for name, content in files)
+    for path in old - {*written}:
+        path.unlink()
+    for path in {path.parent for path in old} - {path.parent for path in written}:
+        if not any(path.iterdir()):
+            path.rmdir()
+    return written
+
+
+def old_pages(folder: Path, *, force: bool) -> set[Path]:
+    """The files of a page that was written before; raises as `write_pages` does."""
+    expect_plain(folder)
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: expected a folder, got a file; give another with --out")
+    old = {path for path in folder.rglob("*") if not path.is_dir()}
+    for path in sorted(old):
+        name = path.relative_to(folder).as_posix()
+        if not _PAGE.fullmatch(name):
+            raise RunError(
+                f"{folder}: expected a new or empty folder, or one of 'nnw view --out', got one "
+                f"with {name!r}; give another with --out"
+            )
+    if old and not force:
+        raise RunError(
+            f"{folder}: expected a new or empty folder, got one with a page; give another with "
+            "--out, or --force to write it anew"
+        )
+    return old
 
 
 def schema() -> dict[str, Json]:

@@ -375,9 +375,24 @@ def test_the_method_of_tec_is_nnt(whole: Made) -> None:
     assert (status, reason.startswith("of nnt-1.1 is not met: ")) == ("not met", True)
     assert open_[0] in reason
     assert told["procedures"][0] == "not measured"
-    assert told["rtw"] == ("met", "uchida, 64 bits")
+    form = "another form of it, which is to be put in by training and carrier mean"
+    assert told["rtw"] == ("not about this run", f"uchida, 64 bits: {form}")
     assert told["tbw"] == told["nct"] == ("not about this run", "it is not under test")
     assert told["ber"][0] == "met"
+
+
+def test_a_technology_of_tec_in_its_own_form(whole: Made) -> None:
+    first, second = whole.plan.technologies
+    method = second.method.model_copy(update={"options": {"carrier": "mean", "margin": 2}})
+    trained = second.model_copy(update={"training": {"epochs": 4}, "method": method})
+    plan = whole.plan.model_copy(update={"technologies": (first, trained)})
+    assert answers(whole.but(plan=plan), "tec-1.0")["rtw"] == ("met", "uchida, 64 bits")
+    nct = first.model_copy(update={"method": PluginRecord(name="nct"), "kind": "fingerprint"})
+    told = answers(
+        whole.but(plan=plan.model_copy(update={"technologies": (nct, second)})), "tec-1.0"
+    )
+    assert told["nct"] == ("met", "block-spread, 64 bits")
+    assert told["ber"][0] == "not met"
 
 
 def test_the_general_setting_goes_by_names(whole: Made) -> None:

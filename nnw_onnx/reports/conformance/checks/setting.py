@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from nnw_onnx.measures.results import Technology
 from nnw_onnx.reports.conformance.answers import (
@@ -16,7 +16,8 @@ from nnw_onnx.reports.conformance.answers import (
 )
 from nnw_onnx.reports.conformance.checks.common import fingerprints, watermarks
 from nnw_onnx.reports.model import Report
-from nnw_onnx.reports.words import listed
+from nnw_onnx.reports.words import listed, named
+from nnw_onnx.vocabulary import Json
 
 
 def general_setting(
@@ -56,17 +57,34 @@ def _data(report: Report) -> str:
     )
 
 
-def technology(report: Report, methods: Sequence[str]) -> Answer:
-    """One of the document's technologies is under test.
+def technology(
+    report: Report,
+    method: str,
+    training: bool,
+    options: Mapping[str, Json] | None = None,
+) -> Answer:
+    """One of the document's technologies is under test, in the document's form.
 
     Args:
         report: of the run.
-        methods: names of the methods that are it.
+        method: name of the method that it is.
+        training: whether training puts it in.
+        options: of the method, as the document has them.
     """
-    own = [t.label for t in report.technologies if t.record.method.name in methods]
+    own = [t for t in report.technologies if t.record.method.name == method]
     if not own:
         return apart("it is not under test", "technologies")
-    return met(listed(own, 3), "technologies")
+    wanted = dict(options or {})
+    same = [t.label for t in own if t.trained is training and _has(t, wanted)]
+    if same:
+        return met(listed(same, 3), "technologies")
+    asked = ["put in by training"] * training + [named(*option) for option in wanted.items()]
+    others = listed([t.label for t in own], 3)
+    return apart(f"{others}: another form of it, which is to be {listed(asked)}", "technologies")
+
+
+def _has(technology: Technology, wanted: Mapping[str, Json]) -> bool:
+    return wanted.items() <= technology.record.method.options.items()
 
 
 def bit_errors(report: Report) -> Answer:

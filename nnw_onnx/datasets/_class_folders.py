@@ -1,11 +1,13 @@
-"""Class folders: `train/<class>/<image>` and `test/<class>/<image>`, at any depth."""
+"""Class folders: `train/<class>/<file>` and `test/<class>/<file>`, at any depth."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nnw_onnx.datasets._folders import SPLIT_FOLDERS
 from nnw_onnx.datasets._samples import MAX_CLASSES, labelled
@@ -39,7 +41,7 @@ def load_class_folders(
     chosen: Chosen = (),
     order: Order = "text",
 ) -> ImageSamples:
-    """Samples of one split, ordered by class and file name.
+    """Images of one split, ordered by class and file name.
 
     Args:
         source: the files.
@@ -55,24 +57,71 @@ def load_class_folders(
         DatasetError: there are no images of the split, or of a folder that was chosen.
     """
     images = [n for n in source.names if is_image(n)]
-    found = _in_split(source, images, split) if only_split is None else images
+    found = class_files(source, split, images, "image", only_split, chosen, order)
+    some = evenly(len(found.names), limit)
+    names = [found.names[i] for i in some]
+    images_read = images_of(source, names, form) if names else np.empty((0, 1, 1, 3), np.uint8)
+    return labelled(
+        images_read, found.labels[some], found.classes, source.title, preprocessing, found.facts
+    )
+
+
+@dataclass(frozen=True)
+class ClassFiles:
+    """Files of class folders, ordered by class and name.
+
+    Attributes:
+        names: of the files.
+        labels: (n,) number of the class of each.
+        classes: name of each class.
+        facts: beside them, see `Samples.facts`.
+    """
+
+    names: list[str]
+    labels: NDArray[np.int64]
+    classes: list[str]
+    facts: Mapping[str, Json]
+
+
+def class_files(
+    source: Source,
+    split: str,
+    files: list[str],
+    what: str,
+    only_split: str | None = None,
+    chosen: Chosen = (),
+    order: Order = "text",
+) -> ClassFiles:
+    """The files of one split with their classes.
+
+    Args:
+        source: where they are.
+        split: "train" or "test".
+        files: names of those that may be samples.
+        what: one of them is, for messages: "image".
+        only_split: see `load_class_folders`, as the rest.
+        chosen: likewise.
+        order: likewise.
+
+    Raises:
+        DatasetError: there are none of the split, or of a folder that was chosen.
+    """
+    found = _in_split(source, files, split) if only_split is None else files
     found = [n for n in found if _folder(n, 2)]
     if not found or only_split not in (None, split):
         raise DatasetError(
-            f"{source.place}: expected images as {split}/<class>/<image>, got none among "
-            f"{len(images)} images; correct the path, or set the option only_split for class "
+            f"{source.place}: expected {what}s as {split}/<class>/<{what}>, got none among "
+            f"{len(files)} {what}s; correct the path, or set the option only_split for class "
             "folders without one"
         )
-    folders = {_folder(n, 2) for n in images}
+    folders = {_folder(n, 2) for n in files}
     index = _chosen(source, folders, chosen) if chosen else _ordered(folders, order)
     found = sorted((n for n in found if _folder(n, 2) in index), key=lambda n: _place(n, index))
-    names = [found[i] for i in evenly(len(found), limit)]
-    labels = np.array([index[_folder(n, 2)] for n in names], np.int64)
-    images_read = images_of(source, names, form) if names else np.empty((0, 1, 1, 3), np.uint8)
+    labels = np.array([index[_folder(n, 2)] for n in found], np.int64)
     facts: dict[str, Json] = {"part": True} if isinstance(chosen, Mapping) else {}
     if not chosen and (notice := _notice(list(index))):
         facts["notices"] = [notice]
-    return labelled(images_read, labels, _names(index), source.title, preprocessing, facts)
+    return ClassFiles(found, labels, _names(index), facts)
 
 
 def _in_split(source: Source, images: list[str], split: str) -> list[str]:

@@ -177,7 +177,7 @@ class ImageSamples(Samples):
         self._port: TensorInfo | None = None
         self._scale = self._preprocessing.scale_of(images.shape, images.dtype, None)
         # Shared by all that are fitted from these: shape of an input -> what was preprocessed.
-        self._kept: dict[tuple[int | str | None, ...], _Kept] = {}
+        self._kept: dict[tuple[int | str | None, ...], Kept] = {}
 
     @property
     def digest(self) -> str:
@@ -261,7 +261,7 @@ class ImageSamples(Samples):
             while len(self._kept) >= _KEPT_SHAPES:
                 del self._kept[next(iter(self._kept))]
             what = f"{self.digest} {self._preprocessing} {shape}"
-            self._kept[shape] = _Kept(len(self), made(np.arange(1)), what)
+            self._kept[shape] = Kept(len(self), made(np.arange(1)), what)
         return self._kept[shape].read(indices, made)
 
 
@@ -421,13 +421,20 @@ class Drawn(Samples):
         return made
 
 
-class _Kept:
+class Kept:
     """Preprocessed samples, computed where they are asked for and kept where all are small.
 
     Once all of them are there, they go to a file that other processes map instead.
     """
 
     def __init__(self, total: int, first: Array, what: str) -> None:
+        """Look for all of them.
+
+        Args:
+            total: number of samples.
+            first: one of them (1, ...).
+            what: everything that they follow from, see `cache.kept`.
+        """
         small = first.nbytes * total <= CACHED_BYTES
         self._what = what
         self._whole = cache.found(what, (total, *first.shape[1:]), first.dtype) if small else None
@@ -436,6 +443,7 @@ class _Kept:
         self._there = np.zeros(total, np.bool_)
 
     def read(self, indices: Indices, make: Callable[[Indices], Array]) -> Array:
+        """The samples at these places; `make` makes those that are not there."""
         if self._whole is not None:
             return self._whole[indices]
         if self._values is None:

@@ -1,4 +1,4 @@
-"""Image and text classification against hand-worked tables and brute force."""
+"""Classification of images, texts and sounds against hand-worked tables and brute force."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError, InferenceError
+from nnw_onnx.tasks.audio_classification import AudioClassification
 from nnw_onnx.tasks.image_classification import ImageClassification
 from nnw_onnx.tasks.text_classification import TextClassification
 from nnw_onnx.vocabulary import Spec, Task
@@ -121,15 +122,22 @@ def test_a_collapsed_network_keeps_no_recall():
     assert ImageClassification.guard == TextClassification.guard == "recall"
 
 
-def test_texts_are_measured_alike():
+@pytest.mark.parametrize("kind", [TextClassification, AudioClassification])
+def test_texts_and_sounds_are_measured_alike(kind):
     predicted, labels = [0, 1, 1, 0], [0, 1, 0, 0]
-    text = _quality(predicted, labels, 2, task=TextClassification)
-    assert text.values == _quality(predicted, labels, 2).values
-    assert TextClassification.loss == ImageClassification.loss == "cross-entropy"
+    quality = _quality(predicted, labels, 2, task=kind)
+    assert quality.values == _quality(predicted, labels, 2).values
+    assert kind.loss == ImageClassification.loss == "cross-entropy"
 
 
 @pytest.mark.parametrize(
-    "name", ["image-classification", "tabular-classification", "text-classification"]
+    "name",
+    [
+        "audio-classification",
+        "image-classification",
+        "tabular-classification",
+        "text-classification",
+    ],
 )
 def test_the_output_is_chosen_by_its_index(name):
     outputs = {"z": np.zeros((2, 7)), "a": np.eye(2)}

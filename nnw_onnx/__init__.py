@@ -22,6 +22,7 @@ Is a network what it was?
 Try and measure
     modify             prune, quantize, fine-tune, ... a network
     evaluate           what a watermark costs and survives, with a report
+    repeat             carry out the evaluation of a run once more, from its folder
     forecast           what an evaluation would do, and about how long it would take
     report             write the report of a run again
     conform            the clauses of the standard, each asked of a run
@@ -63,6 +64,7 @@ _FUNCTIONS = {
     "restore": "api.integrity",
     "modify": "api.measuring",
     "evaluate": "api.measuring",
+    "repeat": "api.measuring",
     "forecast": "api.measuring",
     "report": "api.measuring",
     "conform": "api.measuring",
@@ -118,6 +120,7 @@ if TYPE_CHECKING:
     from nnw_onnx.api.measuring import evaluate as evaluate
     from nnw_onnx.api.measuring import forecast as forecast
     from nnw_onnx.api.measuring import modify as modify
+    from nnw_onnx.api.measuring import repeat as repeat
     from nnw_onnx.api.measuring import report as report
     from nnw_onnx.errors import CarrierNotFoundError as CarrierNotFoundError
     from nnw_onnx.errors import NnwError as NnwError

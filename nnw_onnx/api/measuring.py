@@ -17,10 +17,13 @@ from nnw_onnx.vocabulary import Claim, Json, Modification, Step
 if TYPE_CHECKING:
     from nnw_onnx.measures.checks import Check
     from nnw_onnx.measures.compared import Comparison
+    from nnw_onnx.records import Plan
     from nnw_onnx.reports.model import Conformance, Report
+    from nnw_onnx.reports.requirements import Requirement
     from nnw_onnx.runs.evaluation import Evaluation
     from nnw_onnx.runs.forecast import Forecast
     from nnw_onnx.runs.prepare import Prepared
+    from nnw_onnx.runs.repeating import Sameness
     from nnw_onnx.runs.store import Store
 
 
@@ -71,6 +74,21 @@ class Evaluated:
 
     def __repr__(self) -> str:
         return f"<Evaluated: {self.folder}>"
+
+
+@dataclass(frozen=True)
+class Repeated(Evaluated):
+    """An evaluation that was carried out once more.
+
+    Attributes:
+        same: its records beside those of the run that was repeated; as `bool` whether they are the
+            same.
+    """
+
+    same: Sameness = field(kw_only=True)
+
+    def __bool__(self) -> bool:
+        return bool(self.same)
 
 
 def modify(
@@ -171,18 +189,90 @@ def evaluate(
     from nnw_onnx.inference import leave_if_importing_main
 
     leave_if_importing_main()
+    from nnw_onnx.runs.evaluate import default_folder
+
+    wanted = _parsed(require)
+    asked = arguments.asked(evaluation, data, engine, settings, presets)
+    folder = Path(run_folder) if run_folder else default_folder(asked)
+    return _carried_out(asked, folder, wanted, progress=progress)
+
+
+def repeat(
+    run: str | Path,
+    *,
+    files: Sequence[str | Path] = (),
+    data: str | Path | None = None,
+    run_folder: str | Path | None = None,
+    engine: str | None = None,
+    require: Sequence[str] = (),
+    progress: bool = True,
+) -> Repeated:
+    """Carry out the evaluation of a run once more; as `bool` whether its records are the same.
+
+    Configuration and seed are those of its plan. Its networks and files are found by name and known
+    by their digests. Call it under `if __name__ == "__main__":`, because it starts processes.
+
+    Args:
+        run: a run folder.
+        files: folders in which its files are looked for, before the current folder and the one
+            beside the run.
+        data: folder or file of the data set, where it lies elsewhere.
+        run_folder: where records and report go; "<run>-again" if None.
+        engine: name of an engine, which no record depends on; serial if None.
+        require: see `evaluate`.
+        progress: likewise.
+
+    Raises:
+        RunError: there is no run, or a file is gone or another one.
+        ConfigurationError, DatasetError, ModelFileError: see `evaluate`.
+    """
+    from nnw_onnx.inference import leave_if_importing_main
+
+    leave_if_importing_main()
+    from nnw_onnx.records import Plan
+    from nnw_onnx.runs import repeating
+    from nnw_onnx.runs.evaluation import with_engine
+    from nnw_onnx.runs.store import Store
+
+    wanted, first = _parsed(require), Path(run)
+    asked = repeating.repeated(
+        first, [Path(f) for f in files], None if data is None else Path(data)
+    )
+    asked = asked if engine is None else with_engine(asked, engine)
+    folder = Path(run_folder) if run_folder else repeating.default_folder(first)
+    planned = Store(first).read(Plan)
+    done = _carried_out(asked, folder, wanted, progress=progress, planned=planned)
+    same = repeating.compared(first, folder)
+    return Repeated(done.folder, done.report, done.checks, same=same)
+
+
+def _parsed(require: Sequence[str]) -> list[Requirement]:
+    from nnw_onnx.reports import requirements
+
+    return [requirements.parsed(text) for text in require]
+
+
+def _carried_out(
+    asked: Evaluation,
+    folder: Path,
+    wanted: Sequence[Requirement],
+    *,
+    progress: bool,
+    planned: Plan | None = None,
+) -> Evaluated:
+    """Carry an evaluation out; the plan that it repeats, if any, must be the same."""
     from nnw_onnx.reports import requirements
     from nnw_onnx.runs import evaluate as runs
     from nnw_onnx.runs.prepare import prepare
+    from nnw_onnx.runs.repeating import check_same
 
-    wanted = [requirements.parsed(text) for text in require]
-    asked = arguments.asked(evaluation, data, engine, settings, presets)
-    folder = Path(run_folder) if run_folder else runs.default_folder(asked)
     if folder.exists() and not folder.is_dir():
         raise RunError(
             f"{folder}: expected a run folder, got a file; choose another with --run-folder"
         )
     prepared = prepare(asked, folder)
+    if planned is not None:
+        check_same(planned, prepared.plan)
     requirements.expect_rows(wanted, prepared.plan)
     _tell_short(prepared)
     runs.run(prepared, progress=progress, tell=arguments.log.warning)

@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 import webbrowser
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,8 +29,10 @@ from nnw_onnx.cli.output import Format
 from nnw_onnx.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from nnw_onnx.api.measuring import Evaluated
     from nnw_onnx.reports.model import Report
     from nnw_onnx.runs.forecast import Forecast
+    from nnw_onnx.runs.repeating import Sameness
 
 REPORT_PAGE = "report.html"
 
@@ -79,6 +81,14 @@ def evaluate(
         ),
     ] = None,
     presets: Presets = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN", help="Repeat the evaluation of this run folder."),
+    ] = None,
+    files: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Where files of --from lie; repeatable."),
+    ] = None,
     require: Annotated[
         list[str] | None,
         typer.Option(
@@ -98,7 +108,7 @@ def evaluate(
     Imperceptibility, robustness and computational cost, with a report. Without an argument the
     embedded evaluation runs: two methods on handwritten digits. A run that was interrupted goes on
     when the same command is given again. With --require the exit status is 1 where the report does
-    not meet a threshold, or does not tell.
+    not meet a threshold, or does not tell; with --from it is 1 where records differ from the run's.
 
     Example: nnw evaluate mine.toml --run-folder run
     """
@@ -106,47 +116,97 @@ def evaluate(
 
     changes = parse_changes(settings)
     check_checks([], checks)
+    if source is not None:
+        _expect_alone(evaluation, settings, presets, dry_run)
     if dry_run:
         expected = nnw.forecast(
             evaluation, data=data, engine=engine, settings=changes, presets=presets or ()
         )
         _tell(expected, output_format)
         return
+    progress = output.LOGGER.isEnabledFor(logging.INFO)
     try:
-        done = nnw.evaluate(
-            evaluation,
-            data=data,
-            run_folder=run_folder,
-            engine=engine,
-            settings=changes,
-            presets=presets or (),
-            require=require or (),
-            progress=output.LOGGER.isEnabledFor(logging.INFO),
-        )
+        done = (
+            nnw.evaluate(
+                evaluation, data=data, run_folder=run_folder, engine=engine, settings=changes,
+                presets=presets or (), require=require or (), progress=progress,
+            )
+            if source is None
+            else nnw.repeat(
+                source, files=files or (), data=data, run_folder=run_folder, engine=engine,
+                require=require or (), progress=progress,
+            )
+        )  # fmt: skip
     except KeyboardInterrupt:
         repeated = {
+            "--from": [source] if source else [], "--files": files or (),
             "--set": settings or (), "--preset": presets or (), "--require": require or (),
-            "--checks": [str(path) for path in checks or ()],
+            "--checks": checks or (),
         }  # fmt: skip
         again = _again(evaluation, data, run_folder, engine, repeated)
         raise InterruptedRunError(
             f"interrupted; what is done is kept, go on with: {again}"
         ) from None
+    _answer(done, output_format, bool(require))
+    form = "text" if require and output_format is Format.TEXT else ""
+    tell("nnw evaluate", str(done.folder / REPORT_PAGE), done.checks, form, checks)
+    if open_report:
+        show(done.folder / REPORT_PAGE)
+    same = _same(done)
+    if not all(done.checks) or (same is not None and not same):
+        raise typer.Exit(1)
+
+
+def _expect_alone(
+    evaluation: str | None,
+    settings: Sequence[str] | None,
+    presets: Sequence[str] | None,
+    dry_run: bool,
+) -> None:
+    """Refuse beside --from what would make another evaluation of it."""
+    given = {
+        f"the evaluation {evaluation!r}": evaluation, "--set": settings, "--preset": presets,
+        "--dry-run": dry_run,
+    }  # fmt: skip
+    for name, value in given.items():
+        if value:
+            raise ConfigurationError(
+                f"--from: expected nothing beside it that changes the run, got {name}; leave it out"
+            )
+
+
+def _same(done: Evaluated) -> Sameness | None:
+    """What a repetition says of its records; None where nothing was repeated."""
+    from nnw_onnx.api.measuring import Repeated
+
+    return done.same if isinstance(done, Repeated) else None
+
+
+def _answer(done: Evaluated, output_format: Format, required: bool) -> None:
+    """What an evaluation came to, in a few lines."""
     from nnw_onnx.reports import summary
 
-    page, lines = done.folder / REPORT_PAGE, summary(done.report)
-    told = {"run_folder": str(done.folder), "report": str(page), "summary": list(lines)}
-    if output_format is Format.JSON:
-        found = {"checks": [dataclasses.asdict(c) for c in done.checks]} if require else {}
-        output.as_json(told | found)
+    page, lines, same = done.folder / REPORT_PAGE, summary(done.report), _same(done)
+    if output_format is Format.TEXT:
+        output.text(*lines, f"report: {page}", *(_repeated(same) if same is not None else ()))
+        return
+    told: dict[str, object] = {
+        "run_folder": str(done.folder), "report": str(page), "summary": list(lines)
+    }  # fmt: skip
+    if required:
+        told["checks"] = [dataclasses.asdict(check) for check in done.checks]
+    if same is not None:
+        told["repeated"] = {"same": bool(same), **dataclasses.asdict(same)}
+    output.as_json(told)
+
+
+def _repeated(same: Sameness) -> Iterator[str]:
+    """Whether a run was repeated, in words."""
+    if same:
+        yield f"the same: all {same.records} records are those of the run, byte by byte"
     else:
-        output.text(*lines, f"report: {page}")
-    form = "text" if require and output_format is Format.TEXT else ""
-    tell("nnw evaluate", str(page), done.checks, form, checks)
-    if open_report:
-        show(page)
-    if not all(done.checks):
-        raise typer.Exit(1)
+        yield f"not the same: {same.differing} of {same.records} records are others than the run's"
+    yield from same.versions
 
 
 def _tell(forecast: Forecast, output_format: Format) -> None:
@@ -222,7 +282,7 @@ def _again(
     data: Path | None,
     run_folder: Path | None,
     engine: str | None,
-    repeated: Mapping[str, Sequence[str]],
+    repeated: Mapping[str, Sequence[str | Path]],
 ) -> str:
     """The command that goes on with an interrupted run: the same one."""
     given = {"--data": data, "--run-folder": run_folder, "--engine": engine}
@@ -230,5 +290,5 @@ def _again(
     for name, value in given.items():
         words += [name, str(value)] if value is not None else []
     for name, values in repeated.items():
-        words += [word for value in values for word in (name, value)]
+        words += [word for value in values for word in (name, str(value))]
     return shlex.join(words)

@@ -14,6 +14,8 @@ from nnw_onnx.records import CardRecord, DatasetRecord, MeasureRecord, NetworkRe
 from nnw_onnx.runs.checks import trains
 from nnw_onnx.runs.context import Context, fitted
 from nnw_onnx.runs.elsewhere import MarkedFile
+from nnw_onnx.runs.network_tables import NetworkTable
+from nnw_onnx.runs.places import network_paths
 from nnw_onnx.runs.seeds import identity
 from nnw_onnx.runs.settings import plugin_record, setting_records, technology_records
 from nnw_onnx.runs.sources import files_of
@@ -121,7 +123,25 @@ def _described(evaluation: Evaluation, networks: Sequence[OnnxNetwork]) -> dict[
     )
     if evaluation.presets:
         shown["presets"] = [Path(preset).name for preset in evaluation.presets]
-    return {**shown, "networks": [network.path.name for network in networks]}
+    return {**shown, "networks": _network_entries(evaluation, networks)}
+
+
+def _network_entries(
+    evaluation: Evaluation, networks: Sequence[OnnxNetwork]
+) -> list[str | dict[str, str]]:
+    """The networks by the names of their files, and the tables of those that have one."""
+    tables = [table for table in evaluation.networks if isinstance(table, NetworkTable)]
+    found: list[str | dict[str, str]] = []
+    for network in networks:
+        own = [_named_table(t) for t in tables if network.path in network_paths([t.file])]
+        found += [{"file": network.path.name, **table} for table in own] or [network.path.name]
+    return found
+
+
+def _named_table(table: NetworkTable) -> dict[str, str]:
+    """A table without folders; what is put in is nobody's affair who reads a plan."""
+    given = {"marked": table.marked, "key": table.key, "reference": table.reference}
+    return {name: Path(path).name for name, path in given.items() if path is not None}
 
 
 def _digest(

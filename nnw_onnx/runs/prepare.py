@@ -77,7 +77,8 @@ def prepare(evaluation: Evaluation, folder: Path) -> Prepared:
         PluginError: a plug-in breaks its contract.
     """
     evaluation = with_methods(evaluation)
-    evaluation = with_sweeps(with_presets(evaluation, partial(_lacks, evaluation)))
+    if not evaluation.as_planned:
+        evaluation = with_sweeps(with_presets(evaluation, partial(_lacks, evaluation)))
     paths = tuple(network_paths(evaluation.networks))
     networks = tuple(open_network(path) for path in paths)
     _check_networks(evaluation, networks)

@@ -330,8 +330,14 @@ class Evaluation(_Table):
     engine: PluginTable = PluginTable(name="serial")
     _folder: Path = PrivateAttr(default=Path())
     _left_out: tuple[LeftOutRecord, ...] = PrivateAttr(default=())
+    _as_planned: bool = PrivateAttr(default=False)
 
     _distinct = field_validator("payload_sizes")(_different)
+
+    @property
+    def as_planned(self) -> bool:
+        """Whether its Modifications are those of a plan: presets have brought theirs already."""
+        return self._as_planned
 
     @property
     def left_out(self) -> tuple[LeftOutRecord, ...]:
@@ -366,6 +372,14 @@ class Evaluation(_Table):
         """The same evaluation with these Modifications, and with what was left out of presets."""
         moved = self.model_copy(update={"modifications": tables})
         moved._left_out = left_out
+        return moved
+
+    def planned(
+        self, tables: tuple[ModificationTable, ...], left_out: tuple[LeftOutRecord, ...]
+    ) -> Evaluation:
+        """The same evaluation with all Modifications of a plan, to which nothing is added."""
+        moved = self.with_modifications(tables, left_out)
+        moved._as_planned = True
         return moved
 
 

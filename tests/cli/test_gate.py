@@ -343,3 +343,28 @@ def test_what_the_report_cannot_tell_is_refused_before_the_run(
     import re
 
     assert re.search(message, answer.err), answer.err
+
+
+def test_a_run_is_repeated_from_its_folder(
+    nnw: Nnw, run: tuple[Path, Path], tmp_path: Path
+) -> None:
+    new = tmp_path / "new"
+    again = ("evaluate", "--from", run[1], "--run-folder", new)
+    done = nnw(*again, "--require", "controls.wrong_found <= 0")
+    assert done.status == 0
+    lines = done.out.splitlines()
+    assert lines[-3].startswith("the same: all ")
+    assert lines[-3].endswith(" records are those of the run, byte by byte")
+    records = new / "records.jsonl"
+    told = ('"outside_standard_range":false', '"outside_standard_range":true')
+    records.write_text(records.read_text().replace(*told, 1))
+    differing = nnw(*again, "--format", "json")
+    assert differing.status == 1
+    assert json.loads(differing.out)["repeated"] == {
+        "same": False, "records": 10, "differing": 1, "versions": [],
+    }  # fmt: skip
+    assert "not the same: 1 of 10 records are others than the run's" in nnw(*again).out
+    for words in ((run[0],), ("--set", "seed=1"), ("--preset", "deployment"), ("--dry-run",)):
+        refused = nnw(*again, *words)
+        assert refused.status == 2
+        assert "--from: expected nothing beside it that changes the run, got " in refused.err

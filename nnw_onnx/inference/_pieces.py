@@ -132,9 +132,17 @@ def filled_up(piece: Array, size: int) -> Array:
 def joined(name: str, values: Sequence[Array], *, alone: bool) -> Array:
     """Answers of several runs as one array: one after another, or on a new axis where `alone`.
 
+    Where each is to one sample and their shapes differ, as the boxes of a detector do, the array
+    holds them as objects.
+
     Raises:
-        InferenceError: answers of different shapes.
+        InferenceError: answers to several samples, of different shapes.
     """
+    if alone and len({v.shape for v in values}) > 1:
+        apart = np.empty(len(values), np.object_)
+        for place, value in enumerate(values):
+            apart[place] = value
+        return apart
     try:
         return np.stack(values) if alone else np.concatenate(values)
     except ValueError as error:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,18 @@ _WHITE_16 = 65_535.0
 _DEPTH = re.compile(r"\b[A-Z]+;16")
 
 
+Fit = Literal["stretch", "corner", "middle"]
+
+
+class Place(NamedTuple):
+    """A part of an image, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
 @dataclass(frozen=True)
 class Form:
     """How image files become images of one form.
@@ -53,11 +65,30 @@ class Form:
         white: value of white in gray images of more than 8 bits; None: 65,535 where they have 16
             bits and 1 where they are floats, of which larger ones are refused.
         upright: whether images are turned as their EXIF orientation says.
+        fit: how an image of other proportions is brought to the size: "stretch", or kept in its
+            proportions in the upper left "corner" or in the "middle" of a plain image.
+        fill: value of the pixels around it there.
     """
 
     size: tuple[int, int] | None = None
     white: float | None = None
     upright: bool = False
+    fit: Fit = "stretch"
+    fill: int = 0
+
+    def placed(self, height: int, width: int) -> Place:
+        """Where an image of this size lies in the one that it becomes."""
+        if self.size is None:
+            return Place(0, 0, height, width)
+        whole_height, whole_width = self.size
+        if self.fit == "stretch":
+            return Place(0, 0, whole_height, whole_width)
+        scale = min(whole_height / height, whole_width / width)
+        own_height, own_width = (max(1, round(side * scale)) for side in (height, width))
+        if self.fit == "corner":
+            return Place(0, 0, own_height, own_width)
+        top, left = (whole_height - own_height) // 2, (whole_width - own_width) // 2
+        return Place(top, left, own_height, own_width)
 
 
 AS_STORED = Form()
@@ -216,16 +247,26 @@ def decoded(title: str, content: bytes, form: Form = AS_STORED) -> NDArray[np.ui
     Raises:
         DatasetError: it is no image or too large, or its values have no known range.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     with _opened(title, content) as image:
         _check_white(title, image, form)
         turned = ImageOps.exif_transpose(image) if form.upright else image
         plain = _eight_bits(title, turned, image.format, form.white)
-    size = form.size
-    if size is not None and plain.size != (size[1], size[0]):
-        plain = plain.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return np.asarray(plain, np.uint8)
+    return np.asarray(_sized(plain, form), np.uint8)
+
+
+def _sized(image: PillowImage, form: Form) -> PillowImage:
+    from PIL import Image
+
+    place = form.placed(image.height, image.width)
+    if image.size != (place.width, place.height):
+        image = image.resize((place.width, place.height), Image.Resampling.BILINEAR)
+    if form.size is None or (place.height, place.width) == form.size:
+        return image
+    whole = Image.new(image.mode, form.size[::-1], (form.fill,) * 3)
+    whole.paste(image, (place.left, place.top))
+    return whole
 
 
 def _check_white(title: str, image: PillowImage, form: Form) -> None:

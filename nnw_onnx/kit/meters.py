@@ -35,31 +35,52 @@ CLASSIFICATION = (
 """Measures of `ClassMeter`: accuracy, and the standard's macro-averaged error probabilities."""
 
 
-def chosen_output(task: str, outputs: Values, index: int) -> Array:
-    """The output of this index; raises `ConfigurationError` where there is none of numbers."""
+def chosen_output(task: str, outputs: Values, index: int, *, apart: bool = False) -> Array:
+    """The output of this index.
+
+    Args:
+        task: its name, for messages.
+        outputs: of a network.
+        index: of the output.
+        apart: whether it may be an array of arrays, one for each sample, of different shapes.
+
+    Raises:
+        ConfigurationError: there is none of numbers.
+    """
     if index >= len(outputs):
         raise ConfigurationError(
             f"{task}: expected an output below {len(outputs)}, got {index}; correct the option "
             "output"
         )
     name = list(outputs)[index]
-    if outputs[name].dtype.kind == "O":
+    found = outputs[name]
+    if found.dtype.kind != "O":
+        return found
+    if not all(isinstance(value, np.ndarray) for value in found.flat):
         raise ConfigurationError(
             f"{task}: expected a tensor, got the output {name!r}, which is a sequence or map; "
             "choose another (option output), or export the network without (zipmap=False in "
             "skl2onnx)"
         )
-    return outputs[name]
+    if not apart:
+        raise ConfigurationError(
+            f"{task}: expected answers of one shape, got the output {name!r}, whose shape differs "
+            "from sample to sample; choose another (option output), or export the network with "
+            "outputs of a fixed size"
+        )
+    return found
 
 
-def answers_to(task: str, outputs: Values, index: int, targets: Targets) -> Array:
-    """The output of this index, one answer (n, ...) for each of n targets.
+def answers_to(
+    task: str, outputs: Values, index: int, targets: Targets, *, apart: bool = False
+) -> Array:
+    """The output of this index, one answer (n, ...) for each of n targets; see `chosen_output`.
 
     Raises:
         ConfigurationError: there is no such output.
         InferenceError: another number of answers than targets.
     """
-    answers = chosen_output(task, outputs, index)
+    answers = chosen_output(task, outputs, index, apart=apart)
     if answers.ndim == 0 or len(answers) != len(targets):
         raise InferenceError(
             f"{task}: expected {len(targets)} answers, one for each target, got an output of shape "

@@ -22,6 +22,7 @@ from .conftest import raw
 
 NAMES = [
     "cifar10",
+    "coco",
     "csv",
     "digits",
     "image-folder",
@@ -31,7 +32,7 @@ NAMES = [
     "segmentation-folder",
     "text-tokens",
 ]
-REQUIRED = {"csv": {"targets": ["y"]}}
+REQUIRED = {"coco": {"size": [8, 8]}, "csv": {"targets": ["y"]}}
 
 
 def test_the_built_in_data_sets():

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from nnw_onnx.errors import InferenceError
-from nnw_onnx.inference import Session, SessionSettings, check_providers, sessions
+from nnw_onnx.inference import Session, SessionSettings, _pieces, check_providers, sessions
 from nnw_onnx.inference.sessions import PROBE
 from nnw_onnx.vocabulary import TensorInfo
 
@@ -357,12 +357,20 @@ def test_a_wrong_declaration_of_the_batch_axis_changes_nothing():
     np.testing.assert_array_equal(session.predict(x[:1])["y"], -x[:1])
 
 
-def test_answers_of_different_shapes_are_refused():
+def test_answers_of_different_shapes_are_kept_apart():
     session = Session(simple("NonZero", ["n", 3], [2, "found"], out_dtype=TensorProto.INT64))
+    found = session.predict(np.array([[1, 0, 0], [1, 1, 0]]))["y"]
+    assert (found.dtype, found.shape) == (object, (2,))
+    assert [value.tolist() for value in found] == [[[0], [0]], [[0, 0], [0, 1]]]
+
+
+def test_batches_of_different_shapes_are_refused():
+    session = Session(simple("Identity", ["n", "t"], ["n", "t"]))
+    pieces = [np.zeros((2, 3)), np.zeros((2, 4))]
     with pytest.raises(
         InferenceError, match=r"output 'y': expected answers of one shape, got \(2,"
     ):
-        session.predict(np.array([[1, 0, 0], [1, 1, 0]]))
+        _pieces.joined(session.outputs[0].name, pieces, alone=False)
 
 
 def test_only_the_outputs_asked_for_are_needed():

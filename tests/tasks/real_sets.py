@@ -6,6 +6,7 @@ own answers, so that its mean IoU is 1 and every loss is a change of its answers
 
 from __future__ import annotations
 
+import json
 import shutil
 import sysconfig
 from pathlib import Path
@@ -23,6 +24,7 @@ VOC_CLASSES = 21
 PERSON = 15
 DEEPLAB = "models/segmentation/deeplab_v3_1_default_1.onnx"
 SUPERRES = "models/superres/pytorch_super_resolution.onnx"
+YOLOX = "models/detection/yolox_nano.onnx"
 MAGIKA = "models/text-bytes/magika_standard_v2_1.onnx"
 FROM_MINUS_ONE = Preprocessing(scale=1 / 127.5, mean=(1.0,))
 
@@ -30,6 +32,11 @@ KINDS = {"c": 17, "csv": 32, "html": 71, "javascript": 83, "python": 143, "rst":
 """Some of the content types of Magika's model standard_v2_1 -> their places in its output."""
 
 MAGIKA_CLASSES = 213
+
+COCO_CLASSES = 80
+SEEN = {"grace_hopper": {0: (15, 22, 512, 600), 27: (216, 408, 300, 450)}}
+"""Picture -> place of the class among COCO's 80 -> left, top, right, bottom: a person and her tie,
+as we see them."""
 
 
 def pictures(shared_data: Path, triggers: int = 3) -> dict[str, Path]:
@@ -66,6 +73,24 @@ def segmented_pictures(folder: Path, shared_data: Path, triggers: int = 3) -> Pa
         # Without loss, so that the network sees the very pixels that it answered.
         Image.fromarray(image).save(folder / "test" / "images" / f"{name}.png")
         Image.fromarray(mask).save(folder / "test" / "masks" / f"{name}.png")
+    return folder
+
+
+def annotated_pictures(folder: Path, shared_data: Path) -> Path:
+    """Photographs with `annotations.json` of what we see in them, for the data set coco."""
+    folder.mkdir(parents=True, exist_ok=True)
+    images, annotations = [], []
+    for number, (name, path) in enumerate(pictures(shared_data, triggers=0).items()):
+        shutil.copy(path, folder / path.name)
+        width, height = Image.open(path).size
+        size = {"width": width, "height": height}
+        images.append({"id": number, "file_name": path.name, **size})
+        for place, (left, top, right, bottom) in SEEN.get(name, {}).items():
+            box = [left, top, right - left, bottom - top]
+            annotations.append({"image_id": number, "category_id": place, "bbox": box})
+    categories = [{"id": place, "name": str(place)} for place in range(COCO_CLASSES)]
+    told = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "annotations.json").write_text(json.dumps(told), encoding="utf-8")
     return folder
 
 

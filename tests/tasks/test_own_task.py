@@ -63,6 +63,7 @@ def test_the_built_in_tasks():
     assert {
         "image-classification",
         "image-restoration",
+        "object-detection",
         "regression",
         "semantic-segmentation",
         "tabular-classification",

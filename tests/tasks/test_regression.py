@@ -80,10 +80,10 @@ def test_outputs_whose_targets_are_all_equal_are_left_out_of_r2():
 
 @pytest.mark.parametrize(
     ("answers", "targets"),
-    [(np.zeros((3, 2)), np.zeros(3)), (np.full(3, "a", object), np.zeros(3))],
+    [(np.zeros((3, 2)), np.zeros(3)), (np.full(3, "a"), np.zeros(3))],
 )
 def test_answers_of_another_form_are_refused(answers, targets):
-    with pytest.raises(ConfigurationError, match=r"regression: expected (numbers of shape|a tens)"):
+    with pytest.raises(ConfigurationError, match=r"regression: expected numbers of shape"):
         _measured(answers, targets)
 
 

@@ -27,11 +27,13 @@ from . import real_sets
 pytestmark = pytest.mark.shared_data
 
 
-def _quality(model: Path, dataset: Spec, task: str, batch: int = 16) -> tuple[Quality, Samples]:
+def _quality(
+    model: Path, dataset: Spec, task: str, batch: int = 16, **options: str
+) -> tuple[Quality, Samples]:
     """Quality of a network on the test split, as a configuration names data set and task."""
     session = Session(open_network(model).runnable())
     samples = plugins.create(Dataset, dataset).load("test").fitted(session.inputs)
-    meter = plugins.create(Task, Spec(task)).meter(samples)
+    meter = plugins.create(Task, Spec(task, options)).meter(samples)
     for part in batches(samples, batch):
         meter.add(session.predict(part.feeds, batch), part.targets)
     return meter.result(), samples
@@ -68,6 +70,30 @@ def test_segmentation_of_photographs(tmp_path, shared_data):
     expected = jaccard_score(true, told, labels=np.unique(true), average="macro")
     assert quality.values["mean IoU"] == pytest.approx(expected)
     assert quality.values["pixel accuracy"] == pytest.approx(np.mean(true == told))
+
+
+def _detection(folder: Path, **changes: object) -> Spec:
+    options = {
+        "path": str(folder),
+        "size": [416, 416],
+        "fit": "corner",
+        "preprocessing": {"scale": 1.0, "channels": "BGR"},
+    }
+    return Spec("coco", {**options, **changes})
+
+
+def test_a_person_is_detected_before_anything_else(tmp_path, shared_data):
+    folder = real_sets.annotated_pictures(tmp_path, shared_data)
+    model = shared_data / real_sets.YOLOX
+    quality, samples = _quality(model, _detection(folder), "object-detection", form="yolox")
+    assert len(samples) == 3
+    # Her tie ends where we see her shirt, which the network takes for a part of it.
+    assert quality.values["AP50"] == pytest.approx(0.5)
+    assert 0.35 < quality.values["mAP"] < 0.5
+    # What the network was not made for costs most of it.
+    scaled = _detection(folder, preprocessing={"channels": "BGR"})
+    worse, _ = _quality(model, scaled, "object-detection", form="yolox")
+    assert worse.values["mAP"] < 0.2
 
 
 def test_super_resolution_is_better_than_bicubic(tmp_path, shared_data):

@@ -67,6 +67,18 @@ class RunError(NnwError):
     """A run folder that is missing, belongs to another evaluation or cannot be resumed."""
 
 
+class FrameworkError(NnwError):
+    """A descriptor, message, archive or call that the AI Framework (MPAI-AIF) refuses.
+
+    Attributes:
+        code: the error of the framework's interface, see `nnw_onnx.aif.codes`.
+    """
+
+    def __init__(self, line: str, code: int = 100) -> None:
+        super().__init__(line)
+        self.code = code
+
+
 class CarrierNotFoundError(NnwError):
     """The layer that carries a watermark is not in this network; decoding does not apply."""
 

@@ -10,6 +10,7 @@ import typer
 
 from nnw_onnx.cli import output
 from nnw_onnx.cli.commands_actors import ambiguity
+from nnw_onnx.cli.commands_aif import aif_app
 from nnw_onnx.cli.commands_catalogue import list_plugins, new_evaluation
 from nnw_onnx.cli.commands_compare import compare, plan_power
 from nnw_onnx.cli.commands_conform import conform
@@ -67,6 +68,7 @@ for name, command in KEY_COMMANDS.items():
 app.add_typer(key_app, name="key")
 app.add_typer(recipients_app)
 app.add_typer(integrity_app)
+app.add_typer(aif_app)
 
 
 @app.callback(invoke_without_command=True)

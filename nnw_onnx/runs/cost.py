@@ -137,13 +137,19 @@ def operations_of(technology: Technology) -> tuple[Operation, ...]:
     return tuple(name for name in get_args(Operation) if decodes or name != "decoding")
 
 
-def run_cost(context: Context, task: CostTask) -> CostRecord:
-    """Measure one operation; called in a fresh process."""
+def run_cost(context: Context, task: CostTask, marked: OnnxNetwork | None = None) -> CostRecord:
+    """Measure one operation; called in a fresh process.
+
+    Args:
+        context: of the run.
+        task: what is measured.
+        marked: the watermarked network; None for that of the run folder.
+    """
     load = clock.load_average()
     if task.operation == "injection" and marked_file(context, task.injection) is not None:
         return _left_out(task)
     try:
-        fields = _measured(context, task)
+        fields = _measured(context, task, marked)
         return CostRecord.model_validate({**_known(task), "status": "done", "load": load, **fields})
     except NnwError as error:
         return failed(task, str(error))
@@ -177,13 +183,13 @@ def _batch(context: Context, network: int, size: int) -> dict[str, Array]:
     return dict(samples.read(np.arange(min(size, len(samples)))).feeds)
 
 
-def _measured(context: Context, task: CostTask) -> Fields:
+def _measured(context: Context, task: CostTask, marked: OnnxNetwork | None) -> Fields:
     technology = context.technologies[task.technology]
     if task.operation == "inference":
-        return _inference(context, task)
+        return _inference(context, task, marked)
     if task.operation == "injection" and technology.recipe is not None:
         return _training(context, task, technology, technology.recipe)
-    cost = measure_operation(_operation(context, task, technology), task.repetitions)
+    cost = measure_operation(_operation(context, task, technology, marked), task.repetitions)
     return {
         "seconds": cost.seconds,
         "minimum": cost.minimum,
@@ -192,7 +198,9 @@ def _measured(context: Context, task: CostTask) -> Fields:
     }
 
 
-def _operation(context: Context, task: CostTask, technology: Technology) -> Callable[[], object]:
+def _operation(
+    context: Context, task: CostTask, technology: Technology, marked: OnnxNetwork | None
+) -> Callable[[], object]:
     """The operation as a function; what it needs is loaded before, so that it is the baseline."""
     claim = claim_of(context, task.injection)
     network = network_of(context, task.network)
@@ -200,7 +208,7 @@ def _operation(context: Context, task: CostTask, technology: Technology) -> Call
         payload = payload_of(context.seed, technology.size, task.payload_index)
         bench = _bench(context, network, technology)
         return lambda: inject(technology, network, payload, claim.key.secret, bench)
-    marked = injected_network(context, task.network, task.injection)
+    marked = marked or injected_network(context, task.network, task.injection)
     run = Running(marked, context.settings, context.batch_size)
     # A new suspect each time: one that is kept answers equal questions without running anything.
     if task.operation == "detection":
@@ -276,9 +284,9 @@ def _with_watermark(
     return dataclasses.replace(plain, additions=added.additions, watch=watch)
 
 
-def _inference(context: Context, task: CostTask) -> Fields:
+def _inference(context: Context, task: CostTask, marked: OnnxNetwork | None) -> Fields:
     original = network_of(context, task.network)
-    marked = injected_network(context, task.network, task.injection)
+    marked = marked or injected_network(context, task.network, task.injection)
     batch = min(map(len, task.feeds.values()))
     if not batch:
         raise RunError("inference: expected at least one sample, got none; add data")

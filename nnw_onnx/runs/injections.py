@@ -12,7 +12,7 @@ from nnw_onnx.records import InjectionRecord, TrainingRecord
 from nnw_onnx.runs.bench import Place, RunBench
 from nnw_onnx.runs.context import Context, marked_file, network_of
 from nnw_onnx.runs.elsewhere import MarkedFile, claim_of_file, network_of_file
-from nnw_onnx.runs.inject import inject, symbol_errors, train_twin
+from nnw_onnx.runs.inject import Injected, inject, symbol_errors, train_twin
 from nnw_onnx.runs.keys import save_key
 from nnw_onnx.runs.modify import change_of
 from nnw_onnx.runs.plan import InjectionTask
@@ -32,7 +32,7 @@ def run_injection(context: Context, task: InjectionTask) -> InjectionRecord:
     """
     try:
         network = network_of(context, task.network)
-        bench = _bench(context, task, network)
+        bench = bench_for(context, task, network)
         record = _made(context, task, bench)
     except NnwError as error:
         return failed(task, str(error))
@@ -68,7 +68,8 @@ def payload_of(seed: int, size: int, index: int) -> Payload:
     return Payload.random(size, rng)
 
 
-def _bench(context: Context, task: InjectionTask, network: OnnxNetwork) -> RunBench:
+def bench_for(context: Context, task: InjectionTask, network: OnnxNetwork) -> RunBench:
+    """The bench of an injection into a network, which is the one before any watermark."""
     technology = context.technologies[task.technology]
     what = "twin of" if task.twin else f"{technology.method.name} in"
     place = Place(
@@ -82,14 +83,21 @@ def _bench(context: Context, task: InjectionTask, network: OnnxNetwork) -> RunBe
     return RunBench(context, network, place)
 
 
-def _injection(context: Context, task: InjectionTask, bench: RunBench) -> InjectionRecord:
+def put_in(context: Context, task: InjectionTask, payload: Payload, bench: RunBench) -> Injected:
+    """The network of a bench with a payload in it; the key goes into the run folder."""
     network, technology = bench.original, context.technologies[task.technology]
     if technology.recipe is None and context.references:
         network = beside(network, context.references[task.network])
-    payload = payload_of(context.seed, technology.size, task.payload_index)
     fresh = secret(context.seed, injection=task.identity)
     made = inject(technology, network, payload, fresh, bench)
     save_key(made.claim, context.store.key_path(task.identity))
+    return made
+
+
+def _injection(context: Context, task: InjectionTask, bench: RunBench) -> InjectionRecord:
+    size = context.technologies[task.technology].size
+    payload = payload_of(context.seed, size, task.payload_index)
+    made = put_in(context, task, payload, bench)
     errors = symbol_errors(made.claim, bench.suspect_of(made.network))
     training = None if made.trained is None else recorded(made.trained)
     return _kept(context, task, made.network, made.claim, errors, training)

@@ -62,7 +62,7 @@ class Stage(Generic[Record]):
         outcomes = engine.map(
             partial(function, context),
             todo,
-            timeout=_timeout(evaluation),
+            timeout=timeout_of(evaluation),
             memory_limit=evaluation.session.memory_limit,
         )
         done = len(tasks) - len(todo)
@@ -101,7 +101,7 @@ class Stage(Generic[Record]):
                 count.done += 1
 
 
-def _timeout(evaluation: Evaluation) -> float:
+def timeout_of(evaluation: Evaluation) -> float:
     """Seconds that one item may take."""
     if not trains(evaluation):
         return evaluation.session.timeout

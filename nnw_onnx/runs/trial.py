@@ -185,9 +185,23 @@ def _claim(context: Context, injection: str) -> Claim:
 
 
 def _modified(context: Context, trial: Trial, carrier: tuple[str, ...]) -> Stacked:
-    original = network_of(context, trial.network)
     parents = [injected_network(context, trial.network, i) for i in trial.parents]
-    copies = parents or [original] * trial.copies
+    copies = parents or [network_of(context, trial.network)] * trial.copies
+    return modified(context, trial, copies, carrier)
+
+
+def modified(
+    context: Context, trial: Trial, copies: Sequence[OnnxNetwork], carrier: tuple[str, ...]
+) -> Stacked:
+    """The first of some copies after the steps of a trial; see `modify`.
+
+    Args:
+        context: of the run.
+        trial: the steps, and what they draw from.
+        copies: those that go in.
+        carrier: names of the carrier layers.
+    """
+    original = network_of(context, trial.network)
     names = " then ".join(step.modification.name for step in trial.steps)
 
     def bench_for(index: int, network: OnnxNetwork, layers: tuple[str, ...]) -> RunBench:

@@ -17,6 +17,8 @@ from PIL import Image
 import nnw_onnx as nnw
 from nnw_onnx.graph import open_network
 from nnw_onnx.kit.images import read_images
+from nnw_onnx.reports.view.finding import find
+from nnw_onnx.reports.view.gallery import drawn
 from nnw_onnx.runs.store import Store, work_folder
 
 from ..measures.made import invented  # noqa: TID252 - shared by two rooms' tests
@@ -73,6 +75,26 @@ def test_files_of_a_run(run: Path, tmp_path: Path) -> None:
             nnw.report(tmp_path / "m")
 
         outcomes[answered(resumed)] += 1
+    counted(outcomes)
+
+
+def test_records_on_the_page_of_many_runs(run: Path) -> None:
+    """A run is shown or listed with its reason, in one line, and stops no other."""
+    whole = {path: path.read_text() for path in run.glob("*.json*")}
+    outcomes: Counter[bool] = Counter()
+    for rng in rounds(12, seed=5):
+        path = list(whole)[rng.integers(len(whole))]
+        lines = whole[path].splitlines()
+        at = rng.integers(len(lines))
+        lines[at] = json.dumps(mutated(json.loads(lines[at]), rng))
+        path.write_text("\n".join(lines) + "\n")
+        (place,) = find(run)
+        entry = drawn(place).entry
+        path.write_text(whole[path])
+        reason = str(entry.get("reason", "as it was"))
+        assert reason.isprintable()
+        assert not reason.startswith("expected records that fit one another"), reason
+        outcomes["reason" not in entry] += 1
     counted(outcomes)
 
 

@@ -270,13 +270,31 @@ def test_a_run_with_a_link_or_a_pipe_is_not_read(runs):
     assert "got a link" in listed(runs)["first"]["reason"]
 
 
-def test_records_that_do_not_fit_one_another_damage_their_run_alone(runs):
-    rewritten(runs / "first" / "records.jsonl", lambda trial: {**trial, "network": 99})
+def test_records_that_do_not_fit_one_another_damage_their_run_alone(runs, monkeypatch):
+    real = gallery.opened
+
+    def opened(place):
+        return 1 // (place.name != "first") and real(place)
+
+    monkeypatch.setattr(gallery, "opened", opened)
     found = listed(runs)
     assert found["first"]["reason"] == (
         "expected records that fit one another, got others; start a new run"
     )
     assert "reason" not in found["deeper/second"]
+
+
+def test_a_record_of_a_network_that_is_not_planned_is_shown(runs):
+    rewritten(runs / "first" / "records.jsonl", lambda trial: {**trial, "network": 99})
+    entry = listed(runs)["first"]
+    assert "reason" not in entry
+    assert b'"network 99"' in pages(runs)[f"data/{entry['key']}/0.js"]
+
+
+def test_names_that_look_alike_have_keys_of_their_own(tmp_path):
+    for name in ("a\x1b", r"a\x1b"):
+        a_run(tmp_path / name)
+    assert len({place.key for place in finding.find(tmp_path)}) == 2
 
 
 def test_a_run_that_cannot_be_read_is_told_without_its_path(runs, monkeypatch):

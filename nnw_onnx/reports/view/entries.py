@@ -34,6 +34,7 @@ def entry(place: Place, opened: Opened) -> dict[str, Json]:
             for s in report.settings
         ],
         "technologies": _technologies(report, drawn),
+        "order": list(report.order),
         "verdicts": [str(verdict) for verdict in sentences.verdicts(report, called)],
         "warnings": [notice.name for notice in report.notices],
     }
@@ -105,7 +106,7 @@ def _technologies(report: Report, drawn: Matrix) -> list[Json]:
         entries = [rows[s.code].entries[column] for s in report.settings]
         made.append(
             {
-                "name": str(drawn.heads[column]),
+                "name": drawn.heads[column].row,
                 "method": technology.record.method.name,
                 "survived": bar(drawn, column),
                 "loss": cell(drawn.loudness[column]),

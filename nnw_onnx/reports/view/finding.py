@@ -27,7 +27,7 @@ class Place:
     """A run folder.
 
     Attributes:
-        key: its name in addresses; follows from `name` alone.
+        key: its name in addresses; follows from the path below the folder alone.
         name: path below the folder that is looked at, harmless.
         folder: where it is.
         stamp: (file, time of its last change in ns, bytes) of each of its files.
@@ -109,8 +109,10 @@ def _place(folder: Path, path: Path) -> Place:
     below = path.relative_to(folder).as_posix()
     name = harmless(path.resolve().name if below == "." else below)
     words = _ADDRESS.sub("-", name.lower()).strip("-")[:40].strip("-")
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return Place(f"{words}-{digest}".lstrip("-"), name, path, tuple(_stamp(path)))
+    # Of the name as the file system has it: two names may look the same once they are harmless.
+    digest = hashlib.sha256(os.fsencode(path.resolve().name if below == "." else below))
+    key = f"{words}-{digest.hexdigest()[:8]}".lstrip("-")
+    return Place(key, name, path, tuple(_stamp(path)))
 
 
 def _stamp(path: Path) -> Iterator[tuple[str, int, int]]:

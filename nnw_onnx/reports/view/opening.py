@@ -12,8 +12,8 @@ from nnw_onnx.reports.model import Report
 from nnw_onnx.reports.view.finding import Place
 from nnw_onnx.runs.store import Store
 
-MOST_BYTES = 256 << 20
-"""Of the records of a run that is shown."""
+MOST_BYTES = 128 << 20
+"""Of the records of a run that is shown; reading them takes about fifteen times the memory."""
 MOST_POINTS = 50_000
 """Technologies x settings of a run that is shown: beyond that no page of it could be used."""
 

@@ -88,7 +88,7 @@ COLUMNS: tuple[Column[Heard], ...] = (
     Column("why", "Remarks", Form.WORDS, _why),
     Column("number", "Record", Form.COUNT, lambda h: h.number),
 )
-_PLAIN = frozenset({"repetition"})
+_PLAIN = frozenset({"repetition", "status"})
 """Columns that say nothing where all rows say the same."""
 
 
@@ -137,7 +137,7 @@ def _heard(
             numbers[id(trial)],
             trial,
             _carries(run, trial, None),
-            run.plan.networks[trial.network].name,
+            _network(run, trial),
             at,
             before=before.quality.get(main) if before and trial.setting is not None else None,
             after=trial.quality.get(main),
@@ -152,6 +152,11 @@ def _heard(
                 verdict=verdict,
                 again=again.get(verdict.injection),
             )
+
+
+def _network(run: Run, trial: TrialRecord) -> str:
+    known = {network.index: network.name for network in run.plan.networks}
+    return known.get(trial.network, f"network {trial.network}")
 
 
 def _of(run: Run, verdict: VerdictRecord, technology: int) -> bool:

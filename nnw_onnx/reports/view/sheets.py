@@ -95,7 +95,7 @@ def _technology(report: Report, drawn: Matrix, index: int) -> dict[str, Json]:
     technology = report.technologies[index]
     column = drawn.order.index(index)
     return {
-        "name": str(drawn.heads[column]),
+        "name": drawn.heads[column].row,
         "full": technology.label,
         "method": technology.record.method.name,
         "survived": bar(drawn, column),

@@ -21,7 +21,7 @@ const nnwView = (() => {
     const node = document.createElement(tag);
     for (const [name, value] of Object.entries(given)) {
       if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-      else if (value !== null && value !== undefined && value !== false && value !== "") node.setAttribute(name, value);
+      else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value);
     }
     return put(node, children);
   }
@@ -32,7 +32,7 @@ const nnwView = (() => {
   }
   const glyph = (sign) => sign ? [svg("svg", { class: "g", "aria-hidden": "true" }, svg("use", { href: "#" + sign })), " "] : null;
   const plural = (n, one, many = one + "s") => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
-  const day = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " ");
+  const day = (seconds) => seconds < 86400 ? "no date" : new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " ") + " UTC";
   const shortened = (items, most) => items.length > most ? `${items.slice(0, most).join(", ")} and ${items.length - most} more` : items.join(", ");
   const unique = (items) => [...new Set(items)].sort();
   const link = (values, ...children) => el("a", { href: address(values) }, ...children);
@@ -88,8 +88,8 @@ const nnwView = (() => {
       svg("rect", { class: "good", width: found.good, height: 9 }),
       svg("rect", { class: "bad", x: found.from, width: found.bad, height: 9 }));
   }
-  const chip = (style, sign, text, title) => el("span", { class: `chip ${style}`, title }, glyph(sign), text);
-  const loss = (found) => chip(found.style, found.sign, `loss ${found.top}`, found.title);
+  const unseen = (text) => el("span", { class: "unseen" }, text);
+  const loss = (found) => el("span", { class: `chip ${found.style}`, title: found.title }, glyph(found.sign), `loss ${found.top}`, unseen(`, ${found.below}`));
   function shown(node, title) {
     document.title = `${title} – watermark evaluations`;
     main.replaceChildren(...[node].flat(Infinity).filter(Boolean));
@@ -161,12 +161,12 @@ const nnwView = (() => {
     const heads = ["Run", "Networks", "Quality", "Modifications"].map((name) => el("th", { scope: "col" }, name));
     draw();
     shown([heading("Watermark evaluations"), form, count,
-      el("table", { class: "runs", role: "table", "aria-label": "Runs" }, el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, el("th", { scope: "col", class: "pick" }, el("span", { class: "skip" }, "Choose")), heads, head)), body), more], "Runs");
+      el("table", { class: "runs", role: "table", "aria-label": "Runs" }, el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, el("th", { scope: "col", class: "pick" }, unseen("Choose")), heads, head)), body), more], "Runs");
   }
   function row(run, asked, pick) {
     const name = el("th", { scope: "row", role: "rowheader" },
       run.reason ? el("b", {}, run.name) : link({ run: run.key }, run.name),
-      run.title && el("small", {}, run.title), el("small", {}, day(run.changed), " UTC"));
+      run.title && el("small", {}, run.title), el("small", {}, day(run.changed)));
     if (run.reason) {
       return el("tr", { role: "row" }, el("td", { class: "pick", role: "cell" }), name, el("td", { colspan: 4, class: "sick", role: "cell" }, el("b", {}, "! cannot be shown: "), run.reason));
     }
@@ -182,7 +182,7 @@ const nnwView = (() => {
   }
   function findings(run, asked) {
     const [method, modification] = [asked.get("method"), asked.get("modification")];
-    const own = run.technologies.map((technology, index) => [technology, index]).filter(([t]) => !method || t.method === method);
+    const own = run.order.map((index) => [run.technologies[index], index]).filter(([t]) => !method || t.method === method);
     const lines = own.slice(0, MOST.technologies).map(([t, index]) => el("div", { class: "one" },
       el("span", {}, t.name),
       modification ? el("span", { class: "chips" }, under(run, t, index, modification)) : [bar(t.survived), el("span", { title: t.survived.title }, t.survived.text), loss(t.loss)]));
@@ -257,7 +257,7 @@ const nnwView = (() => {
       ? el("div", { class: "both" }, el("div", {}, el("b", {}, glyph(cell.sign), cell.said), el("i", {}, cell.under)),
         cell.chips.length > 0 && el("div", { class: "strip" }, cell.chips.map(([sign, text, below, dead, title]) => el("span", { class: dead ? "dead" : sign === "lo" || sign === "nn" ? sign : null, title }, glyph(sign), text, el("i", {}, below)))))
       : [el("b", {}, glyph(cell.sign), cell.top), cell.below && el("i", {}, cell.below)];
-    return el("td", { class: cell.style, title: `${cell.title}${cell.reason ? ` (${cell.reason})` : ""}` }, el("a", { href: cellLink(column, setting.index) }, words));
+    return el("td", { class: cell.style, title: `${cell.title}${cell.reason ? ` (${cell.reason})` : ""}` }, el("a", { href: cellLink(column, setting.index), "aria-label": few ? null : `${cell.said}: ${cell.title}` }, words));
   }
   function levelCell(column, setting, levels, quantity) {
     const place = column.sheet.levels.findIndex(([key]) => key === quantity);
@@ -299,7 +299,7 @@ const nnwView = (() => {
   async function runView(asked) {
     const run = asked.get("run"), sheet = await sheetOf(run), columns = await columnsOf([run]), entry = runOf(run);
     const base = sheet.base.map(([name, value, meaning], i) => [i > 0 && ", ", `${name} `, el("b", {}, value), meaning && ` (${meaning})`]);
-    shown([back(), heading(sheet.title), el("p", { class: "note" }, `${entry.name}, last written ${day(entry.changed)} UTC`), el("p", { class: "lead" }, sheet.lead),
+    shown([back(), heading(sheet.title), el("p", { class: "note" }, `${entry.name}, last written: ${day(entry.changed)}`), el("p", { class: "lead" }, sheet.lead),
       el("p", { class: "lead" }, "Unwatermarked networks: ", base, ". ", sheet.usable),
       el("ul", { class: "said" }, sheet.verdicts.map(([subject, rest]) => el("li", {}, el("b", {}, subject), rest))),
       show(columns, asked, link({ compare: run }, "Side by side with others")), matrix(columns, asked), key(sheet),
@@ -360,24 +360,26 @@ const nnwView = (() => {
       const head = ([name, text, isNumber], i) => el("th", { scope: "col", class: isNumber ? null : "tx", "aria-sort": place === i ? falling ? "descending" : "ascending" : null },
         el("button", { type: "button", id: `by-${name}`, onclick: () => { change("by", place === i && !falling ? `-${name}` : name); document.getElementById(`by-${name}`).focus(); } }, text, place === i ? falling ? " ↓" : " ↑" : ""));
       // A No is right where nothing is carried; only what is wrong is dark.
-      const style = (name, row, i, isNumber) => {
+      const item = (name, row, i, isNumber) => {
         const carried = /^(Payload|a watermark)/.test(row[carries]), yes = row[i] === "yes";
-        if ((name !== "answer" && name !== "again") || (!yes && row[i] !== "no")) return isNumber ? null : "tx";
-        return yes !== carried ? "tx not" : yes ? "tx yes" : "tx";
+        if ((name !== "answer" && name !== "again") || (!yes && row[i] !== "no")) return el("td", { class: isNumber ? null : "tx" }, row[i] ?? "–");
+        const wrong = yes !== carried;
+        return el("td", { class: wrong ? "tx not" : yes ? "tx yes" : "tx" }, glyph(wrong ? "lo" : yes ? "sv" : ""), row[i], wrong && unseen(", wrongly"));
       };
       put(node, [node.replaceChildren(),
         el("form", { class: "ask", onsubmit: (event) => event.preventDefault() }, select("of", "Networks", KINDS, kind, (value) => change("of", value))),
         el("p", { class: "note", role: "status" }, `${plural(own.length, "record")}${found.whole ? "" : "; this technology has more than are shown: the rest are in records.jsonl"}. Record: line of records.jsonl.`),
         el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Records" }, el("table", { class: "d records" },
           el("thead", {}, el("tr", {}, kept.map(([h, i]) => head(h, i)))),
-          el("tbody", {}, own.slice(0, most).map((row) => el("tr", {}, kept.map(([[name, , isNumber], i]) => el("td", { class: style(name, row, i, isNumber) }, row[i] ?? "–"))))))),
+          el("tbody", {}, own.slice(0, most).map((row) => el("tr", {}, kept.map(([[name, , isNumber], i]) => item(name, row, i, isNumber))))))),
         own.length > most && el("button", { type: "button", onclick: () => { most += MOST.records; draw(); } }, "Show more")]);
     }
     draw();
   }
 
   // Where the address leads
-  async function draw(focus) {
+  async function draw(moved) {
+    const asker = main.contains(document.activeElement) ? document.activeElement.name : "";
     const asked = new URLSearchParams(location.hash.slice(1));
     told.textContent = "";
     try {
@@ -390,7 +392,9 @@ const nnwView = (() => {
       shown([back(), heading("Not there")], "Not there");
       told.textContent = `Expected a run of this folder, got none at ${error.message}; it may be gone: go back to all runs.`;
     }
-    if (focus) main.querySelector("h1").focus();
+    // Who has just chosen something goes on there; who has followed a link begins at the top.
+    const same = asker && document.getElementsByName(asker)[0];
+    if (same || moved) (same || main.querySelector("h1")).focus();
   }
   async function start() {
     try {

@@ -54,11 +54,11 @@ def test_every_command_runs_and_prints_what_is_shown(tmp_path: Path) -> None:
 
 def test_every_table_of_an_evaluation_is_one() -> None:
     """What the page shows of a configuration is taken by the reader of configurations."""
-    assert sessions.read_tables(TEXT) >= 2
+    assert sessions.read_tables(TEXT) >= 1
 
 
 def test_every_preset_is_told() -> None:
-    told = TEXT.partition("| preset |")[2].partition("\n\n")[0]
+    told = (ROOT / "docs/pages/researcher.md").read_text(encoding="utf-8").partition("| preset |")[2].partition("\n\n")[0]
     assert sorted(re.findall(r"`([a-z0-9-]+)`", told)) == sorted(presets.shipped())
 
 

@@ -58,7 +58,12 @@ def test_every_table_of_an_evaluation_is_one() -> None:
 
 
 def test_every_preset_is_told() -> None:
-    told = (ROOT / "docs/pages/researcher.md").read_text(encoding="utf-8").partition("| preset |")[2].partition("\n\n")[0]
+    told = (
+        (ROOT / "docs/pages/researcher.md")
+        .read_text(encoding="utf-8")
+        .partition("| preset |")[2]
+        .partition("\n\n")[0]
+    )
     assert sorted(re.findall(r"`([a-z0-9-]+)`", told)) == sorted(presets.shipped())
 
 

@@ -17,6 +17,8 @@ Watermark and verify
 Is a network what it was?
     seal               hashes of all that it consists of; `.save(path)` keeps them beside it
     verify_seal        is it what was sealed, and what of it is not?
+    state              the same in a form that signing tools take, with every file
+    verify_statement   is it what such a statement says?
     restore            what a mark of integrity gives back
 
 Try and measure
@@ -61,6 +63,8 @@ _FUNCTIONS = {
     "secret_of": "kit.derivation",
     "seal": "api.integrity",
     "verify_seal": "api.integrity",
+    "state": "api.integrity",
+    "verify_statement": "api.integrity",
     "restore": "api.integrity",
     "modify": "api.measuring",
     "evaluate": "api.measuring",
@@ -104,7 +108,9 @@ if TYPE_CHECKING:
     from nnw_onnx.api.gating import gate as gate
     from nnw_onnx.api.integrity import restore as restore
     from nnw_onnx.api.integrity import seal as seal
+    from nnw_onnx.api.integrity import state as state
     from nnw_onnx.api.integrity import verify_seal as verify_seal
+    from nnw_onnx.api.integrity import verify_statement as verify_statement
     from nnw_onnx.api.marks import Injection as Injection
     from nnw_onnx.api.marks import decode as decode
     from nnw_onnx.api.marks import detect as detect

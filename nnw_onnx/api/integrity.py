@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from nnw_onnx.vocabulary import Claim, Key
 if TYPE_CHECKING:
     from nnw_onnx.runs.integrity import Integrity
     from nnw_onnx.runs.seals import Seal
+    from nnw_onnx.runs.statements import Stated, Statement
 
 
 def seal(
@@ -67,6 +69,55 @@ def verify_seal(
 
     whole = sealed if isinstance(sealed, seals.Seal) else seals.load_seal(sealed)
     return integrity.verify_seal(arguments.opened(network), whole, secret=_secret(key))
+
+
+def state(
+    network: AnyNetwork, *, key: Claim | Key | None = None, everything: bool = False
+) -> Statement:
+    """An in-toto Statement over a network's files and what it consists of, to be signed.
+
+    `.save(path)` writes it, the same bytes every time; it holds nothing secret.
+
+    Args:
+        network: a file, or a network opened from one.
+        key: of a mark in it, whose commitment is stated.
+        everything: see `seal`.
+
+    Raises:
+        ModelFileError: the file is missing, broken or hostile.
+        ConfigurationError: the network is in no file, or the key has no commitment.
+    """
+    from nnw_onnx.runs import statements
+
+    own = None if key is None else arguments.whole_claim(key).key
+    return statements.state(arguments.opened(network), own, everything=everything)
+
+
+def verify_statement(
+    network: AnyNetwork, stated: Statement | str | Path, *, key: Claim | Key | None = None
+) -> Stated:
+    """Whether a network is what a statement says; as `bool` the answer.
+
+    Whose statement it is says only a signature, which is not looked at here.
+
+    Args:
+        network: a file, or a network opened from one.
+        stated: of `state`, the file that it was saved to, or an envelope (DSSE) around it.
+        key: of a mark, whose commitment must be the one that is stated.
+
+    Raises:
+        ModelFileError: the file is missing, broken or hostile.
+        ConfigurationError: the file is no statement, or the key has no commitment.
+    """
+    from nnw_onnx.runs import statements
+
+    if isinstance(stated, statements.Statement):
+        whole, enveloped = stated, False
+    else:
+        whole, enveloped = statements.load_statement(stated)
+    own = None if key is None else arguments.whole_claim(key).key
+    found = statements.verify_statement(arguments.opened(network), whole, own)
+    return replace(found, enveloped=enveloped)
 
 
 def restore(network: AnyNetwork, claim: Claim | Key) -> OnnxNetwork:

@@ -18,6 +18,7 @@ from nnw_onnx.errors import KeyFileError
 if TYPE_CHECKING:
     from nnw_onnx.runs.integrity import Change, Integrity
     from nnw_onnx.runs.seals import Seal
+    from nnw_onnx.vocabulary import Claim
 
 MOST_SHOWN = 20
 _MOST_RUNS = 4
@@ -27,6 +28,13 @@ OwnersKey = Annotated[
     typer.Option(
         "--key", metavar="FILE", help="Key file of 'nnw inject', or seed of 'nnw key seed'."
     ),
+]
+MarksKey = Annotated[
+    Path | None,
+    typer.Option("--key", metavar="KEY.npz", help="Key file of a mark: its commitment."),
+]
+Everything = Annotated[
+    bool, typer.Option("--everything", help="Names of nodes, texts and metadata count too.")
 ]
 integrity_app = typer.Typer(
     name="integrity",
@@ -43,9 +51,7 @@ def integrity_seal(
         int | None,
         typer.Option(metavar="N", help="Weights of a block. [default: 1024, more if very large]"),
     ] = None,
-    everything: Annotated[
-        bool, typer.Option("--everything", help="Names of nodes, texts and metadata count too.")
-    ] = False,
+    everything: Everything = False,
     force: Force = False,
     output_format: OutputFormat = Format.TEXT,
 ) -> None:
@@ -134,13 +140,88 @@ def integrity_restore(
     output.text(f"{out}: the network {what}; {told}", *layers[:MOST_SHOWN])
 
 
+def integrity_statement(
+    model: Model,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="STATEMENT.json", help="File to write.")
+    ],
+    key: MarksKey = None,
+    everything: Everything = False,
+    force: Force = False,
+    output_format: OutputFormat = Format.TEXT,
+) -> None:
+    """Write what signing tools take of a network.
+
+    An in-toto Statement (v1): every file of the network by its SHA-256, external data too, the
+    root of its seal, and with --key the commitment of the mark in it. The same network gives the
+    same bytes. Nothing in it is secret. Sign it with a tool for that: 'minisign -Sm FILE',
+    'ssh-keygen -Y sign -n file -f KEY FILE', 'cosign sign-blob FILE'.
+
+    Example: nnw integrity statement marked.onnx --key key.npz -o statement.json
+    """
+    import nnw_onnx as nnw
+
+    read = [model, *([key] if key else [])]
+    check_outputs(read, {"--out": out}, force=force)
+    network = nnw.open(model)
+    check_outputs([*network.sources, *read[1:]], {"--out": out}, force=force)
+    made = nnw.state(network, key=_claim(key), everything=everything)
+    made.save(out)
+    if output_format is Format.JSON:
+        output.document(made.to_json())
+        return
+    bound = "with the commitment of the mark" if made.predicate.commitment else "without a mark"
+    files = f"{len(made.subject)} file{'s' * (len(made.subject) > 1)}"
+    output.text(f"{out}: {files}, {bound}; sign this file", f"root: {made.predicate.seal.root}")
+
+
+def integrity_verify_statement(
+    model: Model,
+    statement: Annotated[
+        Path, typer.Argument(metavar="STATEMENT.json", help="The statement, or its envelope.")
+    ],
+    key: MarksKey = None,
+    output_format: OutputFormat = Format.TEXT,
+) -> None:
+    """Tell whether a network is what was stated.
+
+    With --key the commitment of the key must be the one that is stated. Whose statement it is says
+    only its signature: check that first, with the tool that made it. Exit status: 0 yes, 1 no, 2
+    error.
+
+    Example: nnw integrity verify-statement marked.onnx statement.json
+    """
+    import nnw_onnx as nnw
+
+    found = nnw.verify_statement(model, statement, key=_claim(key))
+    if output_format is Format.JSON:
+        output.as_json({"holds": bool(found), **asdict(found)})
+    elif found:
+        files = "1 file" if found.files == 1 else f"{found.files} files"
+        output.text(f"yes: as it was stated, in {files}")
+    else:
+        output.text("no: not as it was stated", *found.reasons)
+    if found.enveloped:
+        output.note("the signature of the envelope was not looked at; check it with its own tool")
+    if not found:
+        raise typer.Exit(1)
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "seal": integrity_seal,
     "verify": integrity_verify,
+    "statement": integrity_statement,
+    "verify-statement": integrity_verify_statement,
     "restore": integrity_restore,
 }
 for _name, _command in COMMANDS.items():
     integrity_app.command(_name)(with_verbosity(_command))
+
+
+def _claim(path: Path | None) -> Claim | None:
+    import nnw_onnx as nnw
+
+    return None if path is None else nnw.load_key(path)
 
 
 def _secret(path: Path | None) -> bytes | None:

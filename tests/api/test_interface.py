@@ -14,7 +14,7 @@ MODEL = Path(__file__).resolve().parents[2] / "models" / "digits" / "cnn-0.onnx"
 FUNCTIONS = (
     "open", "inject", "save_key", "load_key", "detect", "decode", "verify", "verify_commitment",
     "trace", "import_key", "read_seed", "secret_of",
-    "seal", "verify_seal", "restore",
+    "seal", "verify_seal", "state", "verify_statement", "restore",
     "modify", "evaluate", "repeat", "forecast", "report", "conform", "compare", "gate",
     "read_evaluation", "make_mark", "continue_mark",
 )  # fmt: skip

@@ -139,3 +139,26 @@ def test_a_mark_that_heals_and_one_that_comes_out(nnw: Nnw, model: Path, tmp_pat
         "nnw: error: reversible: expected blocks that nobody has changed, got changed ones in "
         "conv2.weight; restore the network from a copy\n"
     )
+
+
+def test_a_network_is_stated_and_held_against_its_statement(
+    nnw: Nnw, marked: tuple[Path, Path], model: Path, tmp_path: Path
+) -> None:
+    out, (network, key) = tmp_path / "s.json", marked
+    made = nnw("integrity", "statement", network, "--key", key, "-o", out)
+    root = json.loads(out.read_text())["predicate"]["seal"]["root"]
+    assert made == (
+        0, f"{out}: 1 file, with the commitment of the mark; sign this file\nroot: {root}\n", "",
+    )  # fmt: skip
+    assert nnw("integrity", "verify-statement", network, out, "--key", key) == (
+        0, "yes: as it was stated, in 1 file\n", "",
+    )  # fmt: skip
+    other = nnw("integrity", "verify-statement", model, out, "--format", "json")
+    assert other.status == 1
+    assert json.loads(other.out)["holds"] is False
+    told = nnw("integrity", "verify-statement", model, out)
+    assert told.out.startswith("no: not as it was stated\ncnn-0.onnx: expected a stated file, got")
+    assert nnw("integrity", "statement", network, "-o", out).status == 2
+    again = nnw("integrity", "statement", network, "-o", out, "--force", "--format", "json")
+    assert again.out == out.read_text()
+    assert "commitment" not in again.out

@@ -17,7 +17,7 @@ from nnw_onnx.aif.setups import Setup
 from nnw_onnx.aif.types import Data, DatasetFile, ParametersFile
 from nnw_onnx.aif.workflows import Workflow
 from nnw_onnx.errors import ConfigurationError, FrameworkError
-from nnw_onnx.kit.samples import ArraySamples, only_feed
+from nnw_onnx.kit.samples import ArraySamples, limited, only_feed
 from nnw_onnx.records import InjectionRecord, TechnologyRecord
 from nnw_onnx.runs import coding
 from nnw_onnx.runs.context import (
@@ -304,10 +304,12 @@ def _watermarked_parameters(cell: Cell, path: Path) -> Data:
 
 
 def _training(cell: Cell, path: Path) -> Data:
-    """The training split, of whose data an embedding without training uses nothing."""
+    """The training split; a batch of it where nothing is trained, because nobody reads it then."""
     context = cell.context
     source = context.training_data or Source(context.data.dataset, "train")
-    return _written(fitted(source, tuple(cell.setup.network.inputs)), path, cell)
+    samples = fitted(source, tuple(cell.setup.network.inputs))
+    most = None if cell.setup.technology.recipe else context.batch_size
+    return _written(limited(samples, most), path, cell)
 
 
 def _testing(cell: Cell, path: Path) -> Data:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from nnw_onnx.aif import files
 from nnw_onnx.aif.codes import (
@@ -31,9 +31,20 @@ MOST_DESCRIPTOR = 1 << 20
 """Bytes of a descriptor."""
 _MOST = 1000
 _HEADER = re.compile(r"([A-Z0-9]{3})-([A-Z0-9]{3})-(V\d{1,3}\.\d{1,3})")
+_SHORT = re.compile(r"[A-Z0-9]{3}-[A-Z0-9]{3}")
 _INSTANCE = re.compile(r"[0-9A-Za-z]*([A-Z]{3}-[A-Z]{3}-V\d{1,2}\.\d{1,2})-I\d+")
 
 Text = Annotated[str, Field(max_length=4096)]
+
+
+def _plain(name: str) -> str:
+    """A name of a port, of which a name of a file is made."""
+    if re.fullmatch("[A-Za-z0-9_ -]{0,120}", name) is None:
+        raise ValueError("expected at most 120 letters, digits, blanks, _ and -")
+    return name
+
+
+Label = Annotated[str, AfterValidator(_plain)]
 Number = Annotated[int, Field(ge=1, le=_MOST, strict=True)]
 Uses: TypeAlias = JsonValue
 Model = TypeVar("Model", bound="_Table")
@@ -55,7 +66,7 @@ class _PortV3(_Table):
     DataType: Text
     Technology: Literal["Software", ""]
     IsRemote: Literal[False, "False", ""]
-    Name: Text = ""
+    Name: Label = ""
     PortNumber: Number = 1
     IsOptional: bool = False
     Protocol: Literal[""] = ""
@@ -138,7 +149,7 @@ class _Type(_Table):
 
 
 class _PortV2(_Table):
-    Name: Text
+    Name: Label
     Direction: Literal["InputOutput", "OutputInput"]
     RecordType: Text
     Technology: Literal["Software"]
@@ -221,9 +232,12 @@ def _valid(model: type[Model], value: dict[str, Json], name: str) -> Model:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "descriptor"
-        words = expected(first["msg"])
-        got = "" if first["type"] == "missing" else f", got {shortened(first['input'], 60)}"
-        words = "expected it, got none" if first["type"] == "missing" else f"{words}{got}"
+        got = f", got {shortened(first['input'], 60)}"
+        known = {
+            "missing": "expected it, got none",
+            "extra_forbidden": f"expected no such key{got}",
+        }
+        words = known.get(first["type"], f"{expected(first['msg'])}{got}")
         raise FrameworkError(f"{name}: {where}: {words}; correct it", MPAI_ERROR_INIT) from error
 
 
@@ -375,7 +389,13 @@ def _from_v2(given: _V2, modules: Sequence[Module], name: str) -> Workflow:
     types = {one.Name: one.Type for one in given.Types}
     specification = given.Identifier.Specification
     own = specification.AIM if isinstance(specification, _Standard) else specification.Name
-    of, _, acronym = own.partition("-")
+    if _SHORT.fullmatch(own) is None:
+        raise FrameworkError(
+            f"{name}: Identifier: expected three letters and three letters such as NNW-NIR, got "
+            f"{shortened(own, 60)}; correct it",
+            MPAI_ERROR_INIT,
+        )
+    of, acronym = own.split("-")
     parts = tuple(_part_v2(sub, modules, name) for sub in given.SubAIMs)
     sides = ("InputOutput", "OutputInput")
     inputs, outputs = (

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import pytest
+from hypothesis import given, settings, strategies
 
 from nnw_onnx.aif import codes
 from nnw_onnx.aif.descriptors import descriptor
@@ -36,9 +38,10 @@ MORE = {**of()["ExternalPorts"][1], "Name": "More", "PortNumber": 2}
 V3 = [
     (lambda d: d.pop("Description"), r"d: Description: expected it, got none; correct it"),
     (lambda d: d.update(Header="NIR"), r"Header: expected three letters, .* got 'NIR'; correct it"),
-    (lambda d: d.update(Other=1), r"Other: .*Extra inputs are not permitted, got 1; correct it"),
+    (lambda d: d.update(Other=1), r"Other: expected no such key, got 1; correct it"),
     (lambda d: d.update(Execution="Continuous"), r"Execution: expected 'Exchange', got 'Con"),
     (lambda d: d.update(Period=5), r"Period: "),
+    (lambda d: d["ExternalPorts"][0].update(Name="../x"), r"at most 120 letters, .*'../x'"),
     (lambda d: d["ExternalPorts"][0].update(IsRemote=True), r"IsRemote: .*got True; correct it"),
     (lambda d: d["ExternalPorts"][0].update(Overflow="DropOldest"), r"Overflow: expected 'Block'"),
     (lambda d: d["ExternalPorts"][0].update(DataType="NNW-ABC-V2.0"), r"DataType: expected one"),
@@ -99,6 +102,11 @@ V3 = [
     (add_cycle, r"Topology: expected no cycle, .* got one through NNW-MFM-V2.0@2, NNW-MFM-V2.0@3"),
 ]  # fmt: skip
 V2 = [
+    (
+        lambda d: d["Identifier"]["Specification"].update(AIM="../../tmp"),
+        r"Identifier: expected three letters and three letters such as NNW-NIR, got '../../tmp'",
+    ),
+    (lambda d: d["Ports"][0].update(Name="a/b"), r"Ports.0.Name: .*got 'a/b'; correct it"),
     (
         lambda d: d["Ports"][0].update(RecordType="Picture"),
         r"expected a RecordType that Types declares, one of Payload \(bitstring\), .*'Picture'",
@@ -194,3 +202,50 @@ def test_optional_ports_may_stay_unconnected():
     """The trainer of the first workflow has an input that nothing is connected to."""
     assert len(workflow_of(of(NTI)).parts) == 5
     assert {len(BY_FORM["v2"][0].parts), len(BY_FORM["v3"][0].parts)} == {4, 5}
+
+
+def test_what_public_instances_write_beside_it_is_read():
+    """Empty lists, deprecated keys and placeholders, as in the files of NNW-NNT "V2.0"."""
+    made = of()
+    made |= {"InternalTypes": [], "DataXMData": {}, "ResourcePolicies": [{"Name": "Memory"}]}
+    for port in made["ExternalPorts"]:
+        port["Protocol"] = ""
+    for sub in made["SubAIMs"]:
+        sub["Identifier"]["Relation"] = ""
+    made["Implementations"][0] |= {"MASPort": 443, "Architecture": "/* x86-64 | ARM64 */"}
+    assert workflow_of(made).channels == NIR.channels
+
+
+ANY = strategies.recursive(
+    strategies.none() | strategies.booleans() | strategies.integers() | strategies.text(max_size=9),
+    lambda inner: (
+        strategies.lists(inner, max_size=2)
+        | strategies.dictionaries(
+            strategies.sampled_from(["Name", "AIMName", "x"]), inner, max_size=2
+        )
+    ),
+    max_leaves=4,
+)
+
+
+def places(value, above=()):
+    """Where everything in a JSON value is."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in inside:
+        yield (*above, key)
+        if isinstance(inner, dict | list):
+            yield from places(inner, (*above, key))
+
+
+@settings(max_examples=300, deadline=None)
+@given(strategies.data())
+def test_whatever_is_put_anywhere_is_read_or_refused(data):
+    made = of(form=data.draw(strategies.sampled_from(["v2", "v3"])))
+    for _ in range(data.draw(strategies.integers(1, 3))):
+        *way, last = data.draw(strategies.sampled_from(list(places(made))))
+        inside = made
+        for key in way:
+            inside = inside[key]
+        inside[last] = data.draw(ANY)
+    with suppress(FrameworkError):
+        workflow_of(made)

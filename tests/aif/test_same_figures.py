@@ -220,3 +220,34 @@ def test_a_module_that_fails_is_named_in_one_line(evaluation, tmp_path):
 def test_what_cannot_be_is_one_line(evaluation, tmp_path, name, asked, line):
     with pytest.raises(FrameworkError, match=line):
         carried_out(name, "v3", evaluation, tmp_path, **asked)
+
+
+CIFAR = """
+title = "CIFAR-10"
+networks = ["nnw:cifar10/fast-0.onnx"]
+payloads = 1
+payload_sizes = [64]
+dataset = {{ name = "cifar10", path = {path}, limit = 200, preprocessing = {{ scale = 0.00392156862745098, mean = [0.4914, 0.4822, 0.4465], std = [0.2470, 0.2435, 0.2616] }} }}
+methods = [{{ name = "uchida" }}]
+modifications = [{{ name = "quantizing", intensities = [2] }}]
+control = {{ wrong_keys = 0 }}
+preview = {{ samples = 0 }}
+cost = {{ cells = 0 }}
+"""  # noqa: E501 - a TOML table is one line
+
+
+@pytest.mark.shared_data
+def test_the_same_figures_on_cifar10(shared_data, tmp_path):
+    path = tmp_path / "cifar.toml"
+    path.write_text(CIFAR.format(path=json.dumps(str(shared_data / "cifar10"))), encoding="utf-8")
+    evaluation = read_evaluation(path)
+    evaluate.run(prepare(evaluation, tmp_path / "run"), progress=False, tell=lambda line: None)
+    store = Store(tmp_path / "run")
+    told = carried_out("NTI", "v3", evaluation, tmp_path)
+    assert told.figures == {
+        "UnwatermarkedInference": dict(trial(store, None).quality),
+        "WatermarkedInference": dict(trial(store, injection(store, 0)).quality),
+    }
+    (tmp_path / "nir").mkdir()
+    told = carried_out("NIR", "v2", evaluation, tmp_path / "nir", modification="quantizing")
+    assert told.figures["count_error"] == errors(store, injection(store, 0), 2)

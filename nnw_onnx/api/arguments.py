@@ -202,6 +202,15 @@ def opened(network: object) -> OnnxNetwork:
     )
 
 
+def path_of(network: object) -> Path:
+    """The file of a network, where it must be one."""
+    if isinstance(network, str | Path):
+        return Path(network)
+    raise ConfigurationError(
+        f"network: expected an ONNX file, got {_named(type(network))}; save it and give the path"
+    )
+
+
 def opened_or_own(network: AnyNetwork | Network) -> Network:
     """The network, opened as by `opened`; that of an adapter stays what it is."""
     if isinstance(network, str | Path):

@@ -72,7 +72,7 @@ def gate(config: str | Path, network: str | Path, *, key: str | Path | None = No
 
     leave_if_importing_main()
     wanted = read_gate(Path(config), None if key is None else Path(key))
-    under = _Under(wanted, Path(network))
+    under = _Under(wanted, arguments.path_of(network))
     return Gated(wanted.title, under.path.name, tuple(map(_made, under.asked())))
 
 

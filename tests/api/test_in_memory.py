@@ -268,6 +268,18 @@ def test_what_torch_exports_needs_no_file() -> None:
     assert not nnw.detect(program, marked.claim)
 
 
+def test_a_gate_takes_the_file_that_goes_out(tmp_path: Path) -> None:
+    (tmp_path / "gate.toml").write_text('key = "key.npz"\n')
+    marked = nnw.inject(MODEL, "mine, 2026", seed=1)
+    nnw.save_key(marked.claim, tmp_path / "key.npz")
+    with pytest.raises(nnw.NnwError) as caught:
+        nnw.gate(tmp_path / "gate.toml", marked.network)
+    assert str(caught.value) == (
+        "network: expected an ONNX file, got nnw_onnx.graph.network.OnnxNetwork; save it and give "
+        "the path"
+    )
+
+
 def test_a_zip_in_memory_is_none(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "m.zip", "w") as archive:
         archive.writestr("__MODEL_PROTO.onnx", MODEL.read_bytes())

@@ -154,7 +154,8 @@ def _goes_through(workflow: Workflow, technology: TechnologyRecord, asked: Asked
     if asked.method not in (None, technology.method.name):
         return False
     if workflow.short in ("NNW-NTI", "NNW-WTI"):
-        return technology.imperceptibility == workflow.short
+        # What was marked elsewhere is not put in here, and these workflows put it in.
+        return technology.imperceptibility == workflow.short and not technology.elsewhere
     if workflow.short in ("NNW-NIR", "NNW-WIR"):
         return technology.robustness == workflow.short and technology.decodes
     return True

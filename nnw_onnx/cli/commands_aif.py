@@ -71,7 +71,7 @@ def aif_run(
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option("-m", "--method", help="One of its methods. [default: the first that fits]"),
+        typer.Option("--method", help="One of its methods. [default: the first that fits]"),
     ] = None,
     network: Annotated[int, typer.Option(metavar="N", help="Which of its networks.")] = 1,
     payload: Annotated[int, typer.Option(metavar="N", help="Which of its payloads.")] = 1,

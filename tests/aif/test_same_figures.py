@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 
 import pytest
 
+import nnw_onnx as nnw
 from nnw_onnx.aif import agent, catalogue, descriptors, files
 from nnw_onnx.aif.cells import Asked
 from nnw_onnx.aif.types import PayloadFile
@@ -15,6 +17,7 @@ from nnw_onnx.errors import FrameworkError
 from nnw_onnx.records import InjectionRecord, TrialRecord
 from nnw_onnx.runs import evaluate
 from nnw_onnx.runs.evaluation import read_evaluation
+from nnw_onnx.runs.places import models_folder
 from nnw_onnx.runs.prepare import prepare
 from nnw_onnx.runs.store import Store
 
@@ -220,6 +223,37 @@ def test_a_module_that_fails_is_named_in_one_line(evaluation, tmp_path):
 def test_what_cannot_be_is_one_line(evaluation, tmp_path, name, asked, line):
     with pytest.raises(FrameworkError, match=line):
         carried_out(name, "v3", evaluation, tmp_path, **asked)
+
+
+ELSEWHERE = """
+title = "Made elsewhere"
+payloads = 1
+[[networks]]
+file = "plain.onnx"
+marked = "marked.onnx"
+key = "key.npz"
+[dataset]
+name = "digits"
+preprocessing = { scale = 0.0625 }
+"""
+
+
+def test_a_mark_made_elsewhere_is_read_with_the_symbols_of_its_code(tmp_path):
+    plain = models_folder() / "digits" / "cnn-0.onnx"
+    made = nnw.inject(plain, "mine", method="uchida", seed=1, code="repetition")
+    shutil.copyfile(plain, tmp_path / "plain.onnx")
+    made.network.save(tmp_path / "marked.onnx")
+    nnw.save_key(made.claim, tmp_path / "key.npz")
+    (tmp_path / "e.toml").write_text(ELSEWHERE, encoding="utf-8")
+    evaluation = read_evaluation(tmp_path / "e.toml")
+    told = carried_out("NIR", "v3", evaluation, tmp_path)
+    size = made.claim.key.size
+    assert told.figures == {"symbols": size, "count_error": 0, "symbol_error_rate": 0.0}
+    original = told.folder / "inputs" / "OriginalPayload.json"
+    assert files.read_payload(PayloadFile(original)) == nnw.Payload.from_text("mine")
+    (tmp_path / "nti").mkdir()
+    with pytest.raises(FrameworkError, match="NNW-NTI: expected a method of the evaluation that"):
+        carried_out("NTI", "v3", evaluation, tmp_path / "nti")
 
 
 CIFAR = """

@@ -35,7 +35,7 @@ def test_run_reads_an_archive_and_tells_figures(nnw, tmp_path):
     assert packed.out == f"{tmp_path / 'nir.tar.gz'}: NNW-NIR, AIW.json, nnw-nir.py\n"
     again = nnw("aif", "pack", "NIR", "-o", tmp_path / "nir.tar.gz")
     assert "expected a new file, got existing" in again.err
-    words = ("aif", "run", tmp_path / "nir.tar.gz", "-m", "uchida", "--set", "payloads=1")
+    words = ("aif", "run", tmp_path / "nir.tar.gz", "--method", "uchida", "--set", "payloads=1")
     told = nnw(
         *words, "--modification", "quantizing", "--intensity", "2 bits", "-o", tmp_path / "o"
     )
@@ -51,7 +51,7 @@ def test_run_reads_an_archive_and_tells_figures(nnw, tmp_path):
 
 @pytest.mark.xdist_group("aif")
 def test_costs_are_told_with_their_units(nnw, tmp_path):
-    told = nnw("aif", "run", "ONX-XCC", "-m", "uchida", "-o", tmp_path / "cost")
+    told = nnw("aif", "run", "ONX-XCC", "--method", "uchida", "-o", tmp_path / "cost")
     assert told.status == 0, told.err
     names = ["Injection", "Detection", "Decoding", "Inference"]
     for name, line in zip(names, told.out.splitlines(), strict=True):

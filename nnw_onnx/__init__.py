@@ -31,6 +31,7 @@ Try and measure
     compare            the technologies of one or several runs side by side
     gate               does a marked network meet the thresholds of a file?
     read_evaluation    the configuration of an evaluation, from its TOML file
+    allow_code         let Python files of your own run where a configuration or key names them
 
 In a training of your own (the adapters nnw_onnx_torch and nnw_onnx_tensorflow do it for you)
     make_mark          a watermark to be put in by a training
@@ -75,6 +76,7 @@ _FUNCTIONS = {
     "compare": "api.measuring",
     "gate": "api.gating",
     "read_evaluation": "runs.evaluation",
+    "allow_code": "kit.permissions",
     "make_mark": "api.marks",
     "continue_mark": "runs.marks",
 }
@@ -131,6 +133,7 @@ if TYPE_CHECKING:
     from nnw_onnx.errors import CarrierNotFoundError as CarrierNotFoundError
     from nnw_onnx.errors import NnwError as NnwError
     from nnw_onnx.kit.derivation import secret_of as secret_of
+    from nnw_onnx.kit.permissions import allow_code as allow_code
     from nnw_onnx.reports.model import Report as Report
     from nnw_onnx.runs.commitment import Commitment as Commitment
     from nnw_onnx.runs.evaluation import Evaluation as Evaluation

@@ -31,6 +31,7 @@ from nnw_onnx.vocabulary import (
     Dataset,
     Decodes,
     Detects,
+    Embeds,
     Engine,
     Injects,
     Json,
@@ -40,6 +41,7 @@ from nnw_onnx.vocabulary import (
     Parameter,
     PlugIn,
     Restores,
+    SeesWhole,
     Spec,
     Task,
     Trainer,
@@ -313,6 +315,16 @@ def injects(method: Method) -> Injects | None:
 def trains(method: Method) -> Trains | None:
     """The method as one that training puts in, or None."""
     return method if isinstance(method, Trains) else None
+
+
+def embeds(method: Method) -> Embeds | None:
+    """The method as one that carries its injection out by itself, or None."""
+    return method if isinstance(method, Embeds) else None
+
+
+def sees_whole(method: Method) -> SeesWhole | None:
+    """The method as one that is shown networks whole, or None."""
+    return method if isinstance(method, SeesWhole) else None
 
 
 def widens(method: Method) -> Widens | None:

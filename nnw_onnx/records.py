@@ -171,6 +171,7 @@ class TechnologyRecord(RecordModel):
         training: the recipe that puts it in, and where that starts; None without training.
         layers: carriers that the owner asked for, or none.
         elsewhere: whether its marks were put in by others, so that no injection was measured.
+        title: what it is called where the name of its method says too little, else "".
     """
 
     index: Count
@@ -187,6 +188,12 @@ class TechnologyRecord(RecordModel):
     training: Options | None = None
     layers: tuple[str, ...] = ()
     elsewhere: bool = False
+    title: Words = ""
+
+    @property
+    def called(self) -> str:
+        """Its title, or the name of its method."""
+        return self.title or self.method.name
 
 
 Family = Literal["standard", "deployment", "preserving", "adaptive", "removal"]

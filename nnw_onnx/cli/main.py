@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -77,6 +78,14 @@ def start(
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and stop.", is_eager=True)
     ] = False,
+    allow_code: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Let this Python file of your own run where a configuration or key names it; "
+            "repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Evaluate the watermark of a neural network in an ONNX file (MPAI-NNW / IEEE 3304).
 
@@ -85,6 +94,10 @@ def start(
     if version:
         output.text(f"nnw-onnx {__version__}")
         raise typer.Exit
+    if allow_code:
+        from nnw_onnx.kit import permissions
+
+        context.with_resource(permissions.allow_code(*allow_code))
     if context.invoked_subcommand is None:
         output.document(context.get_help())
         raise typer.Exit

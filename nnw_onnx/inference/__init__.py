@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nnw_onnx.inference.isolation import (
         IsolatedPool,
         leave_if_importing_main,
+        limit_memory,
         memory_for,
         run_isolated,
         unwrap,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         to_float16,
     )
     from nnw_onnx.inference.runtime import runtime_description
+    from nnw_onnx.inference.serving import Server
     from nnw_onnx.inference.sessions import (
         RunnableGraph,
         Session,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "IsolatedPool": "isolation",
     "leave_if_importing_main": "isolation",
+    "limit_memory": "isolation",
     "memory_for": "isolation",
     "fold_constants": "optimization",
     "newest_opset": "optimization",
@@ -53,6 +56,7 @@ _MODULES = {
     "runtime_description": "runtime",
     "to_float16": "quantization",
     "RunnableGraph": "sessions",
+    "Server": "serving",
     "Session": "sessions",
     "SessionSettings": "sessions",
     "check_providers": "sessions",
@@ -62,12 +66,14 @@ _MODULES = {
 __all__ = [
     "IsolatedPool",
     "RunnableGraph",
+    "Server",
     "Session",
     "SessionSettings",
     "check_providers",
     "filled",
     "fold_constants",
     "leave_if_importing_main",
+    "limit_memory",
     "memory_for",
     "newest_opset",
     "optimize",

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, TypeVarTuple
 from nnw_onnx.errors import ConfigurationError, InferenceError, NnwError
 from nnw_onnx.inference._bare_processes import BareContext
 from nnw_onnx.inference.runtime import THREAD_VARIABLES
+from nnw_onnx.kit import permissions
 
 if TYPE_CHECKING:
     from nnw_onnx.vocabulary import Outcome
@@ -62,6 +63,8 @@ class WorkerTracebackError(Exception):
 
 class IsolatedPool:
     """Worker processes that survive what they run; use it as a context manager.
+
+    Code of one's own that may run here may run in them.
 
     Example:
         with IsolatedPool(2, timeout=60) as pool:
@@ -103,7 +106,7 @@ class IsolatedPool:
         self._workers = workers
         self._timeout = timeout
         self._prepare = bytes(ForkingPickler.dumps((initializer, initargs)))
-        self._initargs = (memory_bytes, quiet, self._prepare)
+        self._initargs = (memory_bytes, quiet, self._prepare, permissions.permitted())
         self._pool: Any = None
         self._started = False
 
@@ -182,7 +185,7 @@ class IsolatedPool:
         except FutureTimeoutError:
             return _failed(f"took longer than {self._timeout:g} s")
         except ProcessExpired as error:
-            return _failed(_death(error.exitcode))
+            return _failed(death(error.exitcode))
         except BrokenProcessPool:
             raise ConfigurationError(_not_started(self._started)) from None
         self._started = True
@@ -249,9 +252,15 @@ def _check_memory(limit: int) -> None:
 _prepare: bytes | None = None
 
 
-def _start_worker(memory_bytes: int | None, quiet: bool, prepare: bytes) -> None:
+def _start_worker(
+    memory_bytes: int | None,
+    quiet: bool,
+    prepare: bytes,
+    code: tuple[permissions.Permitted, ...],
+) -> None:
     """Set up a worker; pebble calls it before the first item."""
     global _prepare  # noqa: PLW0603 - the state of a worker process is the process
+    permissions.permit(code)
     _prepare = prepare
     if quiet:
         _silence()
@@ -259,7 +268,7 @@ def _start_worker(memory_bytes: int | None, quiet: bool, prepare: bytes) -> None
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _one_thread()
     threading.Thread(target=_follow_parent, daemon=True).start()
-    _limit_memory(memory_bytes)
+    limit_memory(memory_bytes)
 
 
 def _call(call: bytes) -> bytes:
@@ -319,7 +328,8 @@ def _spread(call: tuple[Callable[[*Arguments], T], tuple[*Arguments]]) -> T:
     return function(*args)
 
 
-def _death(exitcode: int) -> str:
+def death(exitcode: int) -> str:
+    """How a process ended, in words: its exit code, or the signal that killed it as -number."""
     if exitcode >= 0:
         return f"ended its process with exit code {exitcode}"
     number = -exitcode
@@ -375,7 +385,8 @@ def _one_thread() -> None:
             threadpool_limits(1)
 
 
-def _limit_memory(memory_bytes: int | None) -> None:
+def limit_memory(memory_bytes: int | None) -> None:
+    """Limit the private memory of this process (Linux only); None leaves it as it is."""
     if memory_bytes is None or sys.platform != "linux":
         return
     import resource

@@ -11,6 +11,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.kit import spending
 from nnw_onnx.measures import clock
 
 MIN_REPETITIONS = 5
@@ -20,7 +22,7 @@ TIME_BUDGET = 1.0
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory of one call, in bytes.
+    """Memory of one call, in bytes; None where it was not measured.
 
     Attributes:
         peak_bytes: peak of the resident set above the baseline.
@@ -29,9 +31,9 @@ class Memory:
             where the process had as much left from before.
     """
 
-    peak_bytes: int
-    baseline_bytes: int
-    allocated_bytes: int
+    peak_bytes: int | None
+    baseline_bytes: int | None
+    allocated_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -130,13 +132,30 @@ def memory_of(function: Callable[[], object]) -> Memory:
 def measure_operation(operation: Callable[[], object], repetitions: int = 30) -> OperationCost:
     """Memory of the second and third call, then times of up to `repetitions` calls.
 
-    At least five calls are timed; more only while they take less than a second together.
+    At least five calls are timed; more only while they take less than a second together. Of an
+    operation that is carried out by another process, seconds and memory are those that it tells.
     """
-    operation()
+    with spending.watching() as first:
+        operation()
+    if first.calls:
+        return _elsewhere(operation)
     memory = memory_of(operation)
     times: list[float] = []
     while len(times) < repetitions and (len(times) < MIN_REPETITIONS or sum(times) < TIME_BUDGET):
         times.append(clock.time_of(operation))
+    return OperationCost(statistics.median(times), min(times), len(times), memory)
+
+
+def _elsewhere(operation: Callable[[], object]) -> OperationCost:
+    """Cost of an operation of another process, as that tells it."""
+    found: list[spending.Spent] = []
+    for _ in range(MIN_REPETITIONS):
+        with spending.watching() as spent:
+            operation()
+        found.append(spent)
+    times = [spent.seconds for spent in found]
+    largest = max(found, key=lambda spent: spent.peak_bytes or 0)
+    memory = Memory(largest.peak_bytes, largest.baseline_bytes, None)
     return OperationCost(statistics.median(times), min(times), len(times), memory)
 
 
@@ -163,6 +182,38 @@ def measure_training(train_watermarked: Train, train_original: Train) -> Trainin
     for round_ in range(TRAINING_ROUNDS):
         for which in _order(round_):
             times[which].append(_timed(runners[which]))
+    return TrainingCost(tuple(times[0]), tuple(times[1]), memory)
+
+
+def measure_training_elsewhere(
+    train_watermarked: Callable[[], object], train_original: Train, batches: int
+) -> TrainingCost:
+    """Times of an epoch that another process trains, as it tells them, beside the same without one.
+
+    Args:
+        train_watermarked: trains one epoch there.
+        train_original: trains the same batches here.
+        batches: of the epoch.
+
+    Raises:
+        ConfigurationError: the other process tells no times.
+    """
+    times: tuple[list[Timed], list[Timed]] = ([], [])
+    largest = spending.Spent()
+    for round_ in range(1 + TRAINING_ROUNDS):
+        with spending.watching() as spent:
+            train_watermarked()
+        if not spent.calls:
+            raise ConfigurationError(
+                "cost: expected another process that tells what an epoch took, got none; leave "
+                "the cost of this method out with cells = 0"
+            )
+        original = _timed(train_original)
+        largest = max(largest, spent, key=lambda one: one.peak_bytes or 0)
+        if round_:  # the first loads what is needed
+            times[0].append(Timed((spent.seconds / batches,), 0.0))
+            times[1].append(original)
+    memory = Memory(largest.peak_bytes, largest.baseline_bytes, None)
     return TrainingCost(tuple(times[0]), tuple(times[1]), memory)
 
 

@@ -144,9 +144,12 @@ def _known(own: Sequence[VerdictRecord], level: float) -> Detectability:
     ever = not nulls or any(n.reaches(level) for n in nulls)
     bounds = [n.log10_least for n in nulls if n.log10_least is not None]
     least = min(bounds) if bounds and len(bounds) == len(nulls) else None
+    own_threshold = any(v.detected is not None and v.log10_p is None for v in own)
     reason = None
     if not nulls:
         reason = "no test was answered"
+    elif own_threshold:
+        reason = "it decides by a threshold of its own: its false alarms are counted, not bounded"
     elif not ever and least is not None:
         reason = f"p = {10.0**least:.2g} at best: the Detector can never say Yes at {level:g}"
         sizes = [size for null in nulls if (size := size_of(null, level)) is not None]
@@ -160,6 +163,7 @@ def _known(own: Sequence[VerdictRecord], level: float) -> Detectability:
         ser_limit=_ser_limit(nulls, level),
         null=_name(own),
         reason=reason,
+        own_threshold=own_threshold,
     )
 
 

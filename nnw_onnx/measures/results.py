@@ -458,6 +458,8 @@ class Detectability(ResultModel):
     """Largest Symbol Error Rate at which it is still found, where the null counts Symbols."""
     reason: str | None = None
     """Why it can never say Yes, or what its answers rest on."""
+    own_threshold: bool = False
+    """Whether the Detector decides by a threshold of its own, at no level that anybody knows."""
 
 
 class ControlLevel(ResultModel):

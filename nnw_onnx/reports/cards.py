@@ -29,7 +29,7 @@ class CardOf:
 
 def cards(report: Report) -> tuple[CardOf, ...]:
     """The card of each method, and what its keys note on carriers; none that tells nothing."""
-    names = dict.fromkeys(t.record.method.name for t in report.technologies)
+    names = dict.fromkeys(t.record.called for t in report.technologies)
     made = (CardOf(name, tuple(_lines(report, name))) for name in names)
     return tuple(card for card in made if card.lines)
 
@@ -37,7 +37,7 @@ def cards(report: Report) -> tuple[CardOf, ...]:
 def _lines(report: Report, name: str) -> Iterator[tuple[str, str]]:
     if name in report.cards:
         yield from _card(report.cards[name])
-    technologies = [t for t in report.technologies if t.record.method.name == name]
+    technologies = [t for t in report.technologies if t.record.called == name]
     yield from _attacks(report, technologies)
     own = [t.injections for t in technologies]
     layers = list(dict.fromkeys(layer for i in own for layer in i.layers))

@@ -143,7 +143,7 @@ def _integrity(technology: Technology, number: int) -> int | None:
 
 TECHNOLOGIES: tuple[Column[Technology], ...] = (
     Column("technology", "Technology", Form.WORDS, lambda t: t.label),
-    Column("method", "Method", Form.WORDS, lambda t: t.record.method.name),
+    Column("method", "Method", Form.WORDS, lambda t: t.record.called),
     Column("kind", "Kind", Form.WORDS, lambda t: t.record.kind),
     Column(
         "injected",
@@ -163,7 +163,12 @@ TECHNOLOGIES: tuple[Column[Technology], ...] = (
         lambda t: t.detectability.log10_least,
         "lower",
     ),
-    Column("level", "Decided at", Form.PROBABILITY, lambda t: t.detectability.level),
+    Column(
+        "level",
+        "Decided at",
+        Form.PROBABILITY,
+        lambda t: None if t.detectability.own_threshold else t.detectability.level,
+    ),
     Column(
         "attained", "Attained chance of a Yes", Form.PROBABILITY, lambda t: t.detectability.attained
     ),

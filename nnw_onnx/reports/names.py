@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ def technology_names(report: Report) -> tuple[Name, ...]:
     crowded = len(report.technologies) > CROWDED
     made = [
         (
-            shortened(t.record.method.name, _CROWDED_ROOM if crowded else _ROOM),
+            shortened(t.record.called, _CROWDED_ROOM if crowded else _ROOM),
             _variant(t, report.technologies, crowded),
         )
         for t in report.technologies
@@ -91,7 +92,7 @@ def _rows(technologies: Sequence[Technology]) -> tuple[str, ...]:
 
 
 def _row_name(technology: Technology, among: Sequence[Technology]) -> str:
-    method = technology.record.method.name
+    method = technology.record.called
     forms = (
         one_line(technology.label),
         f"{method}, {_variant(technology, among, crowded=False)}",
@@ -106,6 +107,10 @@ def shortened(name: str, room: int) -> str:
     parts = name.split("-")
     if len(name) <= room:
         return name
+    if len(parts) == 1 and (humps := re.findall("[A-Z][^A-Z]*|^[^A-Z]+", name))[1:]:
+        parts = humps
+        each = max(1, room // len(parts))
+        return "".join(p[:each] for p in parts)[:room]
     if len(parts) > 2:
         return "".join(p[:1] for p in parts)[:room]
     each = max(2, (room - len(parts) + 1) // len(parts))
@@ -131,9 +136,9 @@ def _size(bits: int, crowded: bool) -> str:
 
 
 def _telling(technology: Technology, among: Sequence[Technology]) -> list[tuple[str, Json]]:
-    """Options whose values differ between technologies of one method."""
+    """Options whose values differ between technologies that are called alike."""
     mine = technology.record.method
-    others = [t.record.method.options for t in among if t.record.method.name == mine.name]
+    others = [t.record.method.options for t in among if t.record.called == technology.record.called]
     return [
         (name, value)
         for name, value in mine.options.items()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,6 +25,7 @@ from nnw_onnx.runs.training import trainings_of
 from nnw_onnx.runs.verify import SuspectOf
 from nnw_onnx.vocabulary import (
     Claim,
+    Epoch,
     Feeds,
     Job,
     Json,
@@ -174,6 +176,20 @@ class RunBench:
     def suspect_of(self, network: OnnxNetwork) -> SuspectOf:
         """A network as the Decoder of a method may see it."""
         return suspects(network, self._run(network))
+
+    @contextlib.contextmanager
+    def telling_epochs(self) -> Iterator[Callable[[Epoch], None]]:
+        """What says how far a training is that a method carries out by itself."""
+
+        def tell(epoch: Epoch) -> None:
+            words = f"{self.place.title}: epoch {epoch.number}, {training.in_words(epoch)}"
+            self._surroundings.tell_progress(self.place.name, words)
+            self._tell(words)
+
+        try:
+            yield tell
+        finally:
+            self._surroundings.forget_progress(self.place.name)
 
     def gradient(self, network: Network, feeds: Feeds, targets: Targets) -> Feeds:
         """See `vocabulary.Bench`."""

@@ -34,10 +34,12 @@ def is_cheap(technology: Technology) -> bool:
     """Whether wrong keys are a control of a technology, and cost no inference each.
 
     Those of a fingerprint or of a method that learns its Decoder would each need an enrolment or a
-    training of its own; `control_of` finds the latter.
+    training of its own; `control_of` finds the latter. Those of a method that embeds by itself
+    would each need an injection.
     """
     method = plugins.create(Method, technology.method)
-    return method.access == "weights" and method.kind != "fingerprint"
+    alone = plugins.sees_whole(method) is not None
+    return method.access == "weights" and method.kind != "fingerprint" and not alone
 
 
 def controls_of(context: Context, trial: Trial, suspect_of: SuspectOf) -> list[ControlRecord]:

@@ -20,6 +20,7 @@ from nnw_onnx.measures.cost import (
     measure_inference,
     measure_operation,
     measure_training,
+    measure_training_elsewhere,
 )
 from nnw_onnx.records import CostRecord, InjectionRecord
 from nnw_onnx.runs import guard
@@ -46,6 +47,7 @@ from nnw_onnx.vocabulary import (
     Feeds,
     Job,
     Method,
+    Payload,
     Recipe,
     Technology,
     Trained,
@@ -254,11 +256,20 @@ def _training(context: Context, task: CostTask, technology: Technology, recipe: 
         )
 
     method = plugins.create(Method, technology.method)
-    start = widened(method, network, claim.key, bench.through_file)
-    cost = measure_training(
-        run(start, lambda: _with_watermark(plain, method, start, claim, bench)),
-        run(network, lambda: plain),
-    )
+    alone, original = plugins.embeds(method), run(network, lambda: plain)
+    if alone is None:
+        start = widened(method, network, claim.key, bench.through_file)
+        watermarked = run(start, lambda: _with_watermark(plain, method, start, claim, bench))
+        cost = measure_training(watermarked, original)
+    else:
+        fresh, symbols = dataclasses.replace(claim.key, arrays={}), claim.payload or Payload()
+
+        def embed() -> Trained:
+            return guard.guarded(
+                method, "train", lambda: alone.embed(network, symbols, fresh, plain)
+            )
+
+        cost = measure_training_elsewhere(embed, original, -(-count // recipe.batch_size))
     device_peaks = [p.device_peak_bytes for p in peaks if p.device_peak_bytes is not None]
     batches = -(-len(whole) // recipe.batch_size)
     seconds, baseline = cost.seconds(batches), cost.baseline(batches)

@@ -54,6 +54,7 @@ __all__ = [
     "checked_additions",
     "checked_decoding",
     "checked_detection",
+    "checked_embedded",
     "checked_key",
     "checked_modified",
     "checked_network",
@@ -329,6 +330,15 @@ def checked_trained(trainer: Trainer, trained: Trained, before: OnnxNetwork) -> 
     return trained
 
 
+@answering("embed")
+def checked_embedded(method: Method, what: str, made: Trained, before: OnnxNetwork) -> Trained:
+    """What `embed` answered: the network given with other weights, and finite arrays."""
+    _of_type(method, what, made, Trained)
+    checked_network(method, what, made.network, before)
+    _finite(method, what, made.state)
+    return made
+
+
 @answering("decode")
 def checked_decoding(method: Method, decoding: Decoding, size: int) -> Decoding:
     """What `decode` answered: `size` Symbols and finite confidences; raises `PluginError`."""
@@ -377,6 +387,10 @@ def checked_detection(method: Method, detection: Detection) -> Detection:
         raise fault(method, what, "finite statistics, got one that is not")
     if detection.detected is not None:
         raise fault(method, what, "evidence without a decision, got a decided one")
+    if detection.says not in (None, True, False) or (
+        detection.says is not None and detection.log10_p is not None
+    ):
+        raise fault(method, what, "a yes or no of its own only without a p-value, got both")
     expect_words(method, what, "notes", detection.notes)
     return detection
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -14,12 +15,15 @@ from nnw_onnx.kit import commitments
 from nnw_onnx.kit.carriers import listed
 from nnw_onnx.runs import grids, guard, training
 from nnw_onnx.runs.coding import symbols_of
+from nnw_onnx.runs.sources import with_paths
 from nnw_onnx.runs.verify import SuspectOf, read
 from nnw_onnx.vocabulary import (
     Additions,
     Bench,
     Claim,
     Code,
+    Embeds,
+    Epoch,
     Injects,
     Job,
     Method,
@@ -41,6 +45,10 @@ class OwnersBench(Bench, Protocol):
 
     def suspect_of(self, network: OnnxNetwork) -> SuspectOf:
         """A network as the Decoder of a method may see it."""
+        ...
+
+    def telling_epochs(self) -> AbstractContextManager[Callable[[Epoch], None]]:
+        """What tells who watches of each epoch that a method trains by itself."""
         ...
 
     def through_file(self, network: Network, change: Callable[[Path, Path], None]) -> OnnxNetwork:
@@ -96,7 +104,7 @@ def new_claim(
     key = guard.checked_key(method, key, network, size, secret)
     key = replace(
         key,
-        method=method.spec(),
+        method=with_paths(type(method), method.spec(), lambda path: Path(path).name),
         code=None if code is None else code.spec(),
         carries=len(payload),
         notes=(*key.notes, *_left_out(network)),
@@ -142,6 +150,8 @@ def inject(
     method = plugins.create(Method, technology.method)
     check_way(technology)
     claim = claim or new_claim(technology, network, payload, secret, bench)
+    if (alone := plugins.embeds(method)) is not None:
+        return _embedded(alone, technology, network, claim, payload, bench)
     if technology.recipe is not None:
         start = training.start_of(technology, network, bench.seed)
         start = training.widened(method, start, claim.key, bench.through_file)
@@ -160,11 +170,16 @@ def check_way(technology: Technology) -> None:
     method = plugins.create(Method, technology.method)
     if technology.recipe is not None:
         training_method(method)
+        guard.guarded(method, "check", lambda: method.check("training"))
+    elif plugins.injects(method) is not None:
+        guard.guarded(method, "check", lambda: method.check("injection"))
     elif plugins.injects(method) is None and not plugins.enrols(method):
         raise ConfigurationError(
             f"{method.name}: expected a training, because this method is put in by training only, "
             "got none; give a configuration that says what is trained on"
         )
+    else:
+        guard.guarded(method, "check", lambda: method.check(None))
 
 
 def train_twin(technology: Technology, network: OnnxNetwork, bench: OwnersBench) -> Trained:
@@ -187,6 +202,30 @@ def symbol_errors(claim: Claim, suspect_of: SuspectOf) -> int | None:
     if decoding is None or claim.payload is None:
         return None
     return claim.payload.errors(decoding.payload)
+
+
+def _embedded(
+    method: Embeds,
+    technology: Technology,
+    network: OnnxNetwork,
+    claim: Claim,
+    payload: Payload,
+    bench: OwnersBench,
+) -> Injected:
+    """What a method makes that carries its injection out by itself; its key has what it learnt."""
+    start, job, what = network, None, "inject"
+    if technology.recipe is not None:
+        start, what = training.start_of(technology, network, bench.seed), "train"
+        job = replace(_job(technology, network, bench), output=bench.output)
+    symbols = claim.payload or Payload()
+    with guard.unchanged(claim.key.arrays), bench.telling_epochs() as tell:
+        made = guard.guarded(
+            method, what, lambda: method.embed(start, symbols, claim.key, job, tell)
+        )
+    made = guard.checked_embedded(method, what, made, start)
+    key = commitments.learnt(claim.key, symbols, made.state)
+    marked = guard.checked_network(method, what, made.network, start)
+    return Injected(marked, replace(claim, key=key), payload, None if job is None else made)
 
 
 def _put_in(

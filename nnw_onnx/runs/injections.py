@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import ValidationError
 
+from nnw_onnx import plugins
 from nnw_onnx.errors import InjectionError, NnwError, RunError
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.kit import evidence
@@ -22,7 +23,7 @@ from nnw_onnx.runs.seeds import generator, secret
 from nnw_onnx.runs.traces import traces_of, twin_traces
 from nnw_onnx.runs.training import recorded
 from nnw_onnx.runs.verify import Verdict, verify
-from nnw_onnx.vocabulary import Claim, Payload
+from nnw_onnx.vocabulary import Claim, Method, Payload
 
 
 def run_injection(context: Context, task: InjectionTask) -> InjectionRecord:
@@ -71,7 +72,8 @@ def payload_of(seed: int, size: int, index: int) -> Payload:
 def bench_for(context: Context, task: InjectionTask, network: OnnxNetwork) -> RunBench:
     """The bench of an injection into a network, which is the one before any watermark."""
     technology = context.technologies[task.technology]
-    what = "twin of" if task.twin else f"{technology.method.name} in"
+    method = plugins.create(Method, technology.method)
+    what = "twin of" if task.twin else f"{method.title or method.name} in"
     place = Place(
         name=task.identity,
         title=f"{what} {network.path.name}",

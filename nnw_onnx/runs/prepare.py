@@ -12,11 +12,11 @@ from nnw_onnx.errors import ConfigurationError, NnwError
 from nnw_onnx.graph import OnnxNetwork, open_network
 from nnw_onnx.inference import SessionSettings, check_providers, run_isolated, unwrap
 from nnw_onnx.records import Plan
-from nnw_onnx.runs import calls, guard
-from nnw_onnx.runs.checks import Faults, participants, trains
+from nnw_onnx.runs import calls, guard, inject
+from nnw_onnx.runs.checks import Faults, participants, payload_sizes, trains
 from nnw_onnx.runs.context import Context, Source, fitted, load_samples
 from nnw_onnx.runs.control import is_cheap
-from nnw_onnx.runs.elsewhere import marked_files, with_methods
+from nnw_onnx.runs.elsewhere import claim_of_file, marked_files, with_methods
 from nnw_onnx.runs.modify import select_layers, weight_layers
 from nnw_onnx.runs.places import network_paths
 from nnw_onnx.runs.plan import Planner
@@ -92,6 +92,7 @@ def prepare(evaluation: Evaluation, folder: Path) -> Prepared:
         references=references_of(evaluation, paths),
     )
     _check_samples(context, networks)
+    _check_methods(evaluation, context)
     return Prepared(evaluation, networks, plan_record(evaluation, networks, context), context)
 
 
@@ -289,6 +290,30 @@ def _check_machine(evaluation: Evaluation) -> None:
 def _check_trainer(evaluation: Evaluation) -> None:
     trainer = (evaluation.training or TrainingTable()).trainer.spec
     unwrap(run_isolated(trainer_works, trainer, timeout=evaluation.session.timeout))
+
+
+def _check_methods(evaluation: Evaluation, context: Context) -> None:
+    """Ask every method whether it can work: code of the user's own may not be allowed to run."""
+    found = Faults()
+    places = [
+        (index, table)
+        for index, table in enumerate(evaluation.methods)
+        for _ in payload_sizes(table, evaluation)
+    ]
+    for place, (index, table) in enumerate(places):
+        with found.at(f"methods.{index}"):
+            if table.elsewhere:
+                _check_elsewhere(context, place)
+            else:
+                inject.check_way(context.technologies[place])
+    found.tell()
+
+
+def _check_elsewhere(context: Context, technology: int) -> None:
+    method = plugins.create(Method, context.technologies[technology].method)
+    for mark in (mark for mark in context.marked if mark.technology == technology):
+        key = claim_of_file(mark).key
+        guard.guarded(method, "check", lambda: method.check(None, key))  # noqa: B023 - called now
 
 
 def trainer_works(spec: Spec) -> None:

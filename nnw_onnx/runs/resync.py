@@ -43,6 +43,8 @@ def refusal(method: Method) -> str | None:
             "a fingerprint is told by its likeness to the network it was taken from, which putting "
             "another in the order that is most like it would raise"
         )
+    if plugins.sees_whole(method) is not None:
+        return "it is shown networks whole, and only layers are put back"
     if method.kind == "integrity":
         return "integrity asks whether a network is as it was, its order included"
     if method.in_order:

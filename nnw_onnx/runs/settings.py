@@ -34,8 +34,9 @@ def technologies_of(evaluation: Evaluation) -> tuple[Technology, ...]:
 
 def technology_records(evaluation: Evaluation) -> tuple[TechnologyRecord, ...]:
     """What a report must know of each technology, in the order of `technologies_of`."""
-    found = []
+    found: list[TechnologyRecord] = []
     for index, (table, technology) in enumerate(_technologies(evaluation)):
+        label = _apart(_technology_label(table, technology), [made.label for made in found])
         method = plugins.create(Method, technology.method)
         imperceptibility, robustness = workflows_of(table)
         found.append(
@@ -44,7 +45,7 @@ def technology_records(evaluation: Evaluation) -> tuple[TechnologyRecord, ...]:
                 method=plugin_record(method),
                 code=_code(technology),
                 payload_size=technology.size,
-                label=_technology_label(table, technology),
+                label=label,
                 kind=method.kind,
                 access=method.access,
                 alphabet=method.alphabet,
@@ -54,6 +55,7 @@ def technology_records(evaluation: Evaluation) -> tuple[TechnologyRecord, ...]:
                 training=_training(technology),
                 layers=technology.layers,
                 elsewhere=table.elsewhere,
+                title=method.title,
             )
         )
     return tuple(found)
@@ -114,7 +116,8 @@ def _training(technology: Technology) -> dict[str, Json] | None:
 
 
 def _technology_label(table: MethodTable, technology: Technology) -> str:
-    words = [str(_short(plugins.load(Method, table.name), table.spec))]
+    title = plugins.create(Method, technology.method).title
+    words = [title or str(_short(plugins.load(Method, table.name), table.spec))]
     if technology.size:
         words.append(f"{technology.size} bits")
     if table.code:
@@ -221,11 +224,16 @@ def labels_of(tables: Sequence[ModificationTable]) -> list[str]:
         label = label_of(table, tables)
         if label in found and table.preset:
             label = f"{label}, {table.preset}"
-        count = 2
-        while label in found:
-            label, count = f"{label.removesuffix(f' ({count - 1})')} ({count})", count + 1
-        found.append(label)
+        found.append(_apart(label, found))
     return found
+
+
+def _apart(label: str, others: Sequence[str]) -> str:
+    """The label, with a number where others have it already."""
+    count = 2
+    while label in others:
+        label, count = f"{label.removesuffix(f' ({count - 1})')} ({count})", count + 1
+    return label
 
 
 def label_of(table: ModificationTable, tables: Sequence[ModificationTable]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.runs import calls
-from nnw_onnx.runs.tables import Evaluation, located
+from nnw_onnx.runs.tables import Evaluation, MethodTable, located
 from nnw_onnx.vocabulary import Dataset, Json, Method, Modification, PlugIn, Spec
 
 _CHUNK = 1 << 20
@@ -52,7 +52,7 @@ class Sources:
         So a method that learns to read files keeps the identities that it had without them.
         """
         known = dict(self.files)
-        return with_paths(kind, spec, lambda path: known[path])
+        return with_paths(kind, spec, lambda path: known.get(path, path))
 
 
 def with_paths(kind: type[PlugIn], spec: Spec, change: Callable[[str], str | None]) -> Spec:
@@ -80,6 +80,8 @@ def files_of(evaluation: Evaluation) -> list[tuple[str, list[str]]]:
     """
     found = []
     for where, kind, table in located(evaluation):
+        if isinstance(table, MethodTable) and table.elsewhere:
+            continue  # its key holds what is read; the files were for putting it in
         plugin = plugins.load(kind, table.name)
         required = {option.name for option in plugins.options(plugin) if option.required}
         own = required if kind is Dataset else set()

@@ -9,7 +9,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Literal, Protocol, TypeAlias
 
-from nnw_onnx.errors import CarrierNotFoundError
+from nnw_onnx import plugins
+from nnw_onnx.errors import CarrierNotFoundError, InferenceError
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.inference import (
     RunnableGraph,
@@ -65,6 +66,8 @@ class Examined:
         access: Access,
         ask: AskLayers,
         around: Sequence[Around] = (),
+        *,
+        whole: bool = False,
     ) -> None:
         """Nothing is run yet.
 
@@ -73,9 +76,10 @@ class Examined:
             access: of the method that examines it.
             ask: runs the network, such as `Running(...)`, which all suspects of it share.
             around: what stands before the network, the newest first.
+            whole: whether the method is shown the network itself.
         """
         self._network, self._access = network, access
-        self._ask, self._around = ask, around
+        self._ask, self._around, self._whole = ask, around, whole
         self._told: OrderedDict[str, Values] = OrderedDict()
 
     @property
@@ -94,6 +98,22 @@ class Examined:
     def inputs(self) -> Sequence[TensorInfo]:
         """See `vocabulary.Suspect`."""
         return self._network.inputs
+
+    @property
+    def network(self) -> OnnxNetwork:
+        """See `vocabulary.WholeSuspect`."""
+        if not self._whole or not isinstance(self._network, OnnxNetwork):
+            raise MisuseError(
+                "network: expected a method that sees networks whole, got another; subclass "
+                "SeesWhole"
+            )
+        if self._around and self._access != "weights":
+            raise InferenceError(
+                "network: expected one that is asked as it is, got one behind a Modification of "
+                "its inputs or answers, which no file can hold for a method that runs the network "
+                "itself; leave that Modification or the method out"
+            )
+        return self._network
 
     def run(self, feeds: Feeds, layers: Sequence[str] = ()) -> Values:
         """See `vocabulary.Suspect`."""
@@ -299,12 +319,13 @@ def suspects(
     network: OnnxNetwork, ask: AskLayers, around: Sequence[Around] = ()
 ) -> Callable[[Method], Examined]:
     """A network as each method may see it; methods of one access share what was answered."""
-    made: dict[Access, Examined] = {}
+    made: dict[tuple[Access, bool], Examined] = {}
 
     def suspect_of(method: Method) -> Examined:
-        if method.access not in made:
-            made[method.access] = Examined(network, method.access, ask, around)
-        return made[method.access]
+        seen = method.access, plugins.sees_whole(method) is not None
+        if seen not in made:
+            made[seen] = Examined(network, method.access, ask, around, whole=seen[1])
+        return made[seen]
 
     return suspect_of
 

@@ -20,6 +20,7 @@ from pydantic import (
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError, PluginError
 from nnw_onnx.records import LEAST, LeftOutRecord, Workflow
+from nnw_onnx.runs import modification_ids
 from nnw_onnx.runs.network_tables import NetworkEntry, NetworkTable
 from nnw_onnx.runs.recipes import MethodTraining, PluginTable, TrainingTable
 from nnw_onnx.vocabulary import (
@@ -103,7 +104,11 @@ class MethodTable(PluginTable):
 
 
 def _plain_intensities(table: object) -> object:
-    """The table of a Modification with every Intensity a plain number, whatever its unit was."""
+    """The table of a Modification with every Intensity a plain number, whatever its unit was.
+
+    One that has the number and letter of the reference software gets its name.
+    """
+    table = modification_ids.translated(table)
     if not isinstance(table, dict) or not isinstance(table.get("name"), str):
         return table
     try:
@@ -333,6 +338,7 @@ class Evaluation(_Table):
     _as_planned: bool = PrivateAttr(default=False)
 
     _distinct = field_validator("payload_sizes")(_different)
+    _ratios = model_validator(mode="before")(modification_ids.with_ratios)
 
     @property
     def as_planned(self) -> bool:

@@ -406,7 +406,7 @@ def _detected(method: Detects, suspect: Suspect, claim: Payload, key: Key) -> De
 
 def _decided(found: Detection, level: float) -> Detection:
     if found.log10_p is None:
-        return found
+        return found if found.says is None else found.decided(level)
     if math.isinf(found.log10_p):
         found = replace(found, log10_p=UNDERFLOW)
     size = evidence.size_of(found.null, level)

@@ -26,9 +26,12 @@ from nnw_onnx.vocabulary.methods import (
     Commits,
     Decodes,
     Detects,
+    Embeds,
     Injects,
     Method,
+    PutIn,
     Restores,
+    SeesWhole,
     Trains,
     Widens,
 )
@@ -57,6 +60,7 @@ from nnw_onnx.vocabulary.networks import (
     Values,
     Weighted,
     Weights,
+    WholeSuspect,
 )
 from nnw_onnx.vocabulary.payloads import Payload, symbols_for
 from nnw_onnx.vocabulary.plans import Claims, Engine, Outcome, Step, Technology, Trial
@@ -109,6 +113,7 @@ __all__ = [
     "Decoding",
     "Detection",
     "Detects",
+    "Embeds",
     "Engine",
     "Epoch",
     "Family",
@@ -140,11 +145,13 @@ __all__ = [
     "Penalty",
     "Place",
     "PlugIn",
+    "PutIn",
     "Quality",
     "Recipe",
     "Restores",
     "Samples",
     "Scale",
+    "SeesWhole",
     "Spec",
     "Step",
     "Strand",
@@ -163,6 +170,7 @@ __all__ = [
     "WeightModification",
     "Weighted",
     "Weights",
+    "WholeSuspect",
     "Widens",
     "symbols_for",
 ]

@@ -221,6 +221,8 @@ class Detection:
         places: evidence by place, where the method tells it.
         notes: plain words, such as on how the carrier was found.
         found: where each carrier was read.
+        says: the answer of a Detector that decides by a threshold of its own, whose rate of false
+            alarms nobody knows; None for all others. It counts where no null is known.
         level: false-positive rate of the decision.
         detected: the decision, or None before it.
         needed: fewest right Symbols that are a Yes at this level, where Symbols are counted; None
@@ -239,6 +241,7 @@ class Detection:
     places: tuple[Place, ...] = ()
     notes: tuple[str, ...] = ()
     found: tuple[Found, ...] = ()
+    says: bool | None = None
     level: float | None = None
     detected: bool | None = None
     needed: int | None = None
@@ -253,6 +256,8 @@ class Detection:
     def decided(self, level: float) -> Detection:
         """This evidence with its answer: Yes where the p-value is at most `level`.
 
+        What a Detector without a null `says` is its answer at any level, and has no level.
+
         Raises:
             ConfigurationError: a level that is not between 0 and 1, or evidence without a null,
                 which only a comparison with other networks can decide.
@@ -262,6 +267,8 @@ class Detection:
                 f"false-positive rate: expected a number between 0 and 1, got {level:g}; correct it"
             )
         p_value = self.p_value
+        if p_value is None and self.says is not None:
+            return replace(self, detected=self.says)
         if p_value is None:
             raise ConfigurationError(
                 f"detection: expected a known null, got {self.null.name!r}; compare it with "

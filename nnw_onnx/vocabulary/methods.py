@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
 
+from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.vocabulary.bench import Bench
 from nnw_onnx.vocabulary.cards import Card
 from nnw_onnx.vocabulary.evidence import Bound, Decoding, Detection, Key
@@ -14,7 +15,10 @@ from nnw_onnx.vocabulary.networks import Network, Suspect, Weights
 from nnw_onnx.vocabulary.payloads import Payload
 from nnw_onnx.vocabulary.plans import Step
 from nnw_onnx.vocabulary.specs import Json, PlugIn
-from nnw_onnx.vocabulary.training import Additions
+from nnw_onnx.vocabulary.training import Additions, Epoch, Job, Trained
+
+PutIn: TypeAlias = Literal["injection", "training"]
+"""How a mark is put in: without training, or by one."""
 
 
 class Method(PlugIn):
@@ -26,7 +30,8 @@ class Method(PlugIn):
 
     Attributes:
         access: what Decoder and Detector see: weights, outputs of inner layers (and weights), or
-            answers only.
+            answers only (an option, or a constant).
+        title: what a report calls it; empty where its name and options say that.
         kind: "watermark"; "fingerprint": nothing is put in, and other networks are its negatives;
             "integrity": says whether, and where, the network was changed.
         in_order: whether the mark lies in the order or the scales of channels, so that putting
@@ -42,13 +47,22 @@ class Method(PlugIn):
             secrets of evaluations are those of then.
     """
 
-    access: ClassVar[Literal["weights", "activations", "answers"]] = "weights"
+    access: Literal["weights", "activations", "answers"] = "weights"
+    title: str = ""
     kind: ClassVar[Literal["watermark", "fingerprint", "integrity"]] = "watermark"
     in_order: ClassVar[bool] = False
     alphabet: int = 2
     card: ClassVar[Card | None] = None
     adaptive: ClassVar[tuple[tuple[Step, ...], ...]] = ()
     before: ClassVar[Mapping[str, Json]] = MappingProxyType({})
+
+    def check(self, way: PutIn | None, key: Key | None = None) -> None:
+        """Raise `NnwError` where it cannot work as asked; called before anything is measured.
+
+        Args:
+            way: how it is to be put in; None where it is only read.
+            key: that it is read with, where there is one already.
+        """
 
     @abstractmethod
     def make_key(self, network: Network, size: int, secret: bytes, bench: Bench) -> Key:
@@ -104,6 +118,52 @@ class Trains(Method):
     @abstractmethod
     def additions(self, network: Network, payload: Payload, key: Key) -> Additions:
         """What it adds to a training of this network."""
+
+
+class SeesWhole(Method):
+    """A method whose Decoder and Detector are given a `WholeSuspect`: the graph and all weights.
+
+    What it sees of it is for `access` to say, and for the method to keep to. Keys of such a method
+    name no carriers, and nothing is looked for or re-synchronised in its place.
+    """
+
+
+class Embeds(Injects, Trains):
+    """A method that carries its injection out by itself, as code from elsewhere does.
+
+    It is given the whole job and not asked for additions: what it learns on the way joins its key.
+    """
+
+    @abstractmethod
+    def embed(
+        self,
+        network: Network,
+        payload: Payload,
+        key: Key,
+        job: Job | None = None,
+        on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    ) -> Trained:
+        """The watermarked network, and in `state` what joins `Key.arrays`.
+
+        Args:
+            network: where it starts.
+            payload: the Symbols.
+            key: of `make_key`.
+            job: the training that puts it in; None for an injection without training.
+            on_epoch: is told of each epoch when it ends.
+        """
+
+    def inject(self, network: Network, payload: Payload, key: Key, bench: Bench) -> Network:
+        """The network of `embed`; what it learns for the key is lost."""
+        return self.embed(network, payload, key).network
+
+    def additions(self, network: Network, payload: Payload, key: Key) -> Additions:
+        """Raises `ConfigurationError`: it runs its epochs itself."""
+        raise ConfigurationError(
+            f"{self.title or self.name}: expected a method that adds something to the loss of "
+            "another's training, got one that runs its epochs itself; use 'nnw inject --training' "
+            "or 'nnw evaluate'"
+        )
 
 
 class Widens(Trains):

@@ -297,3 +297,16 @@ class Suspect(Weighted, Protocol):
             InferenceError: the network does not run.
         """
         ...
+
+
+class WholeSuspect(Suspect, Protocol):
+    """A suspect whose graph is shown too, to a method that `Embeds` by itself."""
+
+    @property
+    def network(self) -> Network:
+        """The network, as its file has it.
+
+        Raises:
+            InferenceError: something stands before the network that no file can hold.
+        """
+        ...

@@ -16,7 +16,7 @@ FUNCTIONS = (
     "trace", "import_key", "read_seed", "secret_of",
     "seal", "verify_seal", "state", "verify_statement", "restore",
     "modify", "evaluate", "repeat", "forecast", "report", "conform", "compare", "gate",
-    "read_evaluation", "make_mark", "continue_mark",
+    "read_evaluation", "allow_code", "make_mark", "continue_mark",
 )  # fmt: skip
 
 

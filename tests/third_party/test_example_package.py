@@ -22,7 +22,7 @@ import numpy as np
 from nnw_onnx import plugins
 from nnw_onnx.testing import ArrayBench, ArrayNetwork, ArraySuspect
 from nnw_onnx.vocabulary import Dataset, Method, Modification, Payload, Spec, Task
-assert plugins.names("methods")[-2:] == ["likeness", "order"], plugins.names("methods")
+assert {"likeness", "order"} < set(plugins.names("methods")), plugins.names("methods")
 method = plugins.create(Method, Spec("order"))
 weights = np.sin(np.arange(900.0)).reshape(10, 10, 3, 3).astype("float32")
 network = ArrayNetwork.of({"conv": weights})

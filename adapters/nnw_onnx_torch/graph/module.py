@@ -136,6 +136,11 @@ class OnnxModule(torch.nn.Module):
         return self._network.inputs
 
     @property
+    def outputs(self) -> int:
+        """Number of outputs."""
+        return len(self._outputs)
+
+    @property
     def producer(self) -> str:
         """Name and version of the program that wrote the file, possibly empty."""
         return self._network.producer

@@ -275,7 +275,7 @@ def _unit_of(evaluation: Evaluation) -> str:
     from nnw_onnx import plugins
     from nnw_onnx.vocabulary import Task
 
-    measure = plugins.create(Task, evaluation.task.spec).measures[0]
+    measure = plugins.create(Task, evaluation.task.spec).measured()[0]
     return f"{'points' if measure.unit == '%' else measure.unit} of {measure.name}".strip()
 
 

@@ -12,6 +12,7 @@ from nnw_onnx.inference import run_isolated, unwrap
 from nnw_onnx.measures.results import Value
 from nnw_onnx.measures.scores import Book, Pair, quality_loss
 from nnw_onnx.records import MeasureRecord, TrialRecord
+from nnw_onnx.runs import calls
 from nnw_onnx.runs.context import Context, fitted
 from nnw_onnx.runs.prepare import single_context
 from nnw_onnx.runs.quality import adds_classes, measure, task_for
@@ -53,7 +54,7 @@ def beside(evaluation: Evaluation, before: Path, after: Path, marks: Sequence[Sp
         NnwError: a network does not run, or its answers do not fit the task.
     """
     context = single_context(evaluation, open_network(before), Path(), training=False)
-    given = plugins.create(Task, evaluation.task.spec).measures[0]
+    given = calls.measured(plugins.create(Task, evaluation.task.spec))[0]
     headline = MeasureRecord(**asdict(given))
     trials = []
     for file, more in ((before, False), (after, adds_classes(marks))):

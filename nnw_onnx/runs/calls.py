@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from nnw_onnx import plugins
 from nnw_onnx.errors import ModelFileError, NnwError, PluginError
-from nnw_onnx.vocabulary import Need, PlugIn
+from nnw_onnx.vocabulary import Measure, Need, PlugIn, Task
 
 T = TypeVar("T")
 
@@ -74,6 +74,15 @@ def opened(plugin: PlugIn) -> tuple[str, ...]:
     names = guarded(plugin, "opens", plugin.opens)
     expect_words(plugin, "opens", "names", names)
     return tuple(names)
+
+
+def measured(task: Task) -> tuple[Measure, ...]:
+    """What a task measures, the headline first; raises `PluginError` likewise."""
+    found = guarded(task, "measured", task.measured)
+    known = isinstance(found, tuple) and all(isinstance(one, Measure) for one in found)
+    if not known or not found:
+        raise fault(task, "measured", "at least one Measure, got something else")
+    return found
 
 
 def expect_words(plugin: PlugIn, what: str, name: str, words: object) -> None:

@@ -15,7 +15,7 @@ from nnw_onnx.kit.meters import chance_check
 from nnw_onnx.measures.environment import describe_environment
 from nnw_onnx.measures.scores import unpacked
 from nnw_onnx.records import CostRecord, Environment, InjectionRecord, Plan, TrialRecord
-from nnw_onnx.runs import cost, first_look, injections, trial
+from nnw_onnx.runs import calls, cost, first_look, injections, trial
 from nnw_onnx.runs.plan import plan_injections
 from nnw_onnx.runs.prepare import Prepared
 from nnw_onnx.runs.seeds import identity
@@ -158,7 +158,7 @@ def _costs(
 
 def _chance_watch(prepared: Prepared, tell: Tell) -> Callable[[TrialRecord], None]:
     """Say loudly, as soon as it is known, that a network does no better than guessing."""
-    headline = plugins.create(Task, prepared.context.task).measures[0]
+    headline = calls.measured(plugins.create(Task, prepared.context.task))[0]
 
     def watch(record: TrialRecord) -> None:
         if record.status != "done" or record.injection or record.setting is not None:

@@ -15,6 +15,7 @@ from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.kit.meters import in_words
+from nnw_onnx.runs import calls
 from nnw_onnx.runs.prepare import Prepared
 from nnw_onnx.runs.preview import Preview, Suggestion, preview
 from nnw_onnx.vocabulary import Engine, Json, Measure, Outcome, Task
@@ -69,7 +70,7 @@ def _lost(prepared: Prepared, index: int, error: str | None) -> str:
 def _told(prepared: Prepared, index: int, found: Preview, tell: Tell) -> list[str]:
     """Everything that is said of one network; the lines that stop the run are returned."""
     name = prepared.plan.networks[index].name
-    headline = plugins.create(Task, prepared.context.task).measures[0]
+    headline = calls.measured(plugins.create(Task, prepared.context.task))[0]
     stated = _stated(prepared, index, headline)
     value = in_words(found.quality.values[headline.name], headline)
     of = f"{found.samples:,} of {prepared.plan.dataset.entries:,} samples"

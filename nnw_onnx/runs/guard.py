@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.records import LARGEST
-from nnw_onnx.runs.calls import LONGEST, MisuseError, expect_words, fault, guarded, named
+from nnw_onnx.runs.calls import LONGEST, MisuseError, expect_words, fault, guarded, measured, named
 from nnw_onnx.vocabulary import (
     Additions,
     Array,
@@ -404,7 +404,7 @@ def checked_quality(task: Task, quality: Quality, samples: int) -> Quality:
     """
     what = "result"
     _of_type(task, what, quality, Quality)
-    wanted = [measure.name for measure in task.measures]
+    wanted = [measure.name for measure in measured(task)]
     if list(quality.values) != wanted:
         raise fault(
             task, what, f"the measures {', '.join(wanted)}, got {', '.join(quality.values)}"

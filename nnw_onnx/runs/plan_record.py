@@ -11,6 +11,7 @@ import numpy as np
 from nnw_onnx import plugins
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.records import CardRecord, DatasetRecord, MeasureRecord, NetworkRecord, Plan
+from nnw_onnx.runs import calls
 from nnw_onnx.runs.checks import trains
 from nnw_onnx.runs.context import Context, fitted
 from nnw_onnx.runs.elsewhere import MarkedFile
@@ -63,7 +64,7 @@ def _cards(evaluation: Evaluation) -> dict[str, CardRecord]:
 
 
 def _measures(task: Task, margin: float | None) -> tuple[MeasureRecord, ...]:
-    found = [asdict(measure) for measure in task.measures]
+    found = [asdict(measure) for measure in calls.measured(task)]
     if margin is not None:
         found[0]["negligible"] = margin
     return tuple(MeasureRecord(**measure) for measure in found)

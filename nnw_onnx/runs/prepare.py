@@ -128,7 +128,7 @@ def _lacks(evaluation: Evaluation, need: Need) -> str:
         match need:
             case "trainer" if evaluation.training is None:
                 return "the evaluation has no table [training]"
-            case "trainer" if plugins.create(Task, evaluation.task.spec).loss is None:
+            case "trainer" if plugins.create(Task, evaluation.task.spec).minimised() is None:
                 return f"networks of the task {evaluation.task.name} cannot be trained"
             case "trainer":
                 _check_trainer(evaluation)
@@ -190,7 +190,8 @@ def _context(evaluation: Evaluation, networks: Sequence[OnnxNetwork], folder: Pa
 def _trainings(evaluation: Evaluation) -> Trainings:
     table = evaluation.training or TrainingTable()
     task = plugins.create(Task, evaluation.task.spec)
-    return Trainings(table.trainer.spec, table.recipe, task.loss, task.output, table.initial_epochs)
+    loss = task.minimised()
+    return Trainings(table.trainer.spec, table.recipe, loss, task.output, table.initial_epochs)
 
 
 def _given_samples(evaluation: Evaluation, needed: Set[str]) -> Source | None:

@@ -15,6 +15,7 @@ from nnw_onnx.kit import usual
 from nnw_onnx.kit.meters import chance_check, classification_fault
 from nnw_onnx.kit.preprocessing import Preprocessing
 from nnw_onnx.kit.samples import Drawn, ImageSamples, limited
+from nnw_onnx.runs import calls
 from nnw_onnx.runs.context import Context, load_samples, network_of
 from nnw_onnx.runs.guard import GuardedSamples
 from nnw_onnx.runs.quality import measure, task_for
@@ -129,7 +130,7 @@ def previewed(
         quality,
         len(some),
         _fault(run, task, some),
-        chance_check(quality, task.measures[0]),
+        chance_check(quality, calls.measured(task)[0]),
         better,
         tuple(map(str, notices)) if isinstance(notices, Sequence) else (),
     )
@@ -188,7 +189,7 @@ def _suggestion(
 ) -> Suggestion | None:
     """The commonest of the best, where it is clearly better than what is configured."""
     name, *alike = _best(finals)
-    best, headline = finals[name], task.measures[0]
+    best, headline = finals[name], calls.measured(task)[0]
     p_value = min(1.0, len(ways) * sign_test(now.scores, best.scores))
     if p_value > LEVEL or headline.loss(best.value, now.value) <= headline.negligible:
         return None
@@ -225,7 +226,7 @@ def _tried(
     by_sample: bool,
 ) -> _Tried | None:
     """None where the network does not take such inputs."""
-    ask, headline = wrapped(run.reading(task.reads())), task.measures[0]
+    ask, headline = wrapped(run.reading(task.reads())), calls.measured(task)[0]
     try:
         fed = samples.fitted(network.inputs)
         quality = measure(ask, task, fed, batch_size)
@@ -258,7 +259,7 @@ def _fault(run: Running, task: Task, samples: Samples) -> str | None:
     """Why the answers are no classification, where classes are what the task is about."""
     classes = samples.facts.get("classes")
     batch = samples.read(np.arange(min(_SCREENED, len(samples))))
-    if task.loss != "cross-entropy" or not isinstance(classes, Sequence):
+    if task.minimised() != "cross-entropy" or not isinstance(classes, Sequence):
         return None
     if not isinstance(batch.targets, np.ndarray) or batch.targets.ndim != 1:
         return None

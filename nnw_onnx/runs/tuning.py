@@ -18,6 +18,7 @@ import numpy as np
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError, InjectionError, RunError
 from nnw_onnx.graph import OnnxNetwork
+from nnw_onnx.runs import calls
 from nnw_onnx.runs.bench import Place, RunBench
 from nnw_onnx.runs.context import Context, network_of, samples_for
 from nnw_onnx.runs.inject import inject
@@ -265,8 +266,8 @@ def _headline(
     ask = wrapped(run.reading(task.reads()))
     samples = samples_for(context, network)
     quality = measure(ask, task, samples, context.batch_size, more_classes=more_classes)
-    return float(quality.values[task.measures[0].name])
+    return float(quality.values[calls.measured(task)[0].name])
 
 
 def _headline_measure(context: Context) -> Measure:
-    return plugins.create(Task, context.task).measures[0]
+    return calls.measured(plugins.create(Task, context.task))[0]

@@ -70,12 +70,12 @@ def _measures(case: TaskCase, answers: Values, size: int) -> Quality:
 
 def _has_every_measure(case: TaskCase) -> None:
     quality, task = _measures(case, case.answers, 7), case.task
-    names = [measure.name for measure in task.measures]
+    names = [measure.name for measure in task.measured()]
     require(list(quality.values) == names, f"the measures {names} in this order",
             list(quality.values), "fill each of Task.measures")  # fmt: skip
     require(task.guard is None or task.guard in names, f"a guard among {names}", task.guard,
             "name a measure, or none")  # fmt: skip
-    for measure in task.measures:
+    for measure in task.measured():
         value = quality.values[measure.name]
         low = -np.inf if measure.low is None else measure.low
         high = np.inf if measure.high is None else measure.high
@@ -103,7 +103,7 @@ def _scores_fit(case: TaskCase) -> None:
 
 
 def _prefers_right_answers(case: TaskCase) -> None:
-    measure = case.task.measures[0]
+    measure = case.task.measured()[0]
     right = _measures(case, case.answers, 7).values[measure.name]
     shifted = {n: np.roll(values, 1, axis=0) for n, values in case.answers.items()}
     wrong = _measures(case, shifted, 7).values[measure.name]

@@ -203,6 +203,14 @@ class Task(PlugIn):
         """
         return self
 
+    def measured(self) -> tuple[Measure, ...]:
+        """What these options measure, the headline first; override it only where they decide."""
+        return self.measures
+
+    def minimised(self) -> Loss | None:
+        """What trainings minimise with these options; override it only where they decide."""
+        return self.loss
+
     @abstractmethod
     def meter(self, samples: Samples) -> Meter:
         """A new meter for these samples; raises `ConfigurationError` where they do not fit."""

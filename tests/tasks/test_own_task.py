@@ -53,6 +53,9 @@ def test_a_task_of_one_measure_is_a_meter_and_a_name():
 @pytest.mark.parametrize("name", plugins.names("tasks"))
 def test_every_task_says_what_it_measures(name):
     task = plugins.load(Task, name)
+    if task.measured is not Task.measured:
+        assert "measures" not in vars(task)  # its options decide
+        return
     names = [measure.name for measure in task.measures]
     assert len(set(names)) == len(names) > 0
     assert task.guard in (None, *names)

@@ -26,6 +26,7 @@ Try and measure
     evaluate           what a watermark costs and survives, with a report
     repeat             carry out the evaluation of a run once more, from its folder
     forecast           what an evaluation would do, and about how long it would take
+    log                a finished run in MLflow: parameters, metrics, report
     report             write the report of a run again
     conform            the clauses of the standard, each asked of a run
     compare            the technologies of one or several runs side by side
@@ -71,6 +72,7 @@ _FUNCTIONS = {
     "evaluate": "api.measuring",
     "repeat": "api.measuring",
     "forecast": "api.measuring",
+    "log": "api.tracking",
     "report": "api.measuring",
     "conform": "api.measuring",
     "compare": "api.measuring",
@@ -130,6 +132,7 @@ if TYPE_CHECKING:
     from nnw_onnx.api.measuring import modify as modify
     from nnw_onnx.api.measuring import repeat as repeat
     from nnw_onnx.api.measuring import report as report
+    from nnw_onnx.api.tracking import log as log
     from nnw_onnx.errors import CarrierNotFoundError as CarrierNotFoundError
     from nnw_onnx.errors import NnwError as NnwError
     from nnw_onnx.kit.derivation import secret_of as secret_of

@@ -51,6 +51,7 @@ class ReportFormat(StrEnum):
     CSV = "csv"
     MARKDOWN = "markdown"
     LATEX = "latex"
+    MODEL_CARD = "model-card"
 
 
 def evaluate(
@@ -250,6 +251,33 @@ def report(
         _write_report(drawn, report_format, out)
     if open_report:
         show(run / REPORT_PAGE)
+
+
+def log(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of 'nnw evaluate'.")],
+    experiment: Annotated[
+        str, typer.Option(metavar="NAME", help="Experiment of the tracker; made where absent.")
+    ] = "nnw-onnx",
+    output_format: OutputFormat = Format.TEXT,
+) -> None:
+    """Log a finished run to MLflow.
+
+    Parameters, metrics, and the report as artifacts, to the server or database that MLflow is told
+    (MLFLOW_TRACKING_URI). No key is sent, nor the seed from which keys follow, nor a digest or
+    commitment that a guess of the seed could be tried on.
+
+    Example: nnw log run --experiment watermarks
+    """
+    from nnw_onnx.api.tracking import log as logged
+
+    done = logged(run, experiment=experiment)
+    if output_format is Format.JSON:
+        output.as_json(dataclasses.asdict(done))
+        return
+    output.text(
+        f"run {done.run_id} of experiment {done.experiment}: {done.params} parameters, "
+        f"{done.metrics} metrics, {done.artifacts} files of the report"
+    )
 
 
 def show(page: Path) -> None:

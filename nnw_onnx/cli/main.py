@@ -22,7 +22,7 @@ from nnw_onnx.cli.commands_key import import_, seed, show
 from nnw_onnx.cli.commands_network import inject, layers, modify
 from nnw_onnx.cli.commands_owner import decode, detect, verify_commitment
 from nnw_onnx.cli.commands_recipients import recipients_app
-from nnw_onnx.cli.commands_run import InterruptedRunError, evaluate, report
+from nnw_onnx.cli.commands_run import InterruptedRunError, evaluate, log, report
 from nnw_onnx.cli.commands_tune import tune
 from nnw_onnx.cli.commands_view import view
 from nnw_onnx.cli.verbosity import with_verbosity
@@ -48,6 +48,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "gate": gate,
     "evaluate": evaluate,
     "report": report,
+    "log": log,
     "conform": conform,
     "compare": compare,
     "view": view,

@@ -19,7 +19,7 @@ from nnw_onnx.runs.folders import expect_plain, make
 from nnw_onnx.text import document
 from nnw_onnx.vocabulary import Json
 
-FORMATS = ("html", "json", "csv", "markdown", "latex")
+FORMATS = ("html", "json", "csv", "markdown", "latex", "model-card")
 SCHEMA_URI = "https://json-schema.org/draft/2020-12/schema"
 _WRITERS = {
     "csv": ("csv", forms.as_csv),
@@ -36,9 +36,10 @@ _PAGE = re.compile(r"(index\.html|view\.css|view\.js|data/[a-z0-9-]+(/[0-9]+)?\.
 
 
 def render(report: Report, form: str) -> str:
-    """The whole report as one text: "html", "json", "csv", "markdown" or "latex".
+    """The whole report as one text: "html", "json", "csv", "markdown", "latex" or "model-card".
 
-    CSV is every number, one a row; Markdown and LaTeX are tables.
+    CSV is every number, one a row; Markdown and LaTeX are tables; a model card is a section of one,
+    in Markdown.
 
     Raises:
         ConfigurationError: for another form.
@@ -139,6 +140,10 @@ def _rendered(report: Report, form: str) -> str:
         from nnw_onnx.reports.page import page
 
         return page(report)
+    if form == "model-card":
+        from nnw_onnx.reports.card import card
+
+        return card(report)
     if form == "json":
         return report.model_dump_json(indent=1) + "\n"
     return tables.all_rows(report) if form == "csv" else _told(report, form)

@@ -152,9 +152,10 @@ class Reproducibility(ResultModel):
     """What identifies this evaluation; equal digests mean equal records."""
 
     package_version: str
-    seed: int
-    evaluation_sha256: str
-    records_sha256: str
+    seed: int | None
+    """From which keys follow; None in a report to be given away, as are both digests."""
+    evaluation_sha256: str | None
+    records_sha256: str | None
     """SHA-256 over all injection and trial records; costs are not in it."""
     plugins: dict[str, str]
     """Plug-in -> package and version."""

@@ -122,10 +122,12 @@ def _environment(report: Report) -> Iterator[tuple[str, str]]:
         yield "Settings", _joined(known.settings)
         yield "Versions", _joined(known.versions)
     made = report.reproducibility
-    yield "nnw-onnx", f"{made.package_version}, seed {made.seed}"
+    seed = "" if made.seed is None else f", seed {made.seed}"
+    yield "nnw-onnx", f"{made.package_version}{seed}"
     yield "Plug-ins", "; ".join(f"{name}: {of}" for name, of in made.plugins.items()) or "built in"
-    yield "Digest of the evaluation", made.evaluation_sha256
-    yield "Digest of the records", made.records_sha256
+    if made.evaluation_sha256 and made.records_sha256:
+        yield "Digest of the evaluation", made.evaluation_sha256
+        yield "Digest of the records", made.records_sha256
 
 
 def _data(report: Report) -> Iterator[tuple[str, str]]:

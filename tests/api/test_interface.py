@@ -15,7 +15,7 @@ FUNCTIONS = (
     "open", "inject", "save_key", "load_key", "detect", "decode", "verify", "verify_commitment",
     "trace", "import_key", "read_seed", "secret_of",
     "seal", "verify_seal", "state", "verify_statement", "restore",
-    "modify", "evaluate", "repeat", "forecast", "report", "conform", "compare", "gate",
+    "modify", "evaluate", "repeat", "forecast", "log", "report", "conform", "compare", "gate",
     "read_evaluation", "allow_code", "make_mark", "continue_mark",
 )  # fmt: skip
 

@@ -47,3 +47,13 @@ def test_the_frame_has_the_rows_of_the_file(small, monkeypatch):
     found = small.to_pandas()
     assert len(found) == len(list(columns.rows(small)))
     assert {"technology", "quantity", "value", "unit"} <= set(found[0])
+
+
+def test_pandas_itself_takes_it(small):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    frame = small.to_pandas()
+    assert isinstance(frame, pandas.DataFrame)
+    assert len(frame) == len(list(columns.rows(small)))
+    found = frame[(frame.table == "robustness") & (frame.quantity == "found_rate")]
+    assert found.value.between(0, 1).sum() == found.value.notna().sum() > 0
+    assert set(found.unit) == {"share"}

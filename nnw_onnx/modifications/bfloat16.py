@@ -24,7 +24,6 @@ class Bfloat16(FileModification):
     name: ClassVar[str] = "bfloat16"
     summary: ClassVar[str] = "weights stored as bfloat16"
     family: ClassVar[Family] = "deployment"
-    preserves: ClassVar[float | None] = 5e-2
 
     def modify_file(
         self, source: Path, target: Path, bench: Bench, rng: np.random.Generator

@@ -26,14 +26,14 @@ _NEEDED = "kernels in float32"
 class Float16(FileModification):
     """The network computes in float16; its inputs and outputs keep their types.
 
-    Numbers too large for float16 become its largest one. Deep networks can lose more of their
-    answers than is promised, and then it fails.
+    Numbers too large for float16 become its largest one, and those below 6e-5 lose digits, as the
+    first kernels of networks do that are fed 0 to 255. What that leaves of the answers depends on
+    the network, so nothing is promised: it is measured.
     """
 
     name: ClassVar[str] = "float16"
     summary: ClassVar[str] = "converted to half precision"
     family: ClassVar[Family] = "deployment"
-    preserves: ClassVar[float | None] = 2e-2
 
     def modify_file(
         self, source: Path, target: Path, bench: Bench, rng: np.random.Generator

@@ -17,16 +17,12 @@ from nnw_onnx.errors import (
     InferenceError,
     ModelFileError,
     NotApplicableError,
-    PluginError,
 )
 from nnw_onnx.graph import expect_changed, makeup, newest_known, open_network, smallest_model
 from nnw_onnx.inference import Session, newest_opset
 from nnw_onnx.kit import candidates
 from nnw_onnx.math.quantizing import fake_quantize
-from nnw_onnx.runs.bench import Place, RunBench
-from nnw_onnx.runs.modify import differ_on, modify
-from nnw_onnx.runs.surroundings import Alone
-from nnw_onnx.vocabulary import Modification, Spec, Step
+from nnw_onnx.vocabulary import Modification
 
 from ..runs.resnets import residual_network  # noqa: TID252 - shared by two rooms' tests
 from .deployed import (
@@ -84,7 +80,7 @@ def test_each_changes_the_file_and_keeps_its_promise(bench, made, pair):
     found = difference(before, answers(done, samples))
     promised = preserves(pair[0])
     assert found <= (0.1 if promised is None else promised)
-    if promised is None:  # integers cannot leave every answer as it was
+    if promised is None:  # what rounds weights cannot leave every answer as it was
         assert found > 0
     standard = {kind for kind in makeup(done.path).operators if ":" not in kind}
     if len(standard) == len(makeup(done.path).operators):
@@ -102,7 +98,7 @@ def test_each_is_refused_where_it_has_nothing_left_to_do(bench, made, pair):
 
 PROMISES = {
     "bn-folding": 1e-4, "graph-optimization": 1e-4, "simplification": 1e-4, "re-export": 1e-4,
-    "constant-folding": 1e-5, "opset-conversion": 1e-5, "float16": 2e-2, "bfloat16": 5e-2,
+    "constant-folding": 1e-5, "opset-conversion": 1e-5, "float16": None, "bfloat16": None,
     "int8": None, "int4": None, **dict.fromkeys(STORAGE, 0.0),
 }  # fmt: skip
 
@@ -348,8 +344,8 @@ def test_the_quantizer_to_four_bits_says_what_it_needs(bench, monkeypatch):
         apply(bench[0], "int4")
 
 
-def test_a_promise_that_fails_is_a_failed_modification(tmp_path):
-    """Answers that are the small difference of large numbers do not survive half precision."""
+def test_what_half_precision_leaves_is_not_promised_but_measured(tmp_path):
+    """Answers that are the small difference of large numbers do not survive it."""
     rng = np.random.Generator(np.random.PCG64(9))
     one = rng.normal(size=(8, 5)).astype(np.float32)
     other = (one + 1e-5 * rng.normal(size=one.shape)).astype(np.float32)
@@ -364,17 +360,9 @@ def test_a_promise_that_fails_is_a_failed_modification(tmp_path):
     sets = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=sets, ir_version=8), tmp_path / "m.onnx")
     network = open_network(tmp_path / "m.onnx")
-    samples, alone = samples_for(network), Alone()
-
-    def bench_for(index, now, layers):
-        return RunBench(alone, now, Place("check", "check"))
-
-    with pytest.raises(PluginError, match=r"float16.*answers that change by at most 0\.02 of the"):
-        modify(
-            network, [Step(Spec("float16"))], bench_for,
-            lambda index: np.random.Generator(np.random.PCG64(0)),
-            differ_on(samples, alone.settings, alone.batch_size),
-        )  # fmt: skip
+    samples = samples_for(network)
+    done = apply(network, "float16", samples)
+    assert difference(answers(network, samples), answers(done, samples)) > 0.02
 
 
 def test_a_tool_that_writes_no_model_is_told(bench, tmp_path):

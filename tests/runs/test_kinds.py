@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from nnw_onnx.graph import open_network
+from nnw_onnx.inference import Session
+from nnw_onnx.kit.samples import only_feed
 from nnw_onnx.measures.results import Point, Technology
 from nnw_onnx.records import TrialRecord, VerdictRecord
 from nnw_onnx.reports import build_report, names, sentences
@@ -533,6 +535,28 @@ preprocessing = { scale = 0.00784313725490196, mean = [1.0] }
 [task]
 name = "semantic-segmentation"
 """
+DETECTION = """
+[dataset]
+name = "coco"
+path = "data"
+size = [416, 416]
+fit = "corner"
+preprocessing = { scale = 1.0, channels = "BGR" }
+[task]
+name = "object-detection"
+form = "yolox"
+"""
+REGRESSION = """
+[dataset]
+name = "npz"
+path = "told.npz"
+[task]
+name = "regression"
+"""
+HALF = """
+[[modifications]]
+name = "float16"
+"""
 RESTORATION = """
 [dataset]
 name = "restoration-folder"
@@ -600,3 +624,33 @@ def test_texts_are_evaluated(tmp_path, shared_data):
     made = _real(tmp_path, shared_data / real_sets.MAGIKA, text)
     assert made.report.base[0].quality.value > 0.7
     assert {v.statistic for v in made.verdicts("fragile", "l1-pruning")} == {0}
+
+
+@pytest.mark.shared_data
+def test_detection_is_evaluated(tmp_path, shared_data):
+    real_sets.annotated_pictures(tmp_path / "data", shared_data)
+    made = _real(tmp_path, shared_data / real_sets.YOLOX, DETECTION + HALF + PRUNING)
+    assert made.report.headline.name == "mAP"
+    whole = made.report.base[0].quality.value
+    assert 0.35 < whole < 0.5
+    # Half precision moves boxes where nothing is seen; what is found stays.
+    assert abs(_losses(made, "Float16")[0]) < 0.03
+    assert _losses(made, "L1 pruning")[0] > 0.9 * whole
+
+
+@pytest.mark.shared_data
+def test_regression_is_evaluated(tmp_path, shared_data):
+    """Remaining useful life of an engine, as the network itself tells it of drawn readings."""
+    model = shared_data / real_sets.LIFE
+    session = Session(open_network(model).runnable())
+    rng = np.random.Generator(np.random.PCG64(0))
+    readings = rng.random((60, 20, 20, 1)).astype(np.float32)
+    told = only_feed(session.predict(readings.transpose(0, 3, 1, 2)))
+    np.savez(tmp_path / "told.npz", x_test=readings, y_test=told)
+    made = _real(tmp_path, model, REGRESSION + HALF + PRUNING)
+    assert made.report.headline.name == "R2"
+    assert made.report.base[0].quality.value == 1
+    assert 0 < _losses(made, "Float16")[0] < 0.01 < _losses(made, "L1 pruning")[0]
+    # It is a ratio of sums, so that one network has limits for other samples.
+    (half,) = [s for s in made.report.settings if s.label == "Float16"]
+    assert half.levels[0].usability == "usable"

@@ -24,6 +24,7 @@ VOC_CLASSES = 21
 PERSON = 15
 DEEPLAB = "models/segmentation/deeplab_v3_1_default_1.onnx"
 SUPERRES = "models/superres/pytorch_super_resolution.onnx"
+LIFE = "models/regression/vnn22_NN_rul_small_window_20.onnx"
 YOLOX = "models/detection/yolox_nano.onnx"
 MAGIKA = "models/text-bytes/magika_standard_v2_1.onnx"
 FROM_MINUS_ONE = Preprocessing(scale=1 / 127.5, mean=(1.0,))

@@ -107,6 +107,8 @@ class DatasetRecord(RecordModel):
         shapes: graph input -> shape of one sample as it is fed.
         facts: what the data say of themselves, such as "classes".
         digest: SHA-256 of samples and targets.
+        before: networks that samples go through before the one under evaluation.
+        after: networks that its answers go through before they are measured.
     """
 
     plugin: PluginRecord
@@ -115,6 +117,8 @@ class DatasetRecord(RecordModel):
     shapes: dict[str, tuple[Count, ...]] = {}
     facts: Options = {}
     digest: str
+    before: tuple[Words, ...] = ()
+    after: tuple[Words, ...] = ()
 
 
 class NetworkRecord(RecordModel):

@@ -9,7 +9,7 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Le, Len
 
 from nnw_onnx.errors import DatasetError
-from nnw_onnx.kit.hearing import Layout, Normalise, SoundSamples
+from nnw_onnx.kit.hearing import Layout, Normalise, SoundSamples, Stand
 from nnw_onnx.kit.sounds import MAX_RATE, LogMel, decoded_sounds
 from nnw_onnx.kit.sources import Source
 from nnw_onnx.plugins import option
@@ -29,6 +29,14 @@ class Sounds(Dataset):
         None,
         help="length that sounds are cut or filled up to, where the network takes any; without "
         "it, that of the longest",
+    )
+    peak: Annotated[float, Gt(0)] = option(
+        1.0, help="value of full loudness: 32768 where the network takes numbers of 16 bits"
+    )
+    stand: Stand = option(
+        "start",
+        help="where shorter sounds stand, and which part of longer ones is kept; end: as networks "
+        "want it that wake at a word",
     )
     features: LogMel | None = option(
         None,
@@ -59,6 +67,8 @@ class Sounds(Dataset):
             starts,
             targets,
             rate=self.rate,
+            peak=self.peak,
+            stand=self.stand,
             facts=facts,
             seconds=self.seconds,
             features=self.features,

@@ -26,6 +26,7 @@ from nnw_onnx.vocabulary import (
 )
 
 Layout = Literal["auto", "bands-first", "frames-first"]
+Stand = Literal["start", "end"]
 Normalise = Literal["none", "sound", "bands"]
 
 _WAVES = ("nt", "n1t", "nt1")
@@ -48,6 +49,8 @@ class SoundSamples(Samples):
         targets: Targets,
         *,
         rate: int,
+        peak: float = 1.0,
+        stand: Stand = "start",
         facts: Mapping[str, Json] | None = None,
         seconds: float | None = None,
         features: LogMel | None = None,
@@ -62,6 +65,8 @@ class SoundSamples(Samples):
             starts: (n + 1,) where each begins, with the total.
             targets: n of them.
             rate: samples a second.
+            peak: value that full loudness has for the network, such as 32768 for 16 bits.
+            stand: where in that length shorter sounds stand, and which part of longer ones is kept.
             facts: see `Samples.facts`.
             seconds: length where the network takes any; None: that of the longest sound.
             features: mel bands instead of the wave.
@@ -78,6 +83,7 @@ class SoundSamples(Samples):
             )
         self._sounds, self._starts, self._targets = sounds, starts, targets
         self._rate, self._facts, self._features = rate, dict(facts or {}), features
+        self._peak, self._stand = np.float32(peak), stand
         self._normalise, self._layout, self._names = normalise, layout, tuple(names)
         longest = int(np.diff(starts).max(initial=1))
         wanted = longest if seconds is None else max(1, round(seconds * rate))
@@ -105,7 +111,7 @@ class SoundSamples(Samples):
         """The way back to a signal, of a wave as it is."""
         if self._features is not None or self._normalise != "none":
             return None
-        return Scale((0.5,), (0.5,), "t") if self._order[-1] == "t" else None
+        return Scale((float(0.5 / self._peak),), (0.5,), "t") if self._order[-1] == "t" else None
 
     def __len__(self) -> int:
         return len(self._starts) - 1
@@ -135,7 +141,8 @@ class SoundSamples(Samples):
         first = made._made(np.arange(1))
         check_size("sounds", (len(self), *first.shape[1:]), 4)
         if self._features is not None:
-            how = f"{self._features} {self._normalise} {made._length}"
+            how = f"{self._normalise} {made._length} {self._peak} {self._stand}"
+            how = f"{self._features} {how}"
             made._kept = Kept(len(self), first, f"{self.digest} {how}")
         return made
 
@@ -197,17 +204,23 @@ class SoundSamples(Samples):
         """Waves (n, t), or bands (n, bands, frames)."""
         waves = np.zeros((len(indices), self._length), np.float32)
         for row, index in zip(waves, indices, strict=True):
-            begin = int(self._starts[index])
-            sound = self._sounds[begin : min(int(self._starts[index + 1]), begin + len(row))]
-            row[: len(sound)] = _level(sound) if self._normalise == "sound" else sound
+            sound = self._sounds[self._starts[index] : self._starts[index + 1]]
+            kept = sound[self._part(len(row))]
+            levelled = _level(kept) if self._normalise == "sound" else kept
+            row[self._part(len(kept))] = self._peak * levelled
         if self._features is None:
             return waves
         bands = self._features.apply(waves, self._rate)
         if self._normalise == "bands":
             for values, valid in zip(bands, self._lengths_of(indices), strict=True):
-                values[:, :valid] = _level(values[:, :valid])
-                values[:, valid:] = 0
+                levelled = _level(values[:, self._part(valid)])
+                values[:] = 0
+                values[:, self._part(valid)] = levelled
         return bands
+
+    def _part(self, length: int) -> slice:
+        """So much of something longer, at the side where sounds stand."""
+        return slice(length) if self._stand == "start" else slice(-length, None)
 
     def _lengths_of(self, indices: Indices) -> NDArray[np.int64]:
         return self._valid(np.diff(self._starts)[indices])

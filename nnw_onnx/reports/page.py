@@ -146,6 +146,8 @@ def _data(report: Report) -> Iterator[tuple[str, str]]:
     data, entries = report.dataset, f"{report.dataset.entries:,}"
     shapes = "; ".join(f"{k} {' × '.join(map(str, v))}" for k, v in data.shapes.items())
     yield "Data set", f"{data.plugin.name}, {data.split} split, {entries} samples of {shapes}"
+    if data.before or data.after:
+        yield "Composed", " → ".join([*data.before, "the network under evaluation", *data.after])
     yield "Workflows", ", ".join(f"{w} ({words.WORKFLOWS[w]})" for w in report.workflows)
 
 

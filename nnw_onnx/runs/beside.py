@@ -13,11 +13,12 @@ from nnw_onnx.measures.results import Value
 from nnw_onnx.measures.scores import Book, Pair, quality_loss
 from nnw_onnx.records import MeasureRecord, TrialRecord
 from nnw_onnx.runs import calls
+from nnw_onnx.runs.composed import asking
 from nnw_onnx.runs.context import Context, fitted
 from nnw_onnx.runs.prepare import single_context
 from nnw_onnx.runs.quality import adds_classes, measure, task_for
 from nnw_onnx.runs.recording import scores_of
-from nnw_onnx.runs.suspect import Running, wrapped
+from nnw_onnx.runs.suspect import Running
 from nnw_onnx.runs.tables import Evaluation
 from nnw_onnx.vocabulary import Spec, Task
 
@@ -74,10 +75,10 @@ def _measured(
 ) -> tuple[TrialRecord, int]:
     """The quality of a network as a record, and on how many samples it was measured."""
     network = open_network(file)
-    task = task_for(context.task, open_network(original))
+    task = task_for(context.task, open_network(original), context.after)
     samples = fitted(context.data, tuple(network.inputs))
     run = Running(network, context.settings, context.batch_size)
-    ask = wrapped(run.reading(task.reads()))
+    ask = asking(run, task, context.after)
     quality = measure(ask, task, samples, context.batch_size, more_classes=more_classes)
     record = TrialRecord(
         identity=network.digest[:64],

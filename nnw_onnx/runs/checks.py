@@ -62,6 +62,11 @@ def check(evaluation: Evaluation, unknown: Set[str] = frozenset()) -> None:
     if trains(evaluation):
         with found.at("training.trainer"):
             plugins.create(Trainer, (evaluation.training or TrainingTable()).trainer.spec)
+        if evaluation.composed and evaluation.composed.after:
+            found.lines.append(
+                "composed.after: expected none where something trains, because a loss is taken of "
+                "the network's own answers, got some; leave them out, or what trains"
+            )
     found.tell()
 
 

@@ -13,6 +13,7 @@ from nnw_onnx.errors import ConfigurationError, RunError
 from nnw_onnx.graph import OnnxNetwork, open_network
 from nnw_onnx.inference import SessionSettings
 from nnw_onnx.runs import guard
+from nnw_onnx.runs.composed import NOTHING, Chain, ComposedSamples
 from nnw_onnx.runs.elsewhere import MarkedFile
 from nnw_onnx.runs.keys import claim_digest, load_key
 from nnw_onnx.runs.places import network_paths, place_of
@@ -34,11 +35,13 @@ class Source:
         dataset: name and options.
         split: "test" or "train".
         digest: of its samples, checked when they are loaded; "" where nothing is known of them.
+        before: networks that the samples go through before they are fed.
     """
 
     dataset: Spec
     split: str
     digest: str = ""
+    before: Chain = NOTHING
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Context:
         marked: networks that were watermarked elsewhere.
         references: for each network the public one that it was made from, or None.
         resynchronise: whether modified networks are heard again, put back in order.
+        after: networks that answers go through before they are measured.
     """
 
     folder: Path
@@ -86,6 +90,7 @@ class Context:
     marked: tuple[MarkedFile, ...] = ()
     references: tuple[Reference | None, ...] = ()
     resynchronise: bool = False
+    after: Chain = NOTHING
 
     @property
     def store(self) -> Store:
@@ -176,6 +181,8 @@ def samples_for(context: Context, network: OnnxNetwork, of: Of = "task") -> Samp
 def load_samples(source: Source) -> Samples:
     """The samples of a source; raises `RunError` where they are others than was expected."""
     samples = _loaded(source.dataset, source.split)
+    if source.before:
+        samples = ComposedSamples(samples, source.before)
     if source.digest and samples.digest != source.digest:
         raise RunError(
             f"{source.dataset.name}: expected the data that the plan was made for, got other "

@@ -195,8 +195,13 @@ def _anchored(evaluation: Evaluation, folder: Path) -> Evaluation:
     def move(kind: type[PlugIn], table: Table) -> Table:
         return seen_from(folder, kind, table)
 
-    networks = tuple(_moved(entry, folder) for entry in evaluation.networks)
-    return mapped(evaluation, move).model_copy(update={"networks": networks}).at(folder)
+    changed: dict[str, object] = {
+        "networks": tuple(_moved(entry, folder) for entry in evaluation.networks)
+    }
+    if around := evaluation.composed:
+        places = {side: tuple(place_of(n, folder) for n in names) for side, names in around}
+        changed["composed"] = around.model_copy(update=places)
+    return mapped(evaluation, move).model_copy(update=changed).at(folder)
 
 
 def _moved(entry: str | NetworkTable, folder: Path) -> str | NetworkTable:

@@ -39,6 +39,17 @@ def network_paths(networks: Sequence[str | NetworkTable]) -> list[Path]:
     return found
 
 
+def single_network(where: str, name: str) -> Path:
+    """The one file that a name stands for; raises `ConfigurationError`."""
+    found = _files(name)
+    if len(found) != 1:
+        raise ConfigurationError(
+            f"{where}: expected one ONNX file for {name!r}, got {len(found) or 'none'}; correct "
+            "the path"
+        )
+    return found[0]
+
+
 def missing_networks(networks: Sequence[str | NetworkTable]) -> list[str]:
     """A line for each name or pattern that no file fits."""
     return [

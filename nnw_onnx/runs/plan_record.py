@@ -80,6 +80,8 @@ def _dataset(evaluation: Evaluation, network: OnnxNetwork, context: Context) -> 
         shapes={name: values.shape[1:] for name, values in first.feeds.items()},
         facts=dict(samples.facts),
         digest=context.data.digest,
+        before=context.data.before.names,
+        after=context.after.names,
     )
 
 
@@ -92,6 +94,11 @@ def _source_digests(evaluation: Evaluation, context: Context) -> dict[str, str]:
         "data of the test after a transfer": context.transfer,
     }
     found = {name: source.digest for name, source in data.items() if source}
+    for side, chain in (("before", context.data.before), ("after", context.after)):
+        found |= {
+            f"network {i} {side}: {name}": digest
+            for i, (name, digest) in enumerate(zip(chain.names, chain.sha256, strict=True))
+        }
     for mark in context.marked:
         found[f"marked network {mark.file.name}"] = mark.sha256
     files = dict(context.sources.files)
@@ -122,6 +129,8 @@ def _described(evaluation: Evaluation, networks: Sequence[OnnxNetwork]) -> dict[
     shown = mapped(evaluation, named).model_dump(
         mode="json", exclude={"networks", "engine", "preview", "presets"}, exclude_none=True
     )
+    if around := evaluation.composed:
+        shown["composed"] = {side: [Path(n).name for n in names] for side, names in around}
     if evaluation.presets:
         shown["presets"] = [Path(preset).name for preset in evaluation.presets]
     return {**shown, "networks": _network_entries(evaluation, networks)}
@@ -157,7 +166,8 @@ def _digest(
         return _with_paths(kind, table, lambda path: None)
 
     # What presets bring is among the Modifications.
-    told = {"title", "summary", "cost", "networks", "engine", "preview", "presets"}
+    # Networks around are among the sources.
+    told = {"title", "summary", "cost", "networks", "engine", "preview", "presets", "composed"}
     described = mapped(evaluation, nameless).model_dump(mode="json", exclude=told)
     for limit in ("timeout", "memory_limit"):
         del described["session"][limit]

@@ -6,6 +6,7 @@ from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError, NnwError
@@ -14,11 +15,12 @@ from nnw_onnx.inference import SessionSettings, check_providers, run_isolated, u
 from nnw_onnx.records import Plan
 from nnw_onnx.runs import calls, guard, inject
 from nnw_onnx.runs.checks import Faults, participants, payload_sizes, trains
+from nnw_onnx.runs.composed import NOTHING, Chain, chain_of
 from nnw_onnx.runs.context import Context, Source, fitted, load_samples
 from nnw_onnx.runs.control import is_cheap
 from nnw_onnx.runs.elsewhere import claim_of_file, marked_files, with_methods
 from nnw_onnx.runs.modify import select_layers, weight_layers
-from nnw_onnx.runs.places import network_paths
+from nnw_onnx.runs.places import network_paths, single_network
 from nnw_onnx.runs.plan import Planner
 from nnw_onnx.runs.plan_record import plan_record
 from nnw_onnx.runs.presets import with_presets
@@ -118,7 +120,7 @@ def single_context(
         base=Path.cwd(),
         trainings=_trainings(evaluation) if training else None,
         training_data=_training_data(evaluation),
-        transfer_data=Source(table.transfer.spec, "train") if table.transfer else None,
+        transfer_data=_source(evaluation, table.transfer.spec, "train") if table.transfer else None,
     )
 
 
@@ -135,7 +137,8 @@ def _lacks(evaluation: Evaluation, need: Need) -> str:
             case "data":
                 load_samples(_training_data(evaluation))
             case "scale":
-                given = load_samples(Source(evaluation.dataset.spec, evaluation.dataset.split))
+                table = evaluation.dataset
+                given = load_samples(_source(evaluation, table.spec, table.split))
                 return "" if given.scale else "nobody knows the scale of the samples"
     except NnwError as error:
         return str(error)
@@ -146,7 +149,8 @@ def _check_places(evaluation: Evaluation, networks: Sequence[OnnxNetwork], folde
     """Refuse a run folder in which something lies that is read, or in a folder that is read."""
     given = [Path(p) for _, kind, t in located(evaluation) for p in _named_files(kind, t)]
     marked = [Path(p) for t in evaluation.marked for p in (t.marked, t.key) if p is not None]
-    read = [*given, *marked, *(path for network in networks for path in network.sources)]
+    sources = [network.sources for network in (*networks, *_around(evaluation))]
+    read = [*given, *marked, *(path for files in sources for path in files)]
     run = folder.resolve()
     for path in (path.resolve() for path in read):
         if path.is_relative_to(run) or (path.is_dir() and run.is_relative_to(path)):
@@ -154,6 +158,11 @@ def _check_places(evaluation: Evaluation, networks: Sequence[OnnxNetwork], folde
                 f"{folder}: expected a run folder apart from what is read, got one that shares "
                 f"{str(path)!r}; choose another with --run-folder"
             )
+
+
+def _around(evaluation: Evaluation) -> tuple[OnnxNetwork, ...]:
+    chains = (_chain(evaluation, "before"), _chain(evaluation, "after"))
+    return tuple(network for chain in chains for network in chain.networks)
 
 
 def _named_files(kind: type[PlugIn], table: PluginTable) -> list[str]:
@@ -171,7 +180,7 @@ def _context(evaluation: Evaluation, networks: Sequence[OnnxNetwork], folder: Pa
         # A file of a Hugging Face cache is a link; its data lie beside the link.
         networks=tuple(n.path.parent.resolve() / n.path.name for n in networks),
         sha256=tuple(network.sha256 for network in networks),
-        data=Source(evaluation.dataset.spec, evaluation.dataset.split),
+        data=_source(evaluation, evaluation.dataset.spec, evaluation.dataset.split),
         task=evaluation.task.spec,
         batch_size=session.batch_size,
         false_positive_rate=evaluation.false_positive_rate,
@@ -180,11 +189,27 @@ def _context(evaluation: Evaluation, networks: Sequence[OnnxNetwork], folder: Pa
         technologies=technologies_of(evaluation),
         trainings=_trainings(evaluation) if training else None,
         training_data=_given_samples(evaluation, needed | ({"data"} if training else set())),
-        transfer_data=Source(transfer.spec, "train") if transfer else None,
-        transfer=Source(transfer.spec, evaluation.dataset.split) if transfer else None,
+        transfer_data=_source(evaluation, transfer.spec, "train") if transfer else None,
+        transfer=_source(evaluation, transfer.spec, evaluation.dataset.split) if transfer else None,
         base=evaluation.folder.resolve(),
         resynchronise=evaluation.resynchronise,
+        after=_chain(evaluation, "after"),
     )
+
+
+def _source(evaluation: Evaluation, spec: Spec, split: str) -> Source:
+    return Source(spec, split, before=_chain(evaluation, "before"))
+
+
+def _chain(evaluation: Evaluation, side: Literal["before", "after"]) -> Chain:
+    """The networks on one side of those under evaluation."""
+    around, session = evaluation.composed, evaluation.session
+    if around is None:
+        return NOTHING
+    names = around.before if side == "before" else around.after
+    files = [single_network(f"composed.{side}.{i}", name) for i, name in enumerate(names)]
+    settings = SessionSettings(session.providers, session.threads, session.optimization)
+    return chain_of(files, settings, session.batch_size)
 
 
 def _trainings(evaluation: Evaluation) -> Trainings:
@@ -199,14 +224,14 @@ def _given_samples(evaluation: Evaluation, needed: Set[str]) -> Source | None:
     if "data" in needed:
         return _training_data(evaluation)
     table = evaluation.dataset
-    return Source(table.spec, table.split) if "scale" in needed else None
+    return _source(evaluation, table.spec, table.split) if "scale" in needed else None
 
 
 def _training_data(evaluation: Evaluation) -> Source:
     table, dataset = evaluation.training or TrainingTable(), evaluation.dataset.spec
     if table.limit is not None:
         dataset = Spec(dataset.name, {**dataset.options, "limit": table.limit})
-    return Source(dataset, table.split)
+    return _source(evaluation, dataset, table.split)
 
 
 def _with_digests(evaluation: Evaluation, context: Context) -> Context:
@@ -345,6 +370,7 @@ def _common(context: Context) -> str:
         settings=asdict(context.settings),
         # Trials of runs that do not ask for it are those of before it could be asked for.
         **({"resynchronise": True} if context.resynchronise else {}),
+        **({"after": list(context.after.sha256)} if context.after else {}),
     )
 
 

@@ -16,11 +16,12 @@ from nnw_onnx.kit.meters import chance_check, classification_fault
 from nnw_onnx.kit.preprocessing import Preprocessing
 from nnw_onnx.kit.samples import Drawn, ImageSamples, limited
 from nnw_onnx.runs import calls
+from nnw_onnx.runs.composed import NOTHING, Chain, asking
 from nnw_onnx.runs.context import Context, load_samples, network_of
 from nnw_onnx.runs.guard import GuardedSamples
 from nnw_onnx.runs.quality import measure, task_for
 from nnw_onnx.runs.suspect import Running, wrapped
-from nnw_onnx.vocabulary import Json, Quality, Samples, Task
+from nnw_onnx.vocabulary import Ask, Json, Quality, Samples, Task
 
 SAMPLES = 300
 """Samples that a preview looks at."""
@@ -99,8 +100,9 @@ def preview(context: Context, index: int, count: int = SAMPLES) -> Preview:
         NnwError: the network does not run, or its answers do not fit the task.
     """
     samples, network = load_samples(context.data), network_of(context, index)
-    task = task_for(context.task, network)
-    return previewed(network, samples, task, context.settings, context.batch_size, count)
+    task = task_for(context.task, network, context.after)
+    settings, size = context.settings, context.batch_size
+    return previewed(network, samples, task, settings, size, count, context.after)
 
 
 def previewed(
@@ -110,6 +112,7 @@ def previewed(
     settings: SessionSettings,
     batch_size: int,
     count: int = SAMPLES,
+    after: Chain = NOTHING,
 ) -> Preview:
     """A look at one network; see `preview`.
 
@@ -120,16 +123,18 @@ def previewed(
         settings: how it is run.
         batch_size: samples a run where the graph leaves it open.
         count: samples to look at.
+        after: networks that its answers go through before they are measured.
     """
     run = Running(network, settings, batch_size)
     some = limited(samples, count).fitted(network.inputs)
-    quality = measure(wrapped(run.reading(task.reads())), task, some, batch_size)
-    better = suggest_preprocessing(run, network, samples, task, batch_size, count)
+    ask = asking(run, task, after)
+    quality = measure(ask, task, some, batch_size)
+    better = suggest_preprocessing(ask, network, samples, task, batch_size, count)
     notices = samples.facts.get("notices", ())
     return Preview(
         quality,
         len(some),
-        _fault(run, task, some),
+        _fault(ask if after else wrapped(run.reading((task.output,))), task, some),
         chance_check(quality, calls.measured(task)[0]),
         better,
         tuple(map(str, notices)) if isinstance(notices, Sequence) else (),
@@ -137,7 +142,7 @@ def previewed(
 
 
 def suggest_preprocessing(
-    run: Running,
+    ask: Ask,
     network: OnnxNetwork,
     samples: Samples,
     task: Task,
@@ -150,7 +155,7 @@ def suggest_preprocessing(
     corrected for the number tried, and a gain above what the task calls negligible.
 
     Args:
-        run: the network.
+        ask: runs the network.
         network: the network.
         samples: not fitted; others than images have no usual preprocessing.
         task: as the network means it.
@@ -167,7 +172,7 @@ def suggest_preprocessing(
 
     def tried(made: Preprocessing, number: int, *, by_sample: bool = True) -> _Tried | None:
         fed = limited(whole.preprocessed(made), number)
-        return _tried(run, network, fed, task, batch_size, by_sample=by_sample)
+        return _tried(ask, network, fed, task, batch_size, by_sample=by_sample)
 
     screened = {n: seen for n, made in ways.items() if (seen := tried(made, few, by_sample=False))}
     top = sorted(screened, key=lambda n: screened[n])[-1:]
@@ -217,7 +222,7 @@ def _best(tried: Mapping[str, _Tried]) -> list[str]:
 
 
 def _tried(
-    run: Running,
+    ask: Ask,
     network: OnnxNetwork,
     samples: Samples,
     task: Task,
@@ -226,7 +231,7 @@ def _tried(
     by_sample: bool,
 ) -> _Tried | None:
     """None where the network does not take such inputs."""
-    ask, headline = wrapped(run.reading(task.reads())), calls.measured(task)[0]
+    headline = calls.measured(task)[0]
     try:
         fed = samples.fitted(network.inputs)
         quality = measure(ask, task, fed, batch_size)
@@ -255,7 +260,7 @@ def sign_test(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
     return float(binom.sf(wins - 1, wins + losses, 0.5))
 
 
-def _fault(run: Running, task: Task, samples: Samples) -> str | None:
+def _fault(ask: Ask, task: Task, samples: Samples) -> str | None:
     """Why the answers are no classification, where classes are what the task is about."""
     classes = samples.facts.get("classes")
     batch = samples.read(np.arange(min(_SCREENED, len(samples))))
@@ -263,6 +268,6 @@ def _fault(run: Running, task: Task, samples: Samples) -> str | None:
         return None
     if not isinstance(batch.targets, np.ndarray) or batch.targets.ndim != 1:
         return None
-    told = wrapped(run.reading((task.output,)))(batch.feeds)
+    told = ask(batch.feeds)
     part = samples.facts.get("part") is True
     return classification_fault(list(told.values())[task.output], len(classes), part=part)

@@ -10,13 +10,20 @@ from nnw_onnx import plugins
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.kit.samples import Drawn
 from nnw_onnx.runs import guard
+from nnw_onnx.runs.composed import NOTHING, Chain
 from nnw_onnx.vocabulary import Ask, Json, Method, Quality, Samples, Spec, Task
 
 
-def task_for(spec: Spec, network: OnnxNetwork) -> Task:
-    """The task as a network before any change means it; raises `PluginError`."""
+def task_for(spec: Spec, network: OnnxNetwork, after: Chain = NOTHING) -> Task:
+    """The task as a network before any change means it; raises `PluginError`.
+
+    Args:
+        spec: of the task.
+        network: whose answers are measured, where no networks are after it.
+        after: those.
+    """
     task = plugins.create(Task, spec)
-    operators = network.last_operators
+    operators = (after.networks[-1] if after else network).last_operators
     return guard.guarded(task, "answered_by", lambda: task.answered_by(operators))
 
 
@@ -31,7 +38,7 @@ def measure(
     """The quality, batch by batch: no more than one batch is held at a time.
 
     Args:
-        run: the network, such as `suspect.wrapped(Running(...).reading(task.reads()), around)`.
+        run: the network, such as `composed.asking(Running(...), task, after, around)`.
         task: what quality means.
         samples: fitted to the network's inputs; those of `guard.GuardedSamples` name their data
             set in errors.

@@ -285,6 +285,27 @@ class PreviewTable(_Table):
     expected: float | None = None
 
 
+class ComposedTable(_Table):
+    """`[composed]`: networks around each one under evaluation; they are never marked or modified.
+
+    Quality is measured at the end of all of them, as for networks whose own output has no meaning.
+
+    Attributes:
+        before: networks that the data set goes through, in this order: files, or `nnw:` for shipped
+            ones.
+        after: networks that the answers go through.
+    """
+
+    before: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    after: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not (self.before or self.after):
+            raise ValueError("expected networks before or after, got none; name them")
+        return self
+
+
 class Evaluation(_Table):
     """What is evaluated, on what, and how.
 
@@ -301,6 +322,7 @@ class Evaluation(_Table):
             the one that the task names.
         workflows: AI Workflows of MPAI-NNT to carry out: imperceptibility without and with training
             (NNW-NTI, NNW-WTI), robustness without and with inference (NNW-NIR, NNW-WIR).
+        composed: networks around those under evaluation, where there are some.
         resynchronise: whether the owner hears every claim on a modified network once more, with
             its channels put back into the order, scale and sign of the unwatermarked network, which
             its Detector then needs. Claims on unwatermarked networks are heard so too.
@@ -322,6 +344,7 @@ class Evaluation(_Table):
     margin: Annotated[float, Field(gt=0)] | None = None
     dataset: DatasetTable
     task: PluginTable = DEFAULT_TASK
+    composed: ComposedTable | None = None
     methods: tuple[MethodTable, ...] = ()
     modifications: tuple[ModificationTable, ...] = ()
     presets: tuple[str, ...] = ()

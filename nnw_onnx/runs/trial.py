@@ -15,6 +15,7 @@ from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.records import NewMark, TrialRecord
 from nnw_onnx.runs.bench import Place, RunBench
 from nnw_onnx.runs.blocks import changed_blocks
+from nnw_onnx.runs.composed import asking
 from nnw_onnx.runs.context import (
     Context,
     claim_of,
@@ -31,7 +32,7 @@ from nnw_onnx.runs.quality import adds_classes, measure, task_for
 from nnw_onnx.runs.recording import facts_of, scores_of, unrecordable, verdict_record
 from nnw_onnx.runs.rehearing import Before, heard_again
 from nnw_onnx.runs.seeds import generator, identity
-from nnw_onnx.runs.suspect import Running, suspects, wrapped
+from nnw_onnx.runs.suspect import Running, suspects
 from nnw_onnx.runs.verify import SuspectOf, verify
 from nnw_onnx.vocabulary import Claim, Modification, Quality, Step, Trial
 
@@ -228,8 +229,8 @@ def _quality(
 ) -> Quality:
     """The quality of the network, which has these marks."""
     samples = samples_for(context, stacked.network, stacked.samples_of or "task")
-    task = task_for(context.task, network_of(context, trial.network))
-    ask = wrapped(run.reading(task.reads()), stacked.around)
+    task = task_for(context.task, network_of(context, trial.network), context.after)
+    ask = asking(run, task, context.after, stacked.around)
     more = adds_classes(claim.key.method for claim in marks)
     return measure(ask, task, samples, context.batch_size, more_classes=more)
 

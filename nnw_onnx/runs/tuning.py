@@ -20,13 +20,14 @@ from nnw_onnx.errors import ConfigurationError, InjectionError, RunError
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.runs import calls
 from nnw_onnx.runs.bench import Place, RunBench
+from nnw_onnx.runs.composed import asking
 from nnw_onnx.runs.context import Context, network_of, samples_for
 from nnw_onnx.runs.inject import inject
 from nnw_onnx.runs.injections import payload_of
 from nnw_onnx.runs.prepare import Prepared
 from nnw_onnx.runs.quality import adds_classes, measure, task_for
 from nnw_onnx.runs.seeds import identity, secret
-from nnw_onnx.runs.suspect import Running, wrapped
+from nnw_onnx.runs.suspect import Running
 from nnw_onnx.vocabulary import Engine, Measure, Method, Spec, Task, Technology
 
 Tell = Callable[[str], None]
@@ -261,9 +262,9 @@ def _marked(context: Context, tried: _Try) -> float:
 def _headline(
     context: Context, network: OnnxNetwork, before: OnnxNetwork, *, more_classes: bool = False
 ) -> float:
-    task = task_for(context.task, before)
+    task = task_for(context.task, before, context.after)
     run = Running(network, context.settings, context.batch_size)
-    ask = wrapped(run.reading(task.reads()))
+    ask = asking(run, task, context.after)
     samples = samples_for(context, network)
     quality = measure(ask, task, samples, context.batch_size, more_classes=more_classes)
     return float(quality.values[calls.measured(task)[0].name])

@@ -99,6 +99,18 @@ def test_levels():
     assert not silent.read(np.arange(1)).feeds["sound"].any()
 
 
+def test_sounds_stand_at_the_end_where_that_is_asked_for():
+    samples, sounds = _samples(stand="end", seconds=0.09)
+    fed = _fed(samples, WAVE)["sound"]
+    np.testing.assert_array_equal(fed[0], sounds[10:100])
+    np.testing.assert_array_equal(fed[1, 50:], sounds[100:140])
+    assert not fed[1, :50].any()
+    samples, _ = _samples(features=FEATURES, normalise="bands", stand="end")
+    bands = _fed(samples, ("x", ("n", 5, "t"), "float"))["x"]
+    np.testing.assert_allclose(bands[1, :, -3:].mean(axis=1), 0, atol=1e-5)
+    assert not bands[1, :, :-3].any()
+
+
 def test_no_answer_depends_on_the_others():
     samples, _ = _samples(features=FEATURES, normalise="bands")
     fitted = samples.fitted([TensorInfo("x", ("n", 5, "t"), "float32")])
@@ -115,6 +127,9 @@ def test_a_wave_can_be_seen_as_a_signal():
     signal = to_signal(feed, fitted.scale)
     assert 0 <= signal.min() < signal.max() <= 1
     np.testing.assert_allclose(to_feed(signal, fitted.scale, feed.shape[1:]), feed, atol=1e-6)
+    loud = _samples(peak=32768)[0].fitted([TensorInfo(*WAVE)])
+    np.testing.assert_allclose(loud.read(np.arange(3)).feeds["sound"], 32768 * feed, rtol=1e-6)
+    np.testing.assert_array_equal(to_signal(32768 * feed, loud.scale), signal)
     assert _samples(features=FEATURES)[0].scale is None
     assert _samples(normalise="sound")[0].scale is None
 

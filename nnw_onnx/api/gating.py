@@ -52,7 +52,9 @@ class Gated:
         return met(self.checks)
 
 
-def gate(config: str | Path, network: str | Path, *, key: str | Path | None = None) -> Gated:
+def gate(
+    config: str | Path, network: str | Path | None = None, *, key: str | Path | None = None
+) -> Gated:
     """Check a marked network against the thresholds of a file; as `bool` whether it may go out.
 
     What cannot be measured has not passed. Call it under `if __name__ == "__main__":`, because it
@@ -60,8 +62,9 @@ def gate(config: str | Path, network: str | Path, *, key: str | Path | None = No
 
     Args:
         config: TOML file of a gate.
-        network: the ONNX file that is going out; nothing is written.
-        key: key file, instead of the one in the configuration.
+        network: the ONNX file that is going out, instead of the one in the configuration; nothing
+            is written.
+        key: key file, likewise.
 
     Raises:
         ConfigurationError: the configuration asks for what cannot be checked.
@@ -71,8 +74,12 @@ def gate(config: str | Path, network: str | Path, *, key: str | Path | None = No
     from nnw_onnx.runs.gate import read_gate
 
     leave_if_importing_main()
-    wanted = read_gate(Path(config), None if key is None else Path(key))
-    under = _Under(wanted, arguments.path_of(network))
+    wanted = read_gate(
+        Path(config),
+        None if network is None else arguments.path_of(network),
+        None if key is None else Path(key),
+    )
+    under = _Under(wanted)
     return Gated(wanted.title, under.path.name, tuple(map(_made, under.asked())))
 
 
@@ -110,14 +117,14 @@ def _made(asked: _Asked) -> Check:
 class _Under:
     """A network under a gate."""
 
-    def __init__(self, wanted: Gate, path: Path) -> None:
+    def __init__(self, wanted: Gate) -> None:
         """Opens everything that the gate names, so that a broken file is told before any work."""
         from nnw_onnx.runs.gate import reference_of
         from nnw_onnx.runs.keys import load_key
         from nnw_onnx.runs.seals import load_seal
 
-        self.wanted, self.path = wanted, path
-        self.network = arguments.opened(path)
+        self.wanted, self.path = wanted, Path(wanted.network or "")
+        self.network = arguments.opened(self.path)
         place = reference_of(wanted)
         self.reference = None if place is None else arguments.opened(place)
         self._claim = None if wanted.key is None else load_key(wanted.key)

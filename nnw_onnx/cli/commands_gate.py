@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nnw_onnx.cli import output
-from nnw_onnx.cli.options import Model, check_outputs, write_text
+from nnw_onnx.cli.options import check_outputs, write_text
 
 if TYPE_CHECKING:
     from nnw_onnx.measures.checks import Check
@@ -37,7 +37,10 @@ class CheckFormat(StrEnum):
 
 def gate(
     config: Annotated[Path, typer.Argument(metavar="GATE.toml", help="Thresholds.")],
-    model: Model,
+    model: Annotated[
+        Path | None,
+        typer.Argument(metavar="MODEL", help="ONNX file, if the thresholds do not name it."),
+    ] = None,
     key: Annotated[
         Path | None,
         typer.Option(metavar="KEY.npz", help="Key file, instead of the one in the thresholds."),
@@ -57,9 +60,9 @@ def gate(
     """
     import nnw_onnx as nnw
 
-    check_checks([config, model, *([key] if key else [])], checks)
+    check_checks([path for path in (config, model, key) if path is not None], checks)
     done = nnw.gate(config, model, key=key)
-    tell(done.title, str(model), done.checks, output_format.value, checks)
+    tell(done.title, str(model or done.file), done.checks, output_format.value, checks)
     if not done:
         raise typer.Exit(1)
 

@@ -156,6 +156,7 @@ class Gate(_Table):
 
     Attributes:
         title: what the checks are called.
+        network: the marked network, where it is not named beside the configuration.
         key: key file of the mark.
         reference: the network before the mark.
         false_positive_rate: of the Detector.
@@ -167,6 +168,7 @@ class Gate(_Table):
     """
 
     title: Annotated[str, Field(min_length=1, max_length=200)] = "nnw gate"
+    network: Name | None = None
     key: Name | None = None
     reference: Name | None = None
     false_positive_rate: Annotated[float, Field(ge=LEAST, lt=1)] = 1e-6
@@ -201,12 +203,13 @@ def least_repetitions(share: float) -> int | None:
     return None if share >= 1 else math.ceil(math.log(1 - CONFIDENCE) / math.log(share) - 1e-9)
 
 
-def read_gate(path: Path, key: Path | None = None) -> Gate:
+def read_gate(path: Path, network: Path | None = None, key: Path | None = None) -> Gate:
     """The gate of a TOML file.
 
     Args:
         path: the file.
-        key: key file, instead of the one in the configuration.
+        network: the marked network, instead of the one in the configuration.
+        key: key file, likewise.
 
     Raises:
         ConfigurationError: the file is missing, too large, not TOML, or asks for what cannot be
@@ -219,8 +222,9 @@ def read_gate(path: Path, key: Path | None = None) -> Gate:
         lines = [mistakes.one_line(Gate, f) for f in mistakes.deepest(error.errors())]
         raise ConfigurationError(*(f"{path.name}: {line}" for line in lines)) from error
     gate = _anchored(gate, path.resolve().parent)
-    if key is not None:
-        gate = gate.model_copy(update={"key": str(key)})
+    for name, given in (("network", network), ("key", key)):
+        if given is not None:
+            gate = gate.model_copy(update={name: str(given)})
     found = Faults()
     found.lines += _lacking(gate)
     if not found.lines:
@@ -247,8 +251,9 @@ def _anchored(gate: Gate, folder: Path) -> Gate:
     if (evaluation := gate.evaluation) is not None:
         found = mapped(evaluation, move)
         moved |= {"dataset": found.dataset, "task": found.task, "training": found.training}
-    if gate.key is not None:
-        moved["key"] = str(folder / gate.key)
+    for name, place in (("network", gate.network), ("key", gate.key)):
+        if place is not None:
+            moved[name] = str(folder / place)
     if gate.reference is not None:
         moved["reference"] = place_of(gate.reference, folder)
     if gate.seal is not None:
@@ -261,6 +266,8 @@ def _anchored(gate: Gate, folder: Path) -> Gate:
 
 def _lacking(gate: Gate) -> Iterator[str]:
     """A line for each thing that is asked for and cannot be told without another one."""
+    if gate.network is None:
+        yield "network: expected the marked network, got none; add network, or name it beside"
     if gate.key is None and gate.seal is None and gate.quality is None:
         yield "key: expected a key, a seal or quality to check, got none; add one"
     with_key: dict[str, object] = {

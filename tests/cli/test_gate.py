@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -181,6 +182,18 @@ def test_a_permutation_takes_the_mark_unless_channels_are_put_back(nnw: Nnw, fol
     assert gated(nnw, folder, f"resynchronise = true\n{text}").status == 0
 
 
+def test_the_thresholds_may_name_the_network(nnw: Nnw, folder: Path) -> None:
+    (folder / "named.toml").write_text('network = "marked.onnx"\nkey = "key.npz"\n')
+    named = nnw("gate", folder / "named.toml", "--format", "json")
+    assert (named.status, json.loads(named.out)["file"]) == (0, "marked.onnx")
+    # What is given beside it comes first.
+    assert nnw("gate", folder / "named.toml", folder / "model.onnx").status == 1
+    assert nnw_onnx.gate(folder / "named.toml")
+    nameless = nnw("gate", folder / "gate.toml")
+    assert nameless.status == 2
+    assert "network: expected the marked network, got none; add network, or name it" in nameless.err
+
+
 def test_a_seal_alone_needs_no_key(nnw: Nnw, folder: Path) -> None:
     nnw_onnx.seal(folder / "marked.onnx").save(folder / "plain.json")
     text = '[seal]\nfile = "plain.json"\n'
@@ -200,7 +213,10 @@ def test_the_key_may_lie_elsewhere(nnw: Nnw, folder: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('kye = "key.npz"', r"kye: expected one of the keys title, key, .*did you mean 'key'"),
+        (
+            'kye = "key.npz"',
+            r"kye: expected one of the keys title, network, key, .*did you mean 'key'",
+        ),
         (
             'key = "absent.npz"',
             "key: expected a file, got none for '.*absent.npz'; correct the path",
@@ -243,8 +259,6 @@ def test_the_key_may_lie_elsewhere(nnw: Nnw, folder: Path, tmp_path: Path) -> No
 def test_a_gate_that_cannot_be_is_told_before_any_work(
     nnw: Nnw, folder: Path, text: str, message: str
 ) -> None:
-    import re
-
     answer = gated(nnw, folder, text)
     assert (answer.status, answer.out) == (2, "")
     assert re.search(message, answer.err), answer.err
@@ -340,8 +354,6 @@ def test_what_the_report_cannot_tell_is_refused_before_the_run(
 ) -> None:
     answer = nnw("evaluate", run[0], "--run-folder", tmp_path / "new", "--require", text)
     assert (answer.status, (tmp_path / "new").exists()) == (2, False)
-    import re
-
     assert re.search(message, answer.err), answer.err
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
-from nnw_onnx.datasets._folders import in_split, inside, pair_key
+from nnw_onnx.datasets._folders import TEST_FOLDER_HELP, in_split, inside, pair_key
 from nnw_onnx.datasets._samples import (
     LIMIT_HELP,
     LINKS_HELP,
@@ -47,8 +47,14 @@ class RestorationFolder(Dataset):
     summary: ClassVar[str] = "clean images, made smaller or noisy, or pairs: a folder, tar or zip"
 
     path: Path = option(help="folder, .tar, .tar.gz, .tgz or .zip file")
-    clean: str = option("", help="name of the folder of clean images; without it, all images are")
+    clean: str = option(
+        "", help="name of the folder of clean images, or a pattern with *; without it, all are"
+    )
     degraded: str = option("", help="name of the folder of degraded images, for pairs of files")
+    clean_ending: str = option(
+        "", help="what names of clean images end with and degraded ones' do not, before the suffix"
+    )
+    degraded_ending: str = option("", help="likewise; files without it are no degraded images")
     only_split: Literal["train", "test"] | None = option(
         None, help="the split of images that lie in no train or test folder"
     )
@@ -57,8 +63,12 @@ class RestorationFolder(Dataset):
         0.0, help="standard deviation of added noise, in levels of 255"
     )
     noise_seed: int = option(0, help="of that noise")
+    test_folder: str = option("", help=TEST_FOLDER_HELP)
     size: tuple[Side, Side] | None = option(
         None, help="(height, width) that clean images are brought to; needed where sizes differ"
+    )
+    crop: tuple[Side, Side] | None = option(
+        None, help="(height, width) of the middle of each clean image that is used"
     )
     white: Annotated[float, Gt(0)] | None = option(None, help=WHITE_HELP)
     follow_links: bool = option(False, help=LINKS_HELP)
@@ -78,12 +88,12 @@ class RestorationFolder(Dataset):
         check_split(self.name, split)
         source = open_source(self.path, follow_links=self.follow_links)
         images = [n for n in source.names if is_image(n)]
-        found = in_split(str(source.place), images, split, self.only_split)
-        clean = [n for n in found if not self.clean or inside(n, self.clean)]
+        found = in_split(str(source.place), images, split, self.only_split, self.test_folder)
+        clean = [n for n in found if not self.clean or inside(n, self.clean, self.clean_ending)]
         if self.degraded:
             clean = [n for n in clean if not inside(n, self.degraded)]
         names = [clean[i] for i in evenly(len(clean), self.limit)]
-        wanted = decoded_images(source, names, Form(self.size, self.white))
+        wanted = decoded_images(source, names, Form(self.size, self.white, crop=self.crop))
         low = self._paired(source, found, names) if self.degraded else self._degraded(wanted, names)
         if not self.degraded:
             wanted = wanted[:, : low.shape[1] * self.downscale, : low.shape[2] * self.downscale]
@@ -97,16 +107,21 @@ class RestorationFolder(Dataset):
     def _paired(
         self, source: Source, found: Sequence[str], clean: Sequence[str]
     ) -> NDArray[np.uint8]:
-        partners = {pair_key(n, self.degraded): n for n in found if inside(n, self.degraded)}
-        names = [partners.get(pair_key(n, self.clean), "") for n in clean]
+        ends = self.degraded_ending
+        low = [n for n in found if inside(n, self.degraded, ends)]
+        partners = {pair_key(n, self.degraded, ends): n for n in low}
+        names = [partners.get(pair_key(n, self.clean, self.clean_ending), "") for n in clean]
         if not all(names):
             raise DatasetError(
                 f"{source.title}: expected for each clean image one of its name in a folder "
                 f"{self.degraded!r}, got none for {clean[names.index('')]}; correct the options "
                 "clean and degraded"
             )
-        size = self.size and (self.size[0] // self.downscale, self.size[1] // self.downscale)
-        return decoded_images(source, names, Form(size, self.white))
+        size, crop = (
+            sides and (sides[0] // self.downscale, sides[1] // self.downscale)
+            for sides in (self.size, self.crop)
+        )
+        return decoded_images(source, names, Form(size, self.white, crop=crop))
 
     def _degraded(self, clean: NDArray[np.uint8], names: Sequence[str]) -> NDArray[np.uint8]:
         if min(clean.shape[1:3]) < self.downscale:

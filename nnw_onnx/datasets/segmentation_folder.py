@@ -11,7 +11,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
-from nnw_onnx.datasets._folders import in_split, inside, pair_key
+from nnw_onnx.datasets._folders import TEST_FOLDER_HELP, in_split, inside, pair_key
 from nnw_onnx.datasets._samples import (
     LIMIT_HELP,
     LINKS_HELP,
@@ -52,6 +52,10 @@ class SegmentationFolder(Dataset):
     path: Path = option(help="folder, .tar, .tar.gz, .tgz or .zip file")
     images: str = option("images", help="name of the folder of images")
     masks: str = option("masks", help="name of the folder of masks")
+    image_ending: str = option(
+        "", help="what names of images end with and their masks' do not, before the suffix"
+    )
+    mask_ending: str = option("", help="likewise of masks; files without it are no masks")
     only_split: Literal["train", "test"] | None = option(
         None, help="the split of images that lie in no train or test folder"
     )
@@ -62,6 +66,7 @@ class SegmentationFolder(Dataset):
         0, help="value of the first class in the masks"
     )
     ignore: int | None = option(255, help="value in the masks that does not count")
+    test_folder: str = option("", help=TEST_FOLDER_HELP)
     size: tuple[Side, Side] | None = option(
         None,
         help="(height, width) that images and masks are brought to; needed where sizes differ",
@@ -96,10 +101,13 @@ class SegmentationFolder(Dataset):
 
     def _pairs(self, title: str, names: Sequence[str], split: str) -> list[tuple[str, str]]:
         """(image, mask) of a split, in the order of the images' names."""
-        found = in_split(title, [n for n in names if is_image(n)], split, self.only_split)
-        masks = {pair_key(n, self.masks): n for n in found if inside(n, self.masks)}
-        images = [n for n in found if inside(n, self.images)]
-        pairs = [(n, masks.get(pair_key(n, self.images), "")) for n in images]
+        found = in_split(
+            title, [n for n in names if is_image(n)], split, self.only_split, self.test_folder
+        )
+        ends, own = self.mask_ending, self.image_ending
+        masks = {pair_key(n, self.masks, ends): n for n in found if inside(n, self.masks, ends)}
+        images = [n for n in found if inside(n, self.images, own)]
+        pairs = [(n, masks.get(pair_key(n, self.images, own), "")) for n in images]
         lacking = [image for image, mask in pairs if not mask]
         if not pairs or lacking:
             raise DatasetError(

@@ -68,6 +68,8 @@ class Form:
         fit: how an image of other proportions is brought to the size: "stretch", or kept in its
             proportions in the upper left "corner" or in the "middle" of a plain image.
         fill: value of the pixels around it there.
+        crop: (height, width) of the middle of each image that is used, before all of that; a
+            smaller one is refused.
     """
 
     size: tuple[int, int] | None = None
@@ -75,6 +77,7 @@ class Form:
     upright: bool = False
     fit: Fit = "stretch"
     fill: int = 0
+    crop: tuple[int, int] | None = None
 
     def placed(self, height: int, width: int) -> Place:
         """Where an image of this size lies in the one that it becomes."""
@@ -253,7 +256,21 @@ def decoded(title: str, content: bytes, form: Form = AS_STORED) -> NDArray[np.ui
         _check_white(title, image, form)
         turned = ImageOps.exif_transpose(image) if form.upright else image
         plain = _eight_bits(title, turned, image.format, form.white)
-    return np.asarray(_sized(plain, form), np.uint8)
+    return np.asarray(_sized(_cropped(title, plain, form.crop), form), np.uint8)
+
+
+def _cropped(title: str, image: PillowImage, crop: tuple[int, int] | None) -> PillowImage:
+    """The middle of an image, or all of it."""
+    if crop is None:
+        return image
+    height, width = crop
+    if image.height < height or image.width < width:
+        raise DatasetError(
+            f"{title}: expected an image of at least {height} x {width} pixels, got "
+            f"{image.height} x {image.width}; lower the option crop"
+        )
+    top, left = (image.height - height) // 2, (image.width - width) // 2
+    return image.crop((left, top, left + width, top + height))
 
 
 def _sized(image: PillowImage, form: Form) -> PillowImage:

@@ -44,6 +44,8 @@ def read_evaluation(
 ) -> Evaluation:
     """The evaluation of a TOML file; relative paths in it are relative to the file.
 
+    Those of an evaluation that comes with the package are relative to the current folder.
+
     Args:
         path: the file.
         data_set: folder or file of the data set, instead of the one in the configuration.
@@ -56,7 +58,8 @@ def read_evaluation(
     data: dict[str, object] = dict(toml.parsed(path))
     for key, value in (settings or {}).items():
         _set(data, key, value)
-    return evaluation_from(data, path.name, path.resolve().parent, data_set)
+    own = path.resolve() in {known.resolve() for known in shipped().values()}
+    return evaluation_from(data, path.name, Path.cwd() if own else path.resolve().parent, data_set)
 
 
 def evaluation_from(

@@ -71,6 +71,42 @@ def test_pairs_of_files_are_found_by_their_names(tmp_path, clean):
         RestorationFolder(folder, clean="high", degraded="low").load("test")
 
 
+def test_names_may_end_otherwise_and_folders_have_the_split_as_a_word(tmp_path, clean):
+    """As DIV2K and Cityscapes name their files."""
+    names = [n.rpartition("/")[2][:-4] for n in clean]
+    whole = list(clean.values())
+    files = {f"X_valid_HR/{n}.png": image for n, image in zip(names, whole, strict=True)}
+    files |= {
+        f"low/X_valid_{part}/{n}x2_{part}.png": image[::-1]
+        for part in ("LR", "other")
+        for n, image in zip(names, whole, strict=True)
+    }
+    folder = _written(tmp_path / "a", files)
+    made, wanted, _ = raw(RestorationFolder(folder, clean="*_HR").load("test"))
+    np.testing.assert_array_equal(made, np.stack(whole))
+    both = {n.replace("low/X_valid_LR/", "LR/val/"): i for n, i in files.items()}
+    both = {n.replace("X_valid_HR/", "HR/val/"): i for n, i in both.items()}
+    both["HR/test/none.png"] = whole[0]
+    options = {"clean": "HR", "degraded": "LR", "degraded_ending": "x2_LR", "test_folder": "val"}
+    found = RestorationFolder(_written(tmp_path / "b", both), **options).load("test")
+    made, wanted, _ = raw(found)
+    np.testing.assert_array_equal(made, wanted[:, ::-1])
+    with pytest.raises(DatasetError, match=r"in a folder 'LR', got none for HR/test/none.png"):
+        RestorationFolder(tmp_path / "b", **{**options, "test_folder": ""}).load("test")
+
+
+def test_the_middle_of_images_of_any_size_can_be_used(tmp_path):
+    rng = np.random.Generator(np.random.PCG64(0))
+    sizes = {"a": (12, 20), "b": (16, 13)}
+    files = {f"test/{n}.png": rng.integers(0, 256, (*s, 3), np.uint8) for n, s in sizes.items()}
+    folder = _written(tmp_path, files)
+    _, wanted, _ = raw(RestorationFolder(folder, crop=(12, 12)).load("test"))
+    np.testing.assert_array_equal(wanted[0], files["test/a.png"][:, 4:16])
+    np.testing.assert_array_equal(wanted[1], files["test/b.png"][2:14, :12])
+    with pytest.raises(DatasetError, match=r"at least 12 x 14 pixels, got 16 x 13; lower the opt"):
+        RestorationFolder(folder, crop=(12, 14)).load("test")
+
+
 def test_options_come_from_a_configuration_and_fit_a_network(tmp_path, clean):
     options = {
         "path": str(_written(tmp_path, clean)),

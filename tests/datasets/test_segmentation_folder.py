@@ -33,6 +33,30 @@ def _files(pictures, masks, form="{split}/{kind}/{name}.png", split="test"):
     }
 
 
+def test_names_may_end_otherwise(tmp_path, pictures, masks):
+    """As Cityscapes names its files, whose split test has no labels."""
+    files = {
+        f"{kind}/{split}/city/{name}_{ending}.png": png(image)
+        for split in ("val", "test")
+        for kind, ending, found in (
+            ("left", "left", pictures),
+            ("fine", "fine_ids", masks if split == "val" else {}),
+            ("fine", "fine_color", pictures),
+        )
+        for name, image in found.items()
+    }
+    options = {"images": "left", "image_ending": "_left", "masks": "fine",
+               "mask_ending": "_fine_ids", "test_folder": "val"}  # fmt: skip
+    folder = write_files(tmp_path, files)
+    images, targets, _ = raw(SegmentationFolder(folder, **options).load("test"))
+    np.testing.assert_array_equal(images, np.stack(list(pictures.values())))
+    np.testing.assert_array_equal(
+        targets, [np.where(m < 255, m.astype(int), -1) for m in masks.values()]
+    )
+    with pytest.raises(DatasetError, match=r"got no mask for left/test/city/a_left.png; correct"):
+        SegmentationFolder(folder, **{**options, "test_folder": ""}).load("test")
+
+
 @pytest.mark.parametrize(
     "form",
     ["{split}/{kind}/{name}.png", "{kind}/{split}/{name}.png", "top/{kind}/{split}/x/{name}.png"],

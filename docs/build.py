@@ -23,7 +23,7 @@ import nnw_onnx
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 MODULES = {
-    "adapters": ("The adapters", ("nnw_onnx_torch", "nnw_onnx_tensorflow")),
+    "adapters": ("The adapters", ("nnw_onnx_torch", "nnw_onnx_tensorflow", "nnw_onnx_olive")),
     "authors": (
         "For authors of plug-ins",
         ("nnw_onnx.vocabulary", "nnw_onnx.plugins", "nnw_onnx.testing", "nnw_onnx.errors"),

@@ -31,7 +31,9 @@ copybutton_line_continuation_character = "\\"
 pygments_style, pygments_dark_style = "friendly", "monokai"
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
-autodoc_mock_imports = ["lightning", "pytorch_lightning", "transformers", "tensorflow", "keras"]
+autodoc_mock_imports = [
+    "lightning", "pytorch_lightning", "transformers", "tensorflow", "keras", "olive",
+]  # fmt: skip
 add_module_names = False
 # One name stands in several modules: where it is defined and where it is found.
 suppress_warnings = ["ref.python"]

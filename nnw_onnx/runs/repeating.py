@@ -65,15 +65,12 @@ def repeated(run: Path, files: Sequence[Path] = (), data: Path | None = None) ->
     """
     plan = Store(run).read(Plan)
     seeker = _Seeker((*files, Path(), run.parent))
-    evaluation = _as_configured(plan, run)
-    networks = seeker.entries(plan)
+    evaluation = _as_configured(plan, run, seeker.entries(plan))
 
     def found(kind: type[PlugIn], table: Table) -> Table:
         return seeker.table(kind, table, data if kind is Dataset else None)
 
-    given = mapped(evaluation, found).model_copy(
-        update={"networks": Evaluation.model_validate({**_BARE, "networks": networks}).networks}
-    )
+    given = mapped(evaluation, found)
     evaluation = given.planned(given.modifications, plan.left_out)
     checks.check(evaluation)
     names = [name for plugin in checks.participants(evaluation) for name in calls.opened(plugin)]
@@ -135,14 +132,9 @@ def _used(store: Store) -> dict[str, str]:
     return {**found, **machine.versions, "runtime": runtime, "system": machine.system}
 
 
-_BARE = {"dataset": {"name": "x"}}
-"""What a configuration has to have beside its networks."""
-
-
-def _as_configured(plan: Plan, run: Path) -> Evaluation:
-    """The configuration of a plan, with its files still without their folders."""
-    document = {**plan.evaluation, "preview": {"samples": 0}}
-    document["networks"] = [network.name for network in plan.networks]
+def _as_configured(plan: Plan, run: Path, networks: Sequence[object]) -> Evaluation:
+    """The configuration of a plan; but for networks, files are still without their folders."""
+    document = {**plan.evaluation, "preview": {"samples": 0}, "networks": networks}
     elsewhere = sum(technology.elsewhere for technology in plan.technologies)
     methods = document.get("methods") or []
     if elsewhere and isinstance(methods, list):
@@ -174,7 +166,8 @@ class _Seeker:
     def entries(self, plan: Plan) -> list[object]:
         """The entries of `networks` with their files found, in the order of the plan."""
         files = [self._network(network) for network in plan.networks]
-        tables = [entry for entry in plan.evaluation["networks"] if isinstance(entry, dict)]
+        told = plan.evaluation.get("networks")
+        tables = [e for e in told if isinstance(e, dict)] if isinstance(told, list) else []
         found: list[object] = []
         for network, file in zip(plan.networks, files, strict=True):
             own = [table for table in tables if table.get("file") == network.name]

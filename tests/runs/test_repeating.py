@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 import nnw_onnx as nnw
 from nnw_onnx.errors import ConfigurationError, RunError
 from nnw_onnx.records import Plan
-from nnw_onnx.runs.repeating import compared, default_folder, repeated
+from nnw_onnx.runs.prepare import prepare
+from nnw_onnx.runs.repeating import check_same, compared, default_folder, repeated
 from nnw_onnx.runs.store import Store
 
 from ..readme.sessions import write_photos  # noqa: TID252 - photos of digits for everybody
@@ -174,6 +176,17 @@ def test_a_configuration_that_means_something_else_by_now_is_one_line(
     escaping = {**plan["evaluation"], "dataset": {**plan["evaluation"]["dataset"], "path": "/etc"}}
     with pytest.raises(RunError, match="etc: expected the file or folder of the run, got none"):
         repeated(sent(evaluation=escaping), [place])
+    tables = [{"file": "own.onnx", "marked": "own.onnx"}, {"file": 7, "key": []}, None, "x"]
+    with pytest.raises(
+        ConfigurationError, match=r"networks\.0: expected key beside marked; add it"
+    ):
+        repeated(sent(evaluation={**plan["evaluation"], "networks": tables}), [place])
+    for networks in (None, 7, {}, [["a"]]):
+        # What a plan does not say of its networks in tables is nothing.
+        asked = repeated(sent(evaluation={**plan["evaluation"], "networks": networks}), [place])
+        assert len(asked.networks) == 2
+    with pytest.raises(ConfigurationError, match="methods: expected"):
+        repeated(sent(evaluation={**plan["evaluation"], "methods": "all"}), [place])
     with pytest.raises(RunError, match="expected a run folder with plan.json, got none"):
         repeated(tmp_path)
 
@@ -217,3 +230,17 @@ def test_records_that_differ_are_counted_and_versions_told(place: Path, tmp_path
     (told,) = found.versions
     assert told.startswith("numpy: ")
     assert told.endswith(" in the run, 1.0 here")
+
+
+@pytest.mark.shared_data
+def test_a_published_run_of_before_can_be_repeated(shared_data: Path, tmp_path: Path) -> None:
+    """Its plan alone tells what was done: made anew, it is the same in every field."""
+    root = MODELS.parents[1]
+    with tarfile.open(root / "results" / "published.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    run, (data,) = tmp_path / "published", (shared_data / "cifar10").glob("*imagefolder*")
+    plan = Store(run).read(Plan)
+    asked = repeated(run, [root / "models" / "comparison"], data)
+    made = prepare(asked, tmp_path / "again").plan
+    check_same(plan, made)
+    assert made == plan

@@ -12,6 +12,7 @@ from nnw_onnx.cli.options import (
     Force,
     Model,
     OutputFormat,
+    carrier_of,
     check_outputs,
     parse_changes,
     parse_payload,
@@ -173,7 +174,7 @@ def _preprocessing(given: list[str] | None) -> Preprocessing | None:
 
 def _what(claim: Claim) -> str:
     key = claim.key
-    where = ", ".join(key.layers) or "what the network answers"
+    where = carrier_of(key)
     kept = "with its payload" if claim.payload is not None else "without a payload"
     return f"a key of {key.method.name}, {key.size} symbols in {where}, {kept}"
 

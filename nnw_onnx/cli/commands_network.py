@@ -23,6 +23,7 @@ from nnw_onnx.cli.options import (
     Settings,
     Training,
     WorkFolder,
+    carrier_of,
     check_data,
     check_outputs,
     parse_payload,
@@ -256,7 +257,7 @@ def _in_words(injection: Injection) -> str:
     from nnw_onnx import plugins
 
     key = injection.key
-    where = ", ".join(key.layers) or "what the network answers"
+    where = carrier_of(key)
     if plugins.enrols(plugins.method_of(key)):
         return f"a fingerprint of {where}, nothing was changed"
     what = _counted(key.size, "symbol") if key.size else "the watermark"

@@ -341,7 +341,6 @@ def _in_words(detection: Detection, claim: Claim) -> list[str]:
     """The answer, how sure it is, and what a person may want to know of it."""
     from nnw_onnx.kit import evidence
     from nnw_onnx.runs.verify import NO_CARRIER, NO_CLAIM
-    from nnw_onnx.vocabulary.evidence import power
 
     level, what = detection.level or LEVEL, _what(claim)
     if detection.null in (NO_CARRIER, NO_CLAIM):
@@ -355,8 +354,7 @@ def _in_words(detection: Detection, claim: Claim) -> list[str]:
     wrong = _WRONG if whole is None else _ALL_CHANGED
     lines = [
         f"{answer}: {score}",
-        "a network made without this key matches as well with probability "
-        f"{power(detection.log10_p or 0.0)}; yes means {level:g} or less",
+        _sure(detection, level),
         *_size(detection, what[0]),
         *([short] if short else []),
         *([wrong] if _is_chance(detection) else []),
@@ -371,6 +369,18 @@ def _in_words(detection: Detection, claim: Claim) -> list[str]:
     lines += [_place(place) for place in places[:MOST_PLACES]]
     more = len(places) - MOST_PLACES
     return lines + [f"and {more} more places; '--format json' has all"] * (more > 0)
+
+
+def _sure(detection: Detection, level: float) -> str:
+    """How often a network made without the key does as well, where anybody knows."""
+    from nnw_onnx.vocabulary.evidence import power
+
+    if detection.log10_p is None:
+        return "how often a network made without this key does as well is not known"
+    return (
+        "a network made without this key matches as well with probability "
+        f"{power(detection.log10_p)}; yes means {level:g} or less"
+    )
 
 
 def _telling(detection: Detection, claim: Claim) -> list[Place]:

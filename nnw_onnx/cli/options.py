@@ -15,7 +15,7 @@ from nnw_onnx.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from nnw_onnx.graph import OnnxNetwork
-    from nnw_onnx.vocabulary import Json, Payload
+    from nnw_onnx.vocabulary import Json, Key, Payload
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX file of the network.")]
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="ONNX file to write.")]
@@ -267,6 +267,15 @@ def check_data(
 def _same(path: Path, other: Path) -> bool:
     """Whether two names are of one file, which a file system may not tell apart by their case."""
     return path.exists() and other.exists() and path.samefile(other)
+
+
+def carrier_of(key: Key) -> str:
+    """Where the mark of a key is, in words."""
+    from nnw_onnx import plugins
+
+    reads_weights = plugins.method_of(key).access == "weights"
+    elsewhere = "weights that its method chooses" if reads_weights else "what the network answers"
+    return ", ".join(key.layers) or elsewhere
 
 
 def write_text(path: Path, content: str) -> None:

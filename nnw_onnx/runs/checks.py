@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Set
-from contextlib import contextmanager
 from typing import Literal
 
 from nnw_onnx import plugins
@@ -15,6 +15,7 @@ from nnw_onnx.vocabulary import (
     Code,
     Dataset,
     Engine,
+    InputModification,
     Method,
     Modification,
     PlugIn,
@@ -84,7 +85,7 @@ class Faults:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    @contextmanager
+    @contextlib.contextmanager
     def at(self, where: str) -> Iterator[None]:
         """Keep what goes wrong inside, with its place in the configuration ("" for none)."""
         try:
@@ -267,6 +268,25 @@ def _check_made(
             made = made_step(step, intensity)
             if evaluation is not None:
                 _check_needs(made, evaluation, table.copies)
+                _check_asked(made, evaluation)
+
+
+def _check_asked(made: Modification, evaluation: Evaluation) -> None:
+    """Refuse what stands before a network for a method that runs the network by itself."""
+    if not isinstance(made, InputModification):
+        return
+    for table in evaluation.methods:
+        with contextlib.suppress(ConfigurationError, PluginError):  # told with the methods
+            method = plugins.create(Method, table.spec)
+            if plugins.sees_whole(method) is not None and plugins.runs_the_network(method):
+                title = method.title or method.name
+                break
+    else:
+        return
+    raise ConfigurationError(
+        f"expected a Modification of networks, because {title} runs the network itself, got one of "
+        f"its inputs; leave {made.name} or that method out"
+    )
 
 
 def _check_layers(step: StepTable, kind: type[Modification]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -108,6 +109,7 @@ def answered(question: Question, tell: Tell) -> Told:
         Exception: whatever the class raises.
     """
     seed = int(question.head["seed"])
+    os.chdir(question.head["work_dir"])
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - the generator that code of others uses
     torch.manual_seed(seed)

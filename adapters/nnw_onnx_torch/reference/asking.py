@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import tempfile
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,12 +75,16 @@ class Asker:
             TrainingError: PyTorch does not run the network.
         """
         onnx = None if network is None else _onnx(network)
-        with tempfile.TemporaryDirectory(prefix="nnw-class-") as work:
+        with tempfile.TemporaryDirectory(prefix="nnw-class-") as folder:
+            file, work = Path(folder) / "network.onnx", Path(folder) / "work"
+            work.mkdir()
+            if onnx is not None:
+                onnx.save(file)
             head: dict[str, Json] = {
                 **self.fixed, **(told or {}),
                 "what": what, "file": str(self.code.path), "sha256": self.code.sha256,
-                "class": self.name, "work_dir": work, "memory": self.memory or _memory(onnx),
-                "network": "" if onnx is None else str(_file_of(onnx)),
+                "class": self.name, "work_dir": str(work), "memory": self.memory or _memory(onnx),
+                "network": str(file),
             }  # fmt: skip
             return self._answer(head, arrays or {}, _most(onnx), on_epoch)
 
@@ -161,19 +163,6 @@ def _file(path: Path, shape: tuple[int, ...], like: Array) -> Array:
 @lru_cache(maxsize=1)
 def _server() -> Server:
     return Server(_PROCESS)
-
-
-_FILES: weakref.WeakKeyDictionary[OnnxNetwork, Path] = weakref.WeakKeyDictionary()
-
-
-def _file_of(network: OnnxNetwork) -> Path:
-    """A file of the network as it is now, which is there as long as the network is."""
-    if network not in _FILES:
-        folder = Path(tempfile.mkdtemp(prefix="nnw-network-"))
-        weakref.finalize(network, shutil.rmtree, folder, ignore_errors=True)
-        network.save(folder / "network.onnx")
-        _FILES[network] = folder / "network.onnx"
-    return _FILES[network]
 
 
 def _onnx(network: Network) -> OnnxNetwork:

@@ -5,6 +5,7 @@ Those of `tests/reference_classes` are written by the contract's signature alone
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,11 +15,12 @@ import pytest
 import torch
 
 import nnw_onnx as nnw
+from nnw_onnx.cli.main import main
 from nnw_onnx.errors import ConfigurationError, PluginError
 from nnw_onnx.kit import permissions, spending
 from nnw_onnx.vocabulary import Key, Payload
 from nnw_onnx_torch.graph.module import OnnxModule
-from nnw_onnx_torch.reference import kept
+from nnw_onnx_torch.reference import asking, kept
 from nnw_onnx_torch.reference.methods import (
     ReferenceDecoder,
     ReferenceDetector,
@@ -269,9 +271,15 @@ def test_what_a_class_leaves_in_globals_is_gone_with_its_answer(write):
 
 def test_relative_files_go_into_a_folder_that_is_thrown_away(write, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(asking, "_server", functools.cache(asking._server.__wrapped__))
     body = "open('left.txt', 'w').write('x'); return [0] * 32"
     nnw.decode(*_marked(inject(write(decoder_of(body)))))
     assert not (tmp_path / "left.txt").exists()
+    body = "import os; return [int(os.getcwd() == dictionary['work_dir'])] * 32"
+    here = nnw.decode(*_marked(inject(write(decoder_of(body)))))
+    body = "return [1] * 32"
+    assert here.payload == nnw.decode(*_marked(inject(write(decoder_of(body))))).payload
+    asking._server().stop()
 
 
 def test_the_network_has_the_names_and_classes_that_pytorch_gives():
@@ -338,12 +346,19 @@ class Signs:
         ("import torch; return torch.tensor(True), torch.tensor(0.25)", True, 0.25),
     ],
 )
-def test_a_detector_decides_by_itself(write, answer, says, statistic):
+def test_a_detector_decides_by_itself(write, answer, says, statistic, tmp_path, capsys):
     path = write(DETECTOR.format(answer=answer))
     options = {"file": str(path), "class_name": "Signs"}
     marked = nnw.inject(MODEL, Payload(), method="reference-detector", options=options, seed=1)
     found = nnw.detect(marked.network, marked.claim)
     assert (bool(found), found.statistic, found.p_value) == (says, statistic, None)
+    marked.network.save(tmp_path / "marked.onnx")
+    nnw.save_key(marked.claim, tmp_path / "key.npz")
+    words = ["detect", str(tmp_path / "marked.onnx"), "--key", str(tmp_path / "key.npz")]
+    assert main(words) == (0 if says else 1)
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("yes: statistic" if says else "no: statistic")
+    assert told[1] == "how often a network made without this key does as well is not known"
 
 
 @pytest.mark.parametrize(

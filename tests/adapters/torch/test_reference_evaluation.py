@@ -205,6 +205,13 @@ def test_a_way_that_a_class_has_not_is_told_before_anything_runs(tmp_path):
         nnw.evaluate(path, run_folder=tmp_path / "run", progress=False)
 
 
+def test_nothing_stands_before_a_network_that_a_class_runs_itself(tmp_path):
+    path = written(tmp_path)
+    path.write_text(path.read_text().replace("M_ID = 1\nP = 50", 'name = "input-flip"'))
+    with pytest.raises(ConfigurationError, match="because NoiseTriggers runs the network itself"):
+        nnw.read_evaluation(path)
+
+
 def test_a_class_that_fails_is_a_failed_record_with_its_name(tmp_path):
     code = FILES[1].read_text().replace("right = ", "right = 1 / 0  # ")
     (tmp_path / "noise_triggers.py").write_text(code)
@@ -302,3 +309,31 @@ def test_the_dictionary_is_in_the_report_as_it_was_given(evaluated):
     record = told["technologies"][0]["record"]
     assert record["method"]["options"]["dictionary"] == {"layer": "conv3.weight", "strength": 0.1}
     assert record["title"] == "MeanProjection"
+
+
+@pytest.mark.shared_data
+def test_on_cifar10_a_class_does_what_our_own_method_does(shared_data, tmp_path):
+    """The same idea at the same strength in the same layer: every bit is read from both."""
+    settings = {
+        "networks": ["nnw:cifar10/fast-0.onnx"], "cost.cells": 0, "training.limit": 2000,
+        "dataset.limit": 500, "preview.samples": 0,
+    }  # fmt: skip
+    with nnw.allow_code(*FILES):
+        done = nnw.evaluate(
+            CLASSES / "cifar10.toml",
+            data=shared_data / "cifar10" / "cifar10_jpeg_imagefolder.tar.gz",
+            run_folder=tmp_path / "run",
+            settings=settings,
+            progress=False,
+        )
+    store = Store(done.folder)
+    _, theirs, triggers, ours = store.records(InjectionRecord)
+    assert (theirs.symbols, theirs.errors) == (ours.symbols, ours.errors) == (64, 0)
+    assert triggers.status == "done"
+    trials = store.records(TrialRecord)
+    assert {trial.status for trial in trials} == {"done"}
+    plain = [trial for trial in trials if trial.setting is None]
+    quality = {trial.injection: next(iter(trial.quality.values())) for trial in plain}
+    assert abs(quality[theirs.identity] - quality[ours.identity]) < 0.05
+    for trial in (t for t in trials if t.injection in (theirs.identity, ours.identity)):
+        assert (trial.verdicts[0].errors, trial.verdicts[0].detected) == (0, True)

@@ -112,8 +112,8 @@ class SampleError:
 
     Attributes:
         error: standard error of the mean loss; None where it is not known.
-        least: half width that limits have at least: answers that are right or wrong and all stayed
-            the same leave open how many of other samples would have changed.
+        least: half width that limits have at least: answers that are right or wrong, or scores that
+            all stayed the same, leave open how many of other samples would have changed.
         alone: limits over samples alone that hold where few answers changed, for one network;
             None where answers are not right or wrong.
         shared: variance that the spread over networks counts too; see `clusters.two_way_limits`.
@@ -141,7 +141,7 @@ def loss(nested: Nested, reason: str, samples: SampleError = UNKNOWN) -> Value:
     if not means:
         return Value.missing(reason)
     if len(means) == 1:
-        limits = samples.alone or clusters.two_way_limits(means, samples.error)
+        limits = samples.alone or clusters.two_way_limits(means, samples.error, samples.least)
         return _limited(_bare(means), limits, LOSS_CONFIDENCE, "samples")
     limits = clusters.two_way_limits(
         means, samples.error, samples.least, LOSS_CONFIDENCE, samples.shared

@@ -143,11 +143,22 @@ def sample_error(pairs: Sequence[Pair], measure: MeasureRecord, book: Book) -> S
     error = abs(slope) * float(mean.std(ddof=1)) / math.sqrt(n)
     shared = slope * slope * _residual(changes) / changes.size
     if not all(x.right_or_wrong for _, b, a in known for x in (b, a)):
-        return SampleError(error, shared=shared)
+        return SampleError(error, _left_open(changes, measure), shared=shared)
     worse = 1.0 if measure.better == "higher" else -1.0
     lost = worse * np.mean([b.scores - a.scores for _, b, a in known], axis=0)
     alone = sample_limits(lost, LOSS_CONFIDENCE) if len(changes) == 1 else None
     return SampleError(error, least_half_width(n, LOSS_CONFIDENCE), alone, shared)
+
+
+def _left_open(changes: Numbers, measure: MeasureRecord) -> float:
+    """Half width that (M, n) differences leave at least: 0 where any is none.
+
+    Where no sample changed, the share of other samples that would have is known up to a bound only,
+    and each changes the measure by no more than its range (by about that, of the jackknife's).
+    """
+    if changes.any() or measure.low is None or measure.high is None:
+        return 0.0
+    return (measure.high - measure.low) * least_half_width(changes.shape[1], LOSS_CONFIDENCE)
 
 
 def _differences(known: Sequence[tuple[Pair, Answers, Answers]]) -> Numbers:

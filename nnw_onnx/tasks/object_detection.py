@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from nnw_onnx.errors import ConfigurationError, InferenceError
 from nnw_onnx.kit.meters import answers_to, classes_of
 from nnw_onnx.math.average_precision import Matches, average_precision, matches
 from nnw_onnx.math.boxes import overlaps
+from nnw_onnx.math.jackknife import mean_of_known, pseudo_values
+from nnw_onnx.math.precision_without import precision_without
 from nnw_onnx.tasks._detections import Detecting, Detections
 from nnw_onnx.vocabulary import Array, Measure, Meter, Quality, Samples, Targets, Values
 
@@ -29,9 +31,9 @@ class ObjectDetection(Detecting):
 
     mAP is the mean over overlaps from 0.50 to 0.95 and over the classes that occur in the targets,
     of precision read at 101 levels of recall; of an image at most 100 detections of a class count,
-    and crowds are ignored. It is no mean over images, so no scores are kept. An answer that is no
-    number is no detection. Targets are (k, 6) for each image, see `TARGET_WIDTH`; the samples'
-    fact "size" is (height, width) of the input.
+    and crowds are ignored. It is no mean over images; its scores are those of the jackknife. An
+    answer that is no number is no detection. Targets are (k, 6) for each image, see `TARGET_WIDTH`;
+    the samples' fact "size" is (height, width) of the input.
     """
 
     name: ClassVar[str] = "object-detection"
@@ -62,6 +64,14 @@ class ObjectDetection(Detecting):
         return _BoxMeter(self, samples)
 
 
+class _Whole(NamedTuple):
+    """Detections of one class, the image of each, and the things to be found in each image."""
+
+    found: Matches
+    image: NDArray[np.int64]
+    things: NDArray[np.int64]
+
+
 class _BoxMeter:
     """Matches the detections of each image at once, and keeps what became of them."""
 
@@ -69,8 +79,9 @@ class _BoxMeter:
         self._task, self._classes = task, classes_of(task.name, samples)
         self._labels = _labels(task, samples, self._classes)
         self._size = _size(task.name, samples)
-        self._found: defaultdict[int, list[Matches]] = defaultdict(list)
-        self._things = np.zeros(self._classes, np.int64)
+        # Class -> the images with something of it: number, detections, things to be found.
+        self._found: defaultdict[int, list[tuple[int, Matches, int]]] = defaultdict(list)
+        self._images = 0
 
     def add(self, outputs: Values, targets: Targets) -> None:
         """Take answers; what is right are boxes (k, 6) of each image."""
@@ -79,25 +90,32 @@ class _BoxMeter:
         for *answers, things in zip(*every, targets, strict=True):
             found = self._task.detections(answers, self._size, self._classes)
             self._judge(self._named(found), self._checked(things))
+            self._images += 1
 
     def result(self) -> Quality:
-        """MAP first."""
-        present = np.flatnonzero(self._things)
-        if not len(present):
+        """MAP first, with the pseudo-values of each image."""
+        found = [whole for parts in self._found.values() if (whole := self._whole(parts))]
+        if not found:
             raise InferenceError(
                 f"{self._task.name}: expected at least one box to be found, got none; add data"
             )
-        found = np.array([self._precision(int(label)) for label in present])
-        return Quality({"mAP": float(found.mean()), "AP50": float(found[:, 0].mean())})
+        each = np.array([average_precision(w.found, int(w.things.sum())) for w in found])
+        values = {"mAP": float(each.mean()), "AP50": float(each[:, 0].mean())}
+        without = np.array([precision_without(*whole) for whole in found])
+        return Quality(values, pseudo_values(values["mAP"], mean_of_known(without)))
 
-    def _precision(self, label: int) -> NDArray[np.float64]:
-        parts = self._found[label]
-        whole = Matches(
-            np.concatenate([p.scores for p in parts]),
-            np.concatenate([p.right for p in parts], axis=1),
-            np.concatenate([p.ignored for p in parts], axis=1),
-        )
-        return average_precision(whole, int(self._things[label]))
+    def _whole(self, parts: Sequence[tuple[int, Matches, int]]) -> _Whole | None:
+        """One class in all images; None where there is nothing to be found of it."""
+        things = np.zeros(self._images, np.int64)
+        for number, _, count in parts:
+            things[number] += count
+        if not things.any():
+            return None
+        found = [judged for _, judged, _ in parts]
+        each = [len(judged.scores) for judged in found]
+        image = np.repeat(np.array([i for i, _, _ in parts], np.int64), each)
+        joined = (np.concatenate(part, axis=-1) for part in zip(*found, strict=True))
+        return _Whole(Matches(*joined), image, things)
 
     def _named(self, found: Detections) -> Detections:
         """With the place of its class as the label; those of no class are none."""
@@ -122,8 +140,8 @@ class _BoxMeter:
             those = those[np.argsort(those[:, 5], kind="stable")]
             crowd = those[:, 5] > 0
             overlap = overlaps(own.boxes, those[:, :4], crowd)
-            self._found[int(label)].append(matches(own.scores, overlap, crowd))
-            self._things[label] += np.count_nonzero(~crowd)
+            judged = matches(own.scores, overlap, crowd)
+            self._found[int(label)].append((self._images, judged, int((~crowd).sum())))
 
 
 def _labels(task: ObjectDetection, samples: Samples, classes: int) -> dict[int, int] | None:

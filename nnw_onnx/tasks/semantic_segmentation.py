@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nnw_onnx.errors import ConfigurationError, InferenceError
 from nnw_onnx.kit.meters import answers_to, classes_of
 from nnw_onnx.kit.preprocessing import resized
+from nnw_onnx.math.jackknife import mean_of_known, pseudo_values
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
     Array,
@@ -32,8 +33,8 @@ class SemanticSegmentation(Task):
 
     IoU of a class is TP/(TP+FP+FN) over all pixels of all images together; it is averaged without
     weights over the classes that occur in the targets, so that one stray pixel of another class
-    does not change what is averaged. It is no mean over samples, so no scores are kept. A
-    collapsed network loses most of it, which is why it needs no guard.
+    does not change what is averaged. It is no mean over samples; its scores are those of the
+    jackknife. A collapsed network loses most of it, which is why it needs no guard.
     """
 
     name: ClassVar[str] = "semantic-segmentation"
@@ -63,11 +64,11 @@ class SemanticSegmentation(Task):
 
 
 class _PixelMeter:
-    """Counts pixels by what they are (rows) and what was answered (columns, the last: nothing)."""
+    """Counts pixels of each class in each image: answered rightly, of the class, answered."""
 
     def __init__(self, task: SemanticSegmentation, classes: int) -> None:
         self._task, self._classes = task, classes
-        self._counts = np.zeros((classes, classes + 1), np.int64)
+        self._counts: list[NDArray[np.int64]] = []
 
     def add(self, outputs: Values, targets: Targets) -> None:
         """Take answers; pixels whose target is negative do not count."""
@@ -82,26 +83,27 @@ class _PixelMeter:
                 "set the number of classes of the data set, or the value that it ignores"
             )
         counted = target >= 0
-        known = (answer >= 0) & (answer < self._classes)
-        columns = np.where(known, answer, self._classes)[counted]
-        places = target[counted] * (self._classes + 1) + columns
-        self._counts += np.bincount(places, minlength=self._counts.size).reshape(self._counts.shape)
+        told, wanted = answer[counted], target[counted]
+        known = told[(told >= 0) & (told < self._classes)]
+        of = (wanted[told == wanted], wanted, known)
+        self._counts.append(np.stack([np.bincount(x, minlength=self._classes) for x in of]))
 
     def result(self) -> Quality:
         """Mean IoU first; chance is that of whoever answers the commonest class everywhere."""
-        true = self._counts.sum(axis=1)
-        present = true > 0
-        if not present.any():
+        whole = np.sum(self._counts or [np.zeros((3, self._classes), np.int64)], axis=0)
+        right, true, _ = whole
+        if not true.any():
             raise InferenceError(
                 f"{self._task.name}: expected at least one pixel with a class, got none; check "
                 "the masks"
             )
-        right = self._counts.diagonal()
-        union = true + self._counts[:, : self._classes].sum(axis=0) - right
+        present = true > 0
         shares = right[present] / true[present]
-        values = (np.mean(right[present] / union[present]), right.sum() / true.sum(), shares.mean())
+        (mean,) = _mean_overlaps(whole[np.newaxis])
+        values = (mean, right.sum() / true.sum(), shares.mean())
         named = {m.name: float(v) for m, v in zip(self._task.measures, values, strict=True)}
-        return Quality(named, chance=float(true.max() / true.sum() / present.sum()))
+        scores = pseudo_values(float(mean), _mean_overlaps(whole - np.array(self._counts)))
+        return Quality(named, scores, chance=float(true.max() / true.sum() / present.sum()))
 
     def _map(self, answer: Array, size: tuple[int, ...]) -> NDArray[np.int64]:
         """Class of each pixel (height, width) of one answer; -1 where a score is no number."""
@@ -125,6 +127,13 @@ class _PixelMeter:
             f"{answer.shape} for an image; set output, layout or threshold, or choose the data "
             "set whose classes the network was made for"
         )
+
+
+def _mean_overlaps(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Mean IoU (n,) of counts (n, 3, classes); NaN where no class occurs in the targets."""
+    right, true, told = counts.transpose(1, 2, 0)
+    union = np.where(true > 0, true + told - right, 1)
+    return mean_of_known(np.where(true > 0, right / union, np.nan))
 
 
 def _spare(answer: Array) -> tuple[int, ...]:

@@ -148,8 +148,9 @@ class Quality:
     Attributes:
         values: measure -> value, finite, in the order of `Task.measures`; the first is the
             headline.
-        scores: (n,) numerator of the headline by sample where the headline is a mean or a ratio of
-            sums (or a monotone function of one, as perplexity), for paired statistics; else None.
+        scores: (n,) for paired statistics: numerator of the headline by sample where the headline
+            is a mean or a ratio of sums (or a monotone function of one, as perplexity), or values
+            whose mean it is to first order (`math.jackknife`); else None.
         weights: (n,) denominator by sample; None for 1 each.
         chance: value of the headline that guessing reaches on these data, where the task knows.
     """

@@ -114,6 +114,17 @@ def test_without_all_scores_there_is_no_error_over_samples():
     assert scores.sample_error([whole, other], PSNR, Book()).error is None
 
 
+def test_scores_that_all_stayed_the_same_leave_open_what_others_would_do(rng):
+    before = rng.random(600)
+    same, share = pair(before, before), PSNR.model_copy(update={"low": 0.0, "high": 2.0})
+    assert scores.quality_loss([same], PSNR, "", Book()).limits is None
+    found = scores.quality_loss([same], share, "", Book())
+    half = 2 * least_half_width(600, 0.9)
+    assert found.limits == pytest.approx((-half, half))
+    other = pair(before, before - 0.01 * rng.random(600))
+    assert scores.sample_error([other], share, Book()).least == 0
+
+
 def test_a_loss_of_a_measure_where_less_is_better_is_positive_where_it_rises():
     assert scores.lost(pair([1.0], [3.0], PERPLEXITY), PERPLEXITY) == 2
     assert scores.lost(pair([3.0], [1.0], PSNR), PSNR) == 2

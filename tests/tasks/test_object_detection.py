@@ -187,7 +187,7 @@ def test_every_form_says_the_same(family, seed):
     plain = _measured({"form": "rows"}, _forms(boxes, scores)["rows"][1], things)
     assert 0.05 < plain.values["mAP"] < plain.values["AP50"] <= 1
     assert quality.values == pytest.approx(plain.values, abs=1e-9)
-    assert quality.scores is None
+    assert quality.scores.mean() == pytest.approx(quality.values["mAP"], abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -208,6 +208,22 @@ def test_it_is_what_pycocotools_gives(seed):
     # No box has the score 0, so that padding is all that is left out.
     assert min(t[-1] for t in case.found) > 0.001
     assert tuple(quality.values.values()) == pytest.approx(detections.by_coco(case), abs=1e-9)
+
+
+def test_scores_are_what_each_image_adds_by_the_jackknife():
+    things, boxes, scores = _answered(4)
+    _, outputs = _forms(boxes, scores)["rows"]
+    quality = _measured({"form": "rows"}, outputs, things)
+    whole = quality.values["mAP"]
+    without = []
+    for place in range(len(things)):
+        rest = [i for i in range(len(things)) if i != place]
+        part = _measured({"form": "rows"}, {"y": outputs["y"][rest]}, [things[i] for i in rest])
+        without.append(part.values["mAP"])
+    expected = whole + (len(things) - 1) * (np.mean(without) - np.array(without))
+    np.testing.assert_allclose(quality.scores, expected, atol=1e-12)
+    alone = _measured({"form": "rows"}, {"y": outputs["y"][:1]}, things[:1])
+    assert alone.scores is None
 
 
 def _corners(thing):

@@ -34,8 +34,26 @@ def test_two_small_maps_worked_by_hand():
         "mean class accuracy": pytest.approx((3 / 4 + 2 / 3) / 2),
     }
     assert list(quality.values) == [m.name for m in SemanticSegmentation.measures]
-    assert quality.scores is None
+    # Overlaps without the first map, and without the second.
+    first, second = (1 / 2 + 1 / 2) / 2, (2 / 3 + 1 / 2) / 2
+    half = (second - first) / 2
+    np.testing.assert_allclose(quality.scores, [0.55 + half, 0.55 - half])
     assert quality.chance == pytest.approx((4 / 7) / 2)
+
+
+def test_scores_are_what_each_image_adds_by_the_jackknife():
+    rng = np.random.Generator(np.random.PCG64(9))
+    targets = rng.integers(0, 4, (6, 5, 5))
+    targets[:5][targets[:5] == 3] = 0  # a class that occurs in one image
+    answers = _scores(np.where(rng.random(targets.shape) < 0.7, targets, 1), 4)
+    quality = _quality(answers, targets, 4)
+    without = [
+        _quality(np.delete(answers, i, 0), np.delete(targets, i, 0), 4).values["mean IoU"]
+        for i in range(6)
+    ]
+    expected = quality.values["mean IoU"] + 5 * (np.mean(without) - np.array(without))
+    np.testing.assert_allclose(quality.scores, expected)
+    assert _quality(answers[:1], targets[:1], 4).scores is None
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -210,6 +210,8 @@ def _dataset_options(
             lines.append(f"{option.name} = {_quoted(given)}")
         elif option.name == "size" and size is not None:
             lines.append(f"size = {list(size)}  # height, width of the network's input")
+        elif option.required and option.type == "list of texts":
+            lines.append(f'{option.name} = ["..."]  # {harmless(option.help)}')
         elif option.name != "preprocessing":
             lines.append(f"# {option.name}: {harmless(option.help)}")
     return "\n".join(lines)

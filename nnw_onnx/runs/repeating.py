@@ -6,7 +6,7 @@ Keys and records follow from seed, configuration and files; the versions of what
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError, RunError
 from nnw_onnx.graph import open_network
-from nnw_onnx.records import Environment, InjectionRecord, NetworkRecord, Plan, TrialRecord
+from nnw_onnx.records import Environment, InjectionRecord, Plan, TrialRecord
 from nnw_onnx.runs import calls, checks, mistakes
 from nnw_onnx.runs.places import SHIPPED_PREFIX, models_folder
 from nnw_onnx.runs.store import Store
@@ -71,6 +71,9 @@ def repeated(run: Path, files: Sequence[Path] = (), data: Path | None = None) ->
         return seeker.table(kind, table, data if kind is Dataset else None)
 
     given = mapped(evaluation, found)
+    if around := given.composed:
+        moved = around.model_copy(update=seeker.around(plan, dict(around)))
+        given = given.model_copy(update={"composed": moved})
     evaluation = given.planned(given.modifications, plan.left_out)
     checks.check(evaluation)
     names = [name for plugin in checks.participants(evaluation) for name in calls.opened(plugin)]
@@ -165,7 +168,7 @@ class _Seeker:
 
     def entries(self, plan: Plan) -> list[object]:
         """The entries of `networks` with their files found, in the order of the plan."""
-        files = [self._network(network) for network in plan.networks]
+        files = [self._network(network.name, network.sha256) for network in plan.networks]
         told = plan.evaluation.get("networks")
         tables = [e for e in told if isinstance(e, dict)] if isinstance(told, list) else []
         found: list[object] = []
@@ -173,6 +176,18 @@ class _Seeker:
             own = [table for table in tables if table.get("file") == network.name]
             found += [{**self._table(table), "file": file} for table in own] or [file]
         return found
+
+    def around(
+        self, plan: Plan, composed: Mapping[str, Sequence[str]]
+    ) -> dict[str, tuple[str, ...]]:
+        """The networks before and after those under evaluation, found by their digests."""
+        return {
+            side: tuple(
+                self._network(name, plan.sources.get(f"network {i} {side}: {name}", ""))
+                for i, name in enumerate(names)
+            )
+            for side, names in composed.items()
+        }
 
     def base(self, names: Sequence[str]) -> Path:
         """The folder that names of networks in options are seen from.
@@ -215,16 +230,15 @@ class _Seeker:
             )
         return found
 
-    def _network(self, wanted: NetworkRecord) -> str:
-        """The first file of the network's name that has its digest."""
-        name = Path(wanted.name).name
+    def _network(self, told: str, digest: str) -> str:
+        """The first file of a network's name that has its digest."""
+        name = Path(told).name
         there = [p for folder in self.folders if (p := folder / name).is_file()]
         there += [p for p in sorted(models_folder().rglob("*.onnx")) if p.name == name]
         for path in there:
-            if open_network(path).sha256 == wanted.sha256:
+            if open_network(path).sha256 == digest:
                 return str(path)
         got = f"another in {there[0].parent}" if there else "none of that name"
         raise RunError(
-            f"{name}: expected the network of the run (SHA-256 {wanted.sha256[:16]}), got {got}; "
-            f"{_CURE}"
+            f"{name}: expected the network of the run (SHA-256 {digest[:16]}), got {got}; {_CURE}"
         )

@@ -20,6 +20,8 @@ from nnw_onnx.reports import documents
 from nnw_onnx.runs import composed
 from nnw_onnx.runs.evaluation import read_evaluation
 from nnw_onnx.runs.prepare import prepare
+from nnw_onnx.runs.repeating import repeated
+from nnw_onnx.runs.store import Store
 from nnw_onnx.vocabulary import TensorInfo
 
 from .test_kinds import Run
@@ -169,6 +171,26 @@ def test_other_networks_around_are_another_evaluation(folder, as_worker):
         _prepared(folder, swapped)
     again = plain.replace('after = ["last.onnx"]', 'after = ["middle.onnx", "last.onnx"]')
     assert _prepared(folder, again).plan.evaluation_sha256 != first.evaluation_sha256
+
+
+def test_a_run_is_repeated_with_the_networks_around(folder, run, tmp_path):
+    """They are found by name and digest in folders that are given."""
+    run.store.write(run.plan)
+    again = repeated(run.store.folder, [folder])
+    assert again.composed is not None
+    assert again.composed.before == (str(folder / "first.onnx"),)
+    assert again.composed.after == (str(folder / "last.onnx"),)
+    assert prepare(again, tmp_path / "again").plan.evaluation_sha256 == run.plan.evaluation_sha256
+    (tmp_path / "first.onnx").write_bytes((folder / "last.onnx").read_bytes())
+    lost = Store(tmp_path / "lost")
+    lost.create()
+    lost.write(run.plan)
+    for name in ("middle", "last"):
+        (tmp_path / f"{name}.onnx").write_bytes((folder / f"{name}.onnx").read_bytes())
+    with pytest.raises(
+        RunError, match=r"first.onnx: expected the network of the run .* got another"
+    ):
+        repeated(tmp_path / "lost")
 
 
 @pytest.mark.parametrize(

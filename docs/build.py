@@ -117,7 +117,7 @@ def _gallery(catalogue: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         f"*{entry.get('kind', '')}, sees {entry.get('access', 'nothing')}*\n:::\n"
         for entry in catalogue["methods"]
     ]
-    counted = ", ".join(f"{len(entries)} {group}" for group, entries in catalogue.items())
+    counted = ", ".join(f"{group} {len(entries)}" for group, entries in catalogue.items())
     return (
         f"# Catalogue\n\nMade from what `nnw list` tells of this version: {counted}.\n\n"
         "::::{grid} 1 2 2 3\n:gutter: 2\n\n" + "\n".join(cards) + "::::\n\n"

@@ -162,6 +162,18 @@ def _prepared(folder, text):
     return prepare(read_evaluation(path), folder / "other")
 
 
+def test_conformance_says_what_the_network_was_evaluated_within(run):
+    told = {c.profile: c for c in run.report.conformance}["nnt-1.1"]
+    (clause,) = [c for c in told.clauses if c.id == "imp-semantics"]
+    assert (clause.status, clause.reason) == ("met", "evaluated within first.onnx and last.onnx")
+
+
+def _prepared(folder, text):
+    path = folder / "e.toml"
+    path.write_text(text)
+    return prepare(read_evaluation(path), folder / "other")
+
+
 def test_other_networks_around_are_another_evaluation(folder, as_worker):
     plain = EVALUATION.format(network="middle.onnx", composed=AROUND)
     swapped = plain.replace("last.onnx", "whole.onnx").replace("first.onnx", "middle.onnx")

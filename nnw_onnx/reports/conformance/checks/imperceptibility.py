@@ -163,6 +163,9 @@ def both_reported(report: Report) -> Answer:
 
 def own_semantics(report: Report) -> Answer:
     """Networks without semantics of their own are connected to others first."""
+    around = [*report.dataset.before, *report.dataset.after]
+    if around:
+        return met(f"evaluated within {listed(around)}", "t-base")
     return apart(
         f"what these networks answer has a meaning of its own: it is measured by "
         f"{report.headline.name}",

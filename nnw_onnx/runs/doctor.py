@@ -22,6 +22,7 @@ from nnw_onnx.vocabulary import Spec
 PACKAGES = (
     "nnw-onnx", "numpy", "scipy", "scikit-learn", "onnx", "ml_dtypes", "pydantic", "typer",
     "matplotlib", "torch", "keras", "tensorflow", "lightning", "transformers", "mlflow", "pandas",
+    "torchmetrics",
 )  # fmt: skip
 TIMEOUT = 120.0
 """Seconds that a provider or trainer may take to start."""

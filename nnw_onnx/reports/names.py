@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nnw_onnx.measures.results import Level, Setting, Technology
@@ -137,13 +137,23 @@ def _size(bits: int, crowded: bool) -> str:
 
 def _telling(technology: Technology, among: Sequence[Technology]) -> list[tuple[str, Json]]:
     """Options whose values differ between technologies that are called alike."""
-    mine = technology.record.method
-    others = [t.record.method.options for t in among if t.record.called == technology.record.called]
+    mine = _flat(technology.record.method.options)
+    others = [
+        _flat(t.record.method.options) for t in among if t.record.called == technology.record.called
+    ]
     return [
         (name, value)
-        for name, value in mine.options.items()
+        for name, value in mine.items()
         if any(options.get(name) != value for options in others)
     ]
+
+
+def _flat(options: Mapping[str, Json]) -> dict[str, Json]:
+    """Options, and what is inside of those that are tables in their place."""
+    found: dict[str, Json] = {}
+    for name, value in options.items():
+        found |= dict(value) if isinstance(value, Mapping) else {name: value}
+    return found
 
 
 def intensity(level: Level, setting: Setting, unit: bool = True) -> str:

@@ -155,6 +155,18 @@ def test_a_name_in_humps_is_shortened_at_them(name, room, short):
     assert shortened(name, room) == short
 
 
+def test_one_class_with_two_dictionaries_is_told_apart_by_what_differs(evaluated):
+    report = evaluated.report
+    first = report.technologies[0]
+    method = first.record.method
+    dictionary = {**method.options["dictionary"], "strength": 0.5}
+    changed = method.model_copy(update={"options": {**method.options, "dictionary": dictionary}})
+    other = first.model_copy(update={"record": first.record.model_copy(update={"method": changed})})
+    both = report.model_copy(update={"technologies": (first, other)})
+    names = [name.variant for name in technology_names(both)]
+    assert names == ["32 bits, strength 0.1, by training", "32 bits, strength 0.5, by training"]
+
+
 def test_a_detector_of_its_own_is_decided_at_no_level(evaluated):
     triggers = evaluated.report.technologies[1].detectability
     assert triggers.own_threshold

@@ -99,7 +99,7 @@ def _little(name: str, values: Array) -> Array:
             f"array {name}: expected plain numbers, got {values.dtype} of {values.ndim} axes; "
             "convert it"
         )
-    return np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"), copy=False))
+    return np.asarray(values, values.dtype.newbyteorder("<"), order="C")
 
 
 def _broken(got: str) -> BrokenFrameError:

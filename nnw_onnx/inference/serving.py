@@ -87,7 +87,7 @@ class Server:
             self.stop()
             raise _ended(timeout, late=late) from error
         finally:
-            if not done:
+            if not done or sys.platform == "win32":  # no forks: it has answered its only question
                 self.stop()
 
     def stop(self) -> None:

@@ -262,6 +262,18 @@ def test_what_a_class_prints_disturbs_nothing(write):
     assert nnw.decode(*_marked(inject(write(noisy)))).payload == PAYLOAD
 
 
+def test_a_class_that_writes_into_its_channels_is_told_in_one_line(write):
+    body = """import os
+        for channel in range(3, 64):
+            try: os.write(channel, b'\\xff' * 64)
+            except OSError: pass
+        return [0] * 32"""
+    marked = inject(write(decoder_of(body)))
+    with pytest.raises(PluginError, match="decode: expected an answer, got "):
+        nnw.decode(*_marked(marked))
+    assert inject(write(SIGNS)).key
+
+
 def test_what_a_class_leaves_in_globals_is_gone_with_its_answer(write):
     body = "global seen; seen = globals().get('seen', 0) + 1; return [int(seen == 1)] * 32"
     marked = inject(write(decoder_of(body)))

@@ -289,6 +289,7 @@ def forecast(
     engine: str | None = None,
     settings: Options | None = None,
     presets: Sequence[str] = (),
+    require: Sequence[str] = (),
 ) -> Forecast:
     """What an evaluation would do, in numbers, and about how long it would take.
 
@@ -301,6 +302,7 @@ def forecast(
         engine: likewise.
         settings: likewise.
         presets: likewise.
+        require: likewise; what the evaluation cannot tell is refused here too.
 
     Raises:
         ConfigurationError, DatasetError, ModelFileError: what `evaluate` would raise too.
@@ -308,13 +310,16 @@ def forecast(
     from nnw_onnx.inference import leave_if_importing_main
 
     leave_if_importing_main()
+    from nnw_onnx.reports import requirements
     from nnw_onnx.runs import evaluate as runs
     from nnw_onnx.runs import first_look
     from nnw_onnx.runs import forecast as forecasting
     from nnw_onnx.runs.prepare import prepare
 
+    wanted = _parsed(require)
     asked = arguments.asked(evaluation, data, engine, settings, presets)
     prepared = prepare(asked, runs.default_folder(asked))
+    requirements.expect_rows(wanted, prepared.plan)
     _tell_short(prepared)
     first_look.look(prepared, tell=arguments.log.warning)
     return forecasting.forecast(prepared)

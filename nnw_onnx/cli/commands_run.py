@@ -121,8 +121,9 @@ def evaluate(
         _expect_alone(evaluation, settings, presets, dry_run)
     if dry_run:
         expected = nnw.forecast(
-            evaluation, data=data, engine=engine, settings=changes, presets=presets or ()
-        )
+            evaluation, data=data, engine=engine, settings=changes, presets=presets or (),
+            require=require or (),
+        )  # fmt: skip
         _tell(expected, output_format)
         return
     progress = output.LOGGER.isEnabledFor(logging.INFO)

@@ -355,6 +355,9 @@ def test_what_the_report_cannot_tell_is_refused_before_the_run(
     answer = nnw("evaluate", run[0], "--run-folder", tmp_path / "new", "--require", text)
     assert (answer.status, (tmp_path / "new").exists()) == (2, False)
     assert re.search(message, answer.err), answer.err
+    looked = nnw("evaluate", run[0], "--dry-run", "--require", text)
+    assert (looked.status, looked.out) == (2, "")
+    assert re.search(message, looked.err), looked.err
 
 
 def test_a_run_is_repeated_from_its_folder(

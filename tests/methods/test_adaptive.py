@@ -18,7 +18,7 @@ from nnw_onnx.runs.inject import inject
 from nnw_onnx.runs.modify import Stacked, modify, select_layers
 from nnw_onnx.runs.suspect import Running, suspects, wrapped
 from nnw_onnx.testing import ArrayNetwork, check_method
-from nnw_onnx.vocabulary import Injects, Method, Payload, Spec, Step, Technology
+from nnw_onnx.vocabulary import Injects, Method, Payload, SeesWhole, Spec, Step, Technology
 
 from . import trained_digits
 
@@ -49,6 +49,8 @@ EVERY = [
     name
     for name in plugins.names("methods")
     if plugins.origin(plugins.load(Method, name)).package == "nnw-onnx"
+    # What runs a class of somebody else knows none of its attacks, and is not ranked.
+    and not issubclass(plugins.load(Method, name), SeesWhole)
 ]
 STATIC = [
     (name, stack)

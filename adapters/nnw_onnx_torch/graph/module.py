@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Self, cast
@@ -285,8 +285,8 @@ class OnnxModule(torch.nn.Module):
                 f"layer {unknown[0]!a}: expected a layer that an operator of the network computes "
                 "with, got another; use the key of this network"
             )
-        given = self._asked(feeds)
         try:
+            given = self._asked(feeds)
             with torch.no_grad(), self.capturing_nothing(), self._capturing(layers) as captured:
                 results = _tensors(self._execute(given, self._outputs, evaluate=True))
                 inner = {name: to_numpy(captured[name]) for name in layers}
@@ -295,8 +295,8 @@ class OnnxModule(torch.nn.Module):
             raise InferenceError(str(error)) from error
         except torch.OutOfMemoryError as error:
             raise InferenceError(
-                f"model: expected memory for {len(given[0]) if given else 0} samples, got: "
-                f"{str(error).partition('. ')[0]}; ask it for fewer at a time"
+                f"model: expected memory for its inputs, got: {str(error).partition('. ')[0]}; ask "
+                "it for fewer samples at a time"
             ) from error
         return outputs | inner
 
@@ -398,9 +398,12 @@ class OnnxModule(torch.nn.Module):
     ) -> list[Value]:
         training = self.training and not evaluate
         mode = 0 if not training else (2 if self.batch_norm == "update" else 1)
-        run = Run(mode, self._bound(), self.device, self._captures, self._captured, skipped)
+        given, bound = self._given(inputs), self._bound()
+        # A network without weights is where its inputs are.
+        device = _device_of(bound) or _device_of(given.values()) or self.device
+        run = Run(mode, bound, device, self._captures, self._captured, skipped)
         values = self._program.frame(run)
-        for name, value in self._given(inputs).items():
+        for name, value in given.items():
             values[self._program.names[name]] = value
         slots = tuple(self._slot(name) for name in wanted)
         return self._program.block.execute(run, values, (), slots)
@@ -453,6 +456,11 @@ class _Source(NamedTuple):
     holder: str | None
     key: str
     value: Value = None
+
+
+def _device_of(values: Iterable[Value]) -> torch.device | None:
+    """Where the first tensor is, if there is one."""
+    return next((v.device for v in values if isinstance(v, torch.Tensor)), None)
 
 
 def supported_operators() -> tuple[tuple[str, str], ...]:

@@ -16,8 +16,11 @@ from nnw_onnx_torch.graph.program import NOTHING, Step
 MOST_HOSTED = 1024
 """Elements of a constant that may be a shape."""
 _SOURCES = frozenset({"Shape", "Size"})
-_LIKE_SHAPE = frozenset({"ConstantOfShape", "Range"})
-"""Operators whose result is where the numbers are that they read."""
+_MAY_BE_HOST = frozenset(
+    {"ConstantOfShape", "Range", "RandomNormal", "RandomUniform", "SequenceLength",
+     "OptionalHasElement"}
+)  # fmt: skip
+"""Operators whose result is where the numbers are that they read, or that read no tensor."""
 _RANDOM = frozenset(
     {"Dropout", "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
      "RandomUniformLike"}
@@ -119,7 +122,7 @@ class _Placing:
             self._hosted(slot) if k in read and self._is_small(slot, read=True) else slot
             for k, slot in enumerate(step.inputs)
         )
-        if step.make_call is not None or name in _LIKE_SHAPE:
+        if step.make_call is not None or name in _MAY_BE_HOST:
             self.maybe.update(step.outputs)
         cpu = self.hosts | self.maybe
         moved = tuple(k for k, slot in enumerate(inputs) if k not in read and slot in cpu)

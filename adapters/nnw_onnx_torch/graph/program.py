@@ -162,6 +162,14 @@ class Program:
         return self.block.execute(run, self.frame(run), given, self.block.outputs)
 
 
+# What torch and the functions of the table raise, on any device: errors of an accelerator, lack of
+# memory and NotImplementedError are RuntimeErrors; optional parts of torch may not be installed.
+_FAILURES = (
+    RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError,
+    AssertionError, MemoryError, ImportError,
+)  # fmt: skip
+
+
 def make_plan(block: Block, wanted: tuple[int, ...], run: Run) -> Plan:
     """The steps that the wanted slots or captures need, and when each value is used last."""
     needed, kept = set(wanted), {*wanted, NOTHING}
@@ -202,15 +210,23 @@ def follow(plan: Plan, run: Run, values: list[Value]) -> None:
                     values[slot] = value
             for slot in free:
                 values[slot] = None
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, ValueError, LookupError, TypeError, ArithmeticError) as error:
+    except _FAILURES as error:
         _fail(step, error)
 
 
 def _fail(step: Step | None, error: Exception) -> NoReturn:
     where = "model" if step is None else step.label
     reason = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        raise TrainingError(
+            f"{where}: expected memory enough, got: {reason.partition('. ')[0][:300]}; choose a "
+            "smaller batch size, or device 'cpu'"
+        ) from error
+    if isinstance(error, NotImplementedError):
+        raise TrainingError(
+            f"{where}: expected an operator that torch has for this device and type, got: "
+            f"{reason.partition('. ')[0][:300]}; use device 'cpu', or float32"
+        ) from error
     raise TrainingError(
         f"{where}: expected inputs that it can compute with, got an error of torch ({reason[:300]})"
         "; check shapes and types of the inputs, and whether the graph fixes the size of a batch"

@@ -91,21 +91,21 @@ def _read(path: Path, value: Any) -> Any:
     return numpy_helper.to_optional(message)
 
 
-def run_case(case: Case, folder: Path) -> Outcome:
+def run_case(case: Case, folder: Path, device: torch.device | None = None) -> Outcome:
     """What becomes of a case; those of BatchNormalization in training mode are trained."""
     training = case.name.startswith("test_batchnorm") and "training_mode" in case.name
     path = folder / "case.onnx"
     path.write_bytes(case.model.SerializeToString())
     try:
         network = nnw_onnx.open(path)
-        module = OnnxModule(network).train(training)
+        module = OnnxModule(network).train(training).to(device)
     except nnw_onnx.NnwError as error:
         return Outcome("refused", str(error))
     # A case may give the outputs of earlier ones, so each data set is compared by itself.
     for inputs, expected in case.data:
         try:
             names = [v.name for v in case.model.graph.input]
-            given = {n: _to_torch(v) for n, v in zip(names, inputs, strict=False)}
+            given = {n: _to_torch(v, device) for n, v in zip(names, inputs, strict=False)}
             with torch.no_grad():
                 found = module.compute(given)
             for (name, value), wanted in zip(found.items(), expected, strict=True):
@@ -115,12 +115,12 @@ def run_case(case: Case, folder: Path) -> Outcome:
     return Outcome("passed")
 
 
-def _to_torch(value: Any) -> Any:
+def _to_torch(value: Any, device: torch.device | None) -> Any:
     if value is None:
         return None
     if isinstance(value, list):
-        return [_to_torch(v) for v in value]
-    return to_tensor(_array(value))
+        return [_to_torch(v, device) for v in value]
+    return to_tensor(_array(value)).to(device)
 
 
 def _array(value: Any) -> Any:

@@ -186,6 +186,6 @@ def _complex_product(a: Tensor, b: Tensor, conjugates: bool) -> Tensor:
 @operator("ImageScaler")
 def image_scaler(call: Call, x: Tensor) -> Tensor:
     """Images (n, c, h, w) times a scale plus a bias of each channel; an operator of old."""
-    bias = x.new_tensor(list(call.get("bias") or [0.0]))
+    bias = torch.tensor(list(call.get("bias") or [0.0]), dtype=x.dtype, device=x.device)
     scale: float = call.get("scale", 1.0)
     return x * scale + bias.reshape(-1, 1, 1)

@@ -160,6 +160,8 @@ def non_max_suppression(
 ) -> Tensor:
     """Rows (sample, class, box) of the best boxes that do not overlap a better one too much."""
     most = 0 if limit is None else numbers(limit)[0]
+    # Each choice depends on the last: on the CPU an accelerator is waited for once.
+    device, boxes, scores = boxes.device, boxes.detach().cpu(), scores.detach().cpu()
     share = 0.0 if overlap is None else float(overlap)
     corners = _corners(boxes, bool(call.get("center_point_box", 0)))
     chosen: list[tuple[int, int, int]] = []
@@ -176,7 +178,7 @@ def non_max_suppression(
                 if not bool((shares[box, kept] > share).any()):
                     kept.append(box)
             chosen += [(sample, label, box) for box in kept]
-    return torch.tensor(chosen, dtype=torch.int64, device=boxes.device).reshape(-1, 3)
+    return torch.tensor(chosen, dtype=torch.int64, device=device).reshape(-1, 3)
 
 
 def _corners(boxes: Tensor, centered: bool) -> Tensor:

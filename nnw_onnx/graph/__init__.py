@@ -15,6 +15,7 @@ from nnw_onnx.graph.network import (
 from nnw_onnx.graph.opsets import convert_opset, newest_known, smallest_model
 from nnw_onnx.graph.renaming import drop_names
 from nnw_onnx.graph.runnable import Runnable
+from nnw_onnx.graph.splitting import Cut
 from nnw_onnx.graph.storing import (
     constants_to_initializers,
     initializers_to_constants,
@@ -25,6 +26,7 @@ from nnw_onnx.graph.widening import narrow_classifier, widen_classifier
 
 __all__ = [
     "CanonicalWeights",
+    "Cut",
     "Folded",
     "InMemory",
     "Limits",

@@ -98,6 +98,11 @@ class ModelFile:
         return {m.address: m for m in self.root.walk()}
 
     @cached_property
+    def skeletons(self) -> dict[object, Any]:
+        """What `runnable` has made of it; it is kept there."""
+        return {}
+
+    @cached_property
     def sources(self) -> tuple[Path, ...]:
         """The file itself, then the files of its external data; none of a network in memory."""
         if self.folder is None:

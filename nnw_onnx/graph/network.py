@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self, TypeAlias
@@ -27,15 +28,18 @@ from nnw_onnx.graph import (
     resizing,
     runnable,
     saving,
+    splitting,
 )
 from nnw_onnx.graph.files import Limits, ModelFile, open_file
 from nnw_onnx.graph.inventory import Inventory, take
 from nnw_onnx.graph.layers import ListedLayer, Listing, list_layers
 from nnw_onnx.graph.runnable import Runnable
+from nnw_onnx.graph.splitting import Cut, Part
 from nnw_onnx.graph.tensors import shown, stored_bytes
 from nnw_onnx.graph.wire import Address
 from nnw_onnx.vocabulary import Array, Coverage, HiddenAxis, Layer, TensorInfo, Weights
 
+_MOST_CUTS = 3
 Rule: TypeAlias = "Callable[[OnnxNetwork, str, Array], Array]"
 """See `OnnxNetwork.rounded_by`."""
 
@@ -470,6 +474,39 @@ class OnnxNetwork:
             CarrierNotFoundError: see `inner`.
         """
         return runnable.make_runnable(self._file, self._replaced, self.inner(layers))
+
+    def cuts(self, base: OnnxNetwork) -> tuple[Cut, ...]:
+        """Places where the graph can be cut so that all before is as in another network of it.
+
+        Args:
+            base: of the same file.
+
+        Returns:
+            A few, the latest first; none where the file is another one, or nothing differs.
+        """
+        if self.sha256 != base.sha256:
+            return ()
+        differ = {
+            address
+            for address in self._replaced.keys() | base._replaced.keys()
+            if self._replaced.get(address) is not base._replaced.get(address)
+        }
+        question = "cuts", frozenset(differ)
+        if question not in self._file.skeletons:
+            found = splitting.cuts(self._file.proto.graph, differ)
+            self._file.skeletons[question] = tuple(islice(found, _MOST_CUTS))
+        made: tuple[Cut, ...] = self._file.skeletons[question]
+        return made
+
+    def head(self, cut: Cut) -> Runnable:
+        """What is before a cut, which answers the values of the cut."""
+        part = Part(cut.head, outputs=cut.values)
+        return runnable.make_runnable(self._file, self._replaced, {}, part)
+
+    def tail(self, cut: Cut, given: Sequence[TensorInfo]) -> Runnable:
+        """What is after a cut, fed its values, whose types and shapes are given."""
+        part = Part(cut.tail, given=tuple(given))
+        return runnable.make_runnable(self._file, self._replaced, {}, part)
 
 
 def open_network(

@@ -14,6 +14,7 @@ from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
 
 from nnw_onnx.errors import ModelFileError
 from nnw_onnx.graph.files import ModelFile, resolve
+from nnw_onnx.graph.splitting import Part, read_by
 from nnw_onnx.graph.tensors import (
     DATA_FIELD_NAMES,
     STRIP_ABOVE,
@@ -22,7 +23,7 @@ from nnw_onnx.graph.tensors import (
     stored_bytes,
 )
 from nnw_onnx.graph.wire import Address
-from nnw_onnx.vocabulary import Array
+from nnw_onnx.vocabulary import Array, TensorInfo
 
 LOCATION = "weights"
 _NATIVE = "biuf"
@@ -48,37 +49,105 @@ class Runnable:
 
 
 def make_runnable(
-    file: ModelFile, replaced: Mapping[Address, Array], inner: Mapping[str, str]
+    file: ModelFile,
+    replaced: Mapping[Address, Array],
+    inner: Mapping[str, str],
+    part: Part | None = None,
 ) -> Runnable:
-    """The model with its replaced weights, and the values of `inner` as further outputs.
+    """The model, or a part of it, with its replaced weights and the values of `inner` as outputs.
+
+    What all networks of a file have in common is made once, but where small tensors are replaced,
+    which are values inside the model.
 
     Raises:
         ModelFileError: a graph beyond protobuf's 2 GiB.
     """
+    own = {a: v for a, v in replaced.items() if not _detachable(file.tensors[a])}
+    question = tuple(dict.fromkeys(inner.values())), part
+    if own or question not in file.skeletons:
+        made = _skeleton(file, own, *question)
+        if not own:
+            file.skeletons[question] = made
+    else:
+        made = file.skeletons[question]
+    now = {
+        t.name: replaced[t.address] if t.address in replaced else t.array() for t in made.detached
+    }
+    initializers = {
+        name: np.require(values, requirements=["C", "A"]) for name, values in now.items()
+    }
+    return Runnable(made.model, initializers, made.folder, inner)
+
+
+@dataclass(frozen=True)
+class _Skeleton:
+    """What sessions of one graph have in common.
+
+    Attributes:
+        model: serialized, without the values of `detached`.
+        detached: initializers that are given as arrays.
+        folder: where data files lie that are still needed, or None.
+    """
+
+    model: bytes
+    detached: tuple[StoredTensor, ...]
+    folder: Path | None
+
+
+def _skeleton(
+    file: ModelFile, own: Mapping[Address, Array], outputs: Iterable[str], part: Part | None
+) -> _Skeleton:
     proto = onnx.ModelProto()
     proto.CopyFrom(file.proto)
-    initializers: dict[str, Array] = {}
-    folder = None
-    idle = _unused(proto.graph)
+    detached, folder = [], None
+    nodes = frozenset(range(len(proto.graph.node))) if part is None else part.nodes
+    idle = _unused(proto.graph, nodes, part)
     for tensor in file.tensors.values():
-        if len(tensor.address) == 2 and tensor.name in idle:
+        if _is_left_out(tensor, nodes, idle):
             continue
         message = resolve(proto, tensor.address)
-        values = replaced.get(tensor.address)
         if _detachable(tensor):
-            array = tensor.array() if values is None else values
-            initializers[tensor.name] = np.require(array, requirements=["C", "A"])
+            detached.append(tensor)
             _mark_external(message, tensor)
-        elif values is not None:
-            _embed(message, tensor, stored_bytes(values, tensor.data_type).tobytes())
+        elif tensor.address in own:
+            values = stored_bytes(own[tensor.address], tensor.data_type).tobytes()
+            _embed(message, tensor, values)
         elif _must_stay_outside(tensor):
             folder = file.folder
         elif tensor.external is not None or tensor.stripped:
             _embed(message, tensor, bytes(tensor.raw()))
     for index in reversed([i for i, t in enumerate(proto.graph.initializer) if t.name in idle]):
         del proto.graph.initializer[index]
-    _append_outputs(proto.graph, inner.values())
-    return Runnable(_serialized(proto), initializers, folder, inner)
+    if part is not None:
+        _cut_out(proto.graph, part)
+    _append_outputs(proto.graph, outputs)
+    return _Skeleton(_serialized(proto), tuple(detached), folder)
+
+
+def _is_left_out(tensor: StoredTensor, nodes: frozenset[int], idle: frozenset[str]) -> bool:
+    """Whether a tensor of the main graph is not among what is run."""
+    kind, index = tensor.address[1] if len(tensor.address) > 1 else ("", 0)
+    if tensor.address[0] == ("graph", 0) and kind == "node":
+        return index not in nodes
+    return len(tensor.address) == 2 and tensor.name in idle
+
+
+def _cut_out(graph: GraphProto, part: Part) -> None:
+    """Leave the nodes of a part, and what they read and answer; initializers are left already."""
+    for index in reversed([i for i in range(len(graph.node)) if i not in part.nodes]):
+        del graph.node[index]
+    read = _read(graph)
+    for index in reversed([i for i, v in enumerate(graph.input) if v.name not in read]):
+        del graph.input[index]
+    graph.input.extend(_typed(info) for info in part.given)
+    if part.outputs:
+        del graph.output[:]
+        graph.output.extend(ValueInfoProto(name=name) for name in part.outputs)
+
+
+def _typed(info: TensorInfo) -> ValueInfoProto:
+    kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(info.dtype))
+    return onnx.helper.make_tensor_value_info(info.name, kind, info.shape)
 
 
 def whole(file: ModelFile) -> ModelProto:
@@ -91,28 +160,21 @@ def whole(file: ModelFile) -> ModelProto:
     return proto
 
 
-def _unused(graph: GraphProto) -> frozenset[str]:
-    """Names of initializers of the main graph that nothing reads, not even a subgraph.
+def _unused(graph: GraphProto, nodes: frozenset[int], part: Part | None) -> frozenset[str]:
+    """Names of initializers of the main graph that none of these nodes reads, also in a subgraph.
 
     The runtime drops them before it looks for the values that it is given, and then fails. Those
     that are inputs with a default value stay: without it they would have to be fed.
     """
-    kept = _read(graph) | {value.name for value in (*graph.output, *graph.input)}
+    kept = set().union(*(read_by(graph.node[place]) for place in nodes))
+    if part is None:
+        kept |= {value.name for value in (*graph.output, *graph.input)}
     return frozenset(t.name for t in graph.initializer if t.name not in kept)
 
 
 def _read(graph: GraphProto) -> set[str]:
-    """Names that the nodes of a graph read; of its subgraphs those that are not their own."""
-    found: set[str] = set()
-    for node in graph.node:
-        found.update(node.input)
-        for attribute in node.attribute:
-            for inside in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                own = {t.name for t in (*inside.initializer, *inside.input)}
-                own.update(name for n in inside.node for name in n.output)
-                outputs = {value.name for value in inside.output}
-                found |= (_read(inside) | outputs) - own
-    return found
+    """Names that the nodes of a graph read."""
+    return set().union(*map(read_by, graph.node))
 
 
 def _append_outputs(graph: GraphProto, names: Iterable[str]) -> None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         check_providers,
         filled,
     )
+    from nnw_onnx.inference.sharing import Head, SharedSession
 
 _MODULES = {
     "IsolatedPool": "isolation",
@@ -61,14 +62,18 @@ _MODULES = {
     "SessionSettings": "sessions",
     "check_providers": "sessions",
     "filled": "sessions",
+    "Head": "sharing",
+    "SharedSession": "sharing",
 }
 
 __all__ = [
+    "Head",
     "IsolatedPool",
     "RunnableGraph",
     "Server",
     "Session",
     "SessionSettings",
+    "SharedSession",
     "check_providers",
     "filled",
     "fold_constants",

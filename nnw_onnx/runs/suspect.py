@@ -23,6 +23,7 @@ from nnw_onnx.inference import (
 )
 from nnw_onnx.kit.candidates import Candidate
 from nnw_onnx.runs.guard import MisuseError
+from nnw_onnx.runs.shared import session_of
 from nnw_onnx.vocabulary import (
     Around,
     Array,
@@ -233,8 +234,24 @@ class Running:
     output: answers would then depend on which layers somebody else has asked for.
     """
 
-    def __init__(self, network: OnnxNetwork, settings: SessionSettings, batch_size: int) -> None:
+    def __init__(
+        self,
+        network: OnnxNetwork,
+        settings: SessionSettings,
+        batch_size: int,
+        base: OnnxNetwork | None = None,
+    ) -> None:
+        """Nothing is made yet.
+
+        Args:
+            network: what answers.
+            settings: how it is run.
+            batch_size: samples a run where the graph leaves it open.
+            base: a network that others are changes of too, so that what they have in common is
+                worth keeping; see `runs.shared`. No answer hangs on it.
+        """
         self._network, self._settings, self._batch_size = network, settings, batch_size
+        self._base = base
         self._sessions: dict[tuple[str, ...], Session] = {}
 
     def __call__(self, feeds: Feeds, layers: Sequence[str] = ()) -> Values:
@@ -264,8 +281,13 @@ class Running:
         if asked not in self._sessions:
             if len(self._sessions) >= MOST_SESSIONS:
                 self._sessions.pop(next(name for name in self._sessions if name))
-            self._sessions[asked] = Session(self._network.runnable(asked), self._settings)
+            self._sessions[asked] = self._made(asked)
         return self._sessions[asked]
+
+    def _made(self, asked: tuple[str, ...]) -> Session:
+        if asked or self._base is None:
+            return Session(self._network.runnable(asked), self._settings)
+        return session_of(self._network, self._base, self._settings)
 
 
 def isolated(

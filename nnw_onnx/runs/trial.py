@@ -139,7 +139,8 @@ def _examined(
     context: Context, trial: Trial, stacked: Stacked, claims: Mapping[str, Claim]
 ) -> TrialRecord:
     """Everything that is asked of the network at the end of the stack, with one session."""
-    run = Running(stacked.network, context.settings, context.batch_size)
+    base = network_of(context, trial.network)
+    run = Running(stacked.network, context.settings, context.batch_size, base)
     own = claims.values() if trial.parents else ()
     quality = _quality(context, trial, stacked, run, (*own, *stacked.marks))
     suspect_of = suspects(stacked.network, run, stacked.around)

@@ -1,0 +1,176 @@
+"""The head of a graph, run once for all networks that differ only in what comes after it.
+
+Its answers are kept by the digest of what was fed. A network that is run so answers as it does in
+one piece, to the last bit, or is not run so: for every shape of feeds the two are compared once,
+and a head that ever makes a difference is not used any more. So it is nothing that a record could
+depend on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO
+
+import numpy as np
+
+from nnw_onnx.inference.sessions import RunnableGraph, Session, SessionSettings
+from nnw_onnx.vocabulary import Array, TensorInfo
+
+KEPT_BYTES = 1 << 30
+"""Answers of one head that are kept at most."""
+
+
+class Head:
+    """The first part of a graph, and what it has answered.
+
+    Attributes:
+        session: runs it.
+        given: what it gives to the rest.
+        proved: shapes of feeds for which the parts answer as the whole.
+        refuted: whether they once did not.
+    """
+
+    def __init__(self, head: RunnableGraph, settings: SessionSettings) -> None:
+        """Make the session; raises `InferenceError` as `Session` does."""
+        self.session = Session(head, settings)
+        self.given: tuple[TensorInfo, ...] = self.session.outputs
+        self.proved: set[tuple[object, ...]] = set()
+        # Of anything but plain numbers with a shape the rest could not be told the type.
+        self.refuted = not all(info.shape and _is_plain(info.dtype) for info in self.given)
+        self._kept = _Kept()
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the answers that are kept."""
+        return self._kept.nbytes
+
+    def answers(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """The values between the parts, kept or made now."""
+        fed = {info.name: feeds[info.name] for info in self.session.inputs}
+        question = _digest(fed)
+        told = self._kept.found(question)
+        if told is None:
+            told = self.session.run(fed)
+            self._kept.keep(question, told)
+        return dict(zip((info.name for info in self.given), told, strict=True))
+
+
+class SharedSession(Session):
+    """A network in two parts, of which the first is shared."""
+
+    def __init__(
+        self,
+        head: Head,
+        tail: RunnableGraph,
+        whole: Callable[[], RunnableGraph],
+        inputs: Sequence[str],
+        settings: SessionSettings,
+    ) -> None:
+        """Make the session of the second part.
+
+        Args:
+            head: the first part.
+            tail: the second, fed with what the first gives.
+            whole: the network in one piece, made where it is needed.
+            inputs: names of its inputs, in their order.
+            settings: how it is run.
+
+        Raises:
+            InferenceError: as `Session`.
+        """
+        super().__init__(tail, settings)
+        between = {info.name for info in head.given}
+        rest = [info for info in self.inputs if info.name not in between]
+        known = {info.name: info for info in (*head.session.inputs, *rest)}
+        self._rest = [info.name for info in rest]
+        self._head, self._whole, self._settings = head, whole, settings
+        self.inputs = tuple(known[name] for name in inputs)
+        self._one: Session | None = None
+
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:
+        """See `Session.run`."""
+        if self._head.refuted:
+            return self._in_one().run(feeds, outputs)
+        shapes = tuple((name, values.shape) for name, values in sorted(feeds.items()))
+        rest = {name: feeds[name] for name in self._rest}
+        told = super().run({**self._head.answers(feeds), **rest}, outputs)
+        if shapes in self._head.proved:
+            return told
+        wanted = self._in_one().run(feeds, outputs)
+        if all(map(_same_bits, told, wanted)):
+            self._head.proved.add(shapes)
+        else:
+            self._head.refuted = True
+        return wanted
+
+    def _in_one(self) -> Session:
+        if self._one is None:
+            self._one = Session(self._whole(), self._settings)
+        return self._one
+
+
+class _Kept:
+    """Arrays in a file without a name, mapped when they are asked for; it ends with the process."""
+
+    def __init__(self) -> None:
+        self.nbytes = 0
+        self._most = KEPT_BYTES
+        self._file: IO[bytes] | None = None
+        self._places: dict[bytes, list[tuple[int, np.dtype[np.generic], tuple[int, ...]]]] = {}
+
+    def found(self, question: bytes) -> list[Array] | None:
+        """The answers to a question, or None."""
+        places = self._places.get(question)
+        if places is None or self._file is None:
+            return None
+        return [
+            np.asarray(np.memmap(self._file, dtype, "r", offset, shape))
+            for offset, dtype, shape in places
+        ]
+
+    def keep(self, question: bytes, arrays: Sequence[Array]) -> None:
+        """Keep answers where there is room; without any they are made again."""
+        size = sum(values.nbytes for values in arrays)
+        if self.nbytes + size > self._most or not all(values.size for values in arrays):
+            return
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - lives as this
+            if shutil.disk_usage(tempfile.gettempdir()).free < self._most + size:
+                raise OSError("too little space")
+            self._places[question] = [self._written(values) for values in arrays]
+        except OSError:
+            self._most = 0  # it will not be otherwise soon
+
+    def _written(self, values: Array) -> tuple[int, np.dtype[np.generic], tuple[int, ...]]:
+        assert self._file is not None
+        offset = self.nbytes
+        self._file.seek(offset)
+        left = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+        while left:
+            left = left[self._file.write(left) :]
+        self.nbytes += values.nbytes
+        return offset, values.dtype, values.shape
+
+
+def _is_plain(dtype: str) -> bool:
+    try:
+        return np.dtype(dtype).kind in "fiub"
+    except TypeError:
+        return False
+
+
+def _same_bits(one: Array, other: Array) -> bool:
+    alike = one.dtype == other.dtype and one.shape == other.shape
+    return alike and one.tobytes() == other.tobytes()
+
+
+def _digest(feeds: Mapping[str, Array]) -> bytes:
+    state = hashlib.sha256()
+    for name, values in feeds.items():
+        state.update(f"{name}\0{values.dtype.str}{values.shape}\0".encode())
+        state.update(np.ascontiguousarray(values).data)
+    return state.digest()

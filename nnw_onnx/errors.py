@@ -67,6 +67,13 @@ class RunError(NnwError):
     """A run folder that is missing, belongs to another evaluation or cannot be resumed."""
 
 
+class UnavailableError(RunError):
+    """Something that a run had is gone: space, a folder, a file; once it is back, the run goes on.
+
+    It is the machine's fault and no trial's, so it stops the run and is never a record.
+    """
+
+
 class FrameworkError(NnwError):
     """A descriptor, message, archive or call that the AI Framework (MPAI-AIF) refuses.
 

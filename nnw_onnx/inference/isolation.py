@@ -28,7 +28,7 @@ from multiprocessing.reduction import ForkingPickler
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, TypeVarTuple
 
-from nnw_onnx.errors import ConfigurationError, InferenceError, NnwError
+from nnw_onnx.errors import ConfigurationError, InferenceError, NnwError, UnavailableError
 from nnw_onnx.inference._bare_processes import BareContext
 from nnw_onnx.inference.runtime import THREAD_VARIABLES
 from nnw_onnx.kit import permissions
@@ -138,6 +138,7 @@ class IsolatedPool:
 
         Raises:
             ConfigurationError: the workers cannot start.
+            UnavailableError: raised by `function`, for what is no item's own fault.
             Exception: an error inside `function` that is no `NnwError` is a bug and is raised
                 here, caused by the worker's traceback.
         """
@@ -282,6 +283,8 @@ def _call(call: bytes) -> bytes:
             _prepare = None
         function, item = ForkingPickler.loads(call)
         return bytes(ForkingPickler.dumps(("done", function(item))))
+    except UnavailableError as error:
+        return bytes(ForkingPickler.dumps(("stop", error)))
     except NnwError as error:
         return bytes(ForkingPickler.dumps(("failed", " ".join(str(error).split()))))
     except MemoryError:
@@ -305,6 +308,8 @@ def _opened(answer: bytes) -> Outcome[Any]:
     if kind == "bug":
         sent, text = content
         raise ForkingPickler.loads(sent) from WorkerTracebackError(f"\n{text}")
+    if kind == "stop":
+        raise content
     if kind == "failed":
         return _failed(content)
     return _done(content)

@@ -47,7 +47,7 @@ _BROKEN = (
 def write_arrays(
     path: Path, arrays: Mapping[str, Array], of: str = "", *, private: bool = False
 ) -> None:
-    """Write named arrays so that the file is either there as a whole or not at all.
+    """Write named arrays: the file is on the disk as a whole, or not at all.
 
     Args:
         path: the file.
@@ -57,7 +57,9 @@ def write_arrays(
     """
     names = sorted(arrays)
     text = np.frombuffer(json.dumps({"of": of, "names": names}).encode(), np.uint8)
-    with replacing(path, private=private) as file, zipfile.ZipFile(file, "w") as archive:
+    # A record that names them is written next.
+    writing = replacing(path, private=private, durable=True)
+    with writing as file, zipfile.ZipFile(file, "w") as archive:
         for name, values in {"names": text, **_numbered([arrays[n] for n in names])}.items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(values), allow_pickle=False)

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from nnw_onnx import plugins
-from nnw_onnx.errors import ConfigurationError, RunError
+from nnw_onnx.errors import (
+    ConfigurationError,
+    KeyFileError,
+    ModelFileError,
+    NnwError,
+    RunError,
+    UnavailableError,
+)
 from nnw_onnx.graph import OnnxNetwork, open_network
 from nnw_onnx.inference import SessionSettings
 from nnw_onnx.runs import guard
@@ -131,11 +138,11 @@ class Context:
 
 @lru_cache(maxsize=8)
 def network_of(context: Context, index: int) -> OnnxNetwork:
-    """An unwatermarked network; raises `RunError` where the file is another one by now."""
+    """An unwatermarked network; raises `UnavailableError` where the file is another one by now."""
     path = context.networks[index]
     network = open_network(path)
     if network.sha256 != context.sha256[index]:
-        raise RunError(
+        raise UnavailableError(
             f"{path.name}: expected the network that the plan was made for, got another; "
             "start a new run"
         )
@@ -143,21 +150,42 @@ def network_of(context: Context, index: int) -> OnnxNetwork:
 
 
 def injected_network(context: Context, index: int, injection: str) -> OnnxNetwork:
-    """A network of the run with the watermark of an injection."""
-    return context.store.load_network(injection, network_of(context, index))
+    """A network of the run with the watermark of an injection.
+
+    Raises:
+        UnavailableError: it is gone or broken.
+    """
+    original = network_of(context, index)
+    try:
+        return context.store.load_network(injection, original)
+    except (RunError, ModelFileError) as error:
+        raise _gone("network", injection, error) from error
 
 
 def claim_of(context: Context, injection: str) -> Claim:
-    """The claim of an injection of the run; raises `RunError` where its key was exchanged."""
-    claim = load_key(context.store.key_path(injection))
+    """The claim of an injection of the run.
+
+    Raises:
+        UnavailableError: its key is gone, broken or was exchanged.
+    """
+    try:
+        claim = load_key(context.store.key_path(injection))
+    except KeyFileError as error:
+        raise _gone("key", injection, error) from error
     made = marked_file(context, injection)
     own = claim.key.secret == secret(context.seed, injection=injection)
     if not own if made is None else claim_digest(claim) != made.claim:
-        raise RunError(
+        raise UnavailableError(
             f"keys/{injection[:16]}: expected the key that this run has made, got another; the "
             "folder was changed, start a new run"
         )
     return claim
+
+
+def _gone(what: str, injection: str, error: NnwError) -> UnavailableError:
+    return UnavailableError(
+        f"{what}s/{injection[:16]}: expected the {what} that this run has made, got: {error}"
+    )
 
 
 def marked_file(context: Context, injection: str) -> MarkedFile | None:
@@ -179,12 +207,25 @@ def samples_for(context: Context, network: OnnxNetwork, of: Of = "task") -> Samp
 # Few data sets take part at once: those of test, training and transfer.
 @lru_cache(maxsize=4)
 def load_samples(source: Source) -> Samples:
-    """The samples of a source; raises `RunError` where they are others than was expected."""
-    samples = _loaded(source.dataset, source.split)
-    if source.before:
-        samples = ComposedSamples(samples, source.before)
-    if source.digest and samples.digest != source.digest:
-        raise RunError(
+    """The samples of a source.
+
+    Raises:
+        UnavailableError: they are gone, or others than was expected.
+        NnwError: they cannot be loaded, and nothing was known of them.
+    """
+    try:
+        samples = _loaded(source.dataset, source.split)
+        if source.before:
+            samples = ComposedSamples(samples, source.before)
+        digest = samples.digest if source.digest else ""
+    except NnwError as error:
+        if not source.digest:
+            raise
+        raise UnavailableError(
+            f"{source.dataset.name}: expected the data that the plan was made for, got: {error}"
+        ) from error
+    if digest != source.digest:
+        raise UnavailableError(
             f"{source.dataset.name}: expected the data that the plan was made for, got other "
             "data; start a new run"
         )

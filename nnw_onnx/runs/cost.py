@@ -23,7 +23,7 @@ from nnw_onnx.measures.cost import (
     measure_training_elsewhere,
 )
 from nnw_onnx.records import CostRecord, InjectionRecord
-from nnw_onnx.runs import guard
+from nnw_onnx.runs import guard, mishaps
 from nnw_onnx.runs.bench import Place, RunBench
 from nnw_onnx.runs.context import (
     Context,
@@ -146,6 +146,9 @@ def run_cost(context: Context, task: CostTask, marked: OnnxNetwork | None = None
         context: of the run.
         task: what is measured.
         marked: the watermarked network; None for that of the run folder.
+
+    Raises:
+        UnavailableError: what the run needs is gone, which is no fault of this operation.
     """
     load = clock.load_average()
     if task.operation == "injection" and marked_file(context, task.injection) is not None:
@@ -154,6 +157,7 @@ def run_cost(context: Context, task: CostTask, marked: OnnxNetwork | None = None
         fields = _measured(context, task, marked)
         return CostRecord.model_validate({**_known(task), "status": "done", "load": load, **fields})
     except NnwError as error:
+        mishaps.expect_available(context, error)
         return failed(task, str(error))
     except ValidationError as error:
         return failed(task, unrecordable(error))

@@ -15,7 +15,7 @@ from nnw_onnx.kit.meters import chance_check
 from nnw_onnx.measures.environment import describe_environment
 from nnw_onnx.measures.scores import unpacked
 from nnw_onnx.records import CostRecord, Environment, InjectionRecord, Plan, TrialRecord
-from nnw_onnx.runs import calls, cost, first_look, injections, trial
+from nnw_onnx.runs import calls, cost, first_look, injections, mishaps, trial
 from nnw_onnx.runs.plan import plan_injections
 from nnw_onnx.runs.prepare import Prepared
 from nnw_onnx.runs.seeds import identity
@@ -43,11 +43,12 @@ def run(prepared: Prepared, *, progress: bool, tell: Tell) -> None:
     Raises:
         ConfigurationError: a first look at the networks says that measuring them is no use.
         RunError: the folder holds another evaluation, or one by other versions of plug-ins.
+        UnavailableError: what the run needs is gone, such as space or data; it can go on later.
     """
     store = prepared.context.store
     if not store.exists and prepared.evaluation.preview.samples:
         first_look.look(prepared, tell)
-    with store.locked():
+    with mishaps.stopping(store.folder), store.locked():
         _begin(store, prepared.plan, tell)
         injected = _injections(store, prepared, progress, tell)
         _trials(store, prepared, injected, progress, tell)

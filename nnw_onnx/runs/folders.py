@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nnw_onnx.errors import RunError
+from nnw_onnx.kit.writing import UNFINISHED, settle
 
 MAX_BYTES = 1 << 30
 """Largest file of records."""
@@ -83,16 +84,27 @@ def content(path: Path, most: int = MAX_BYTES) -> bytes:
 
 def append(path: Path, data: bytes) -> None:
     """Append to a plain file, made where there is none, and force it to the disk."""
+    made = not os.path.lexists(path)
     with os.fdopen(_opened(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+    if made:
+        settle(path.parent)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a process that died was still writing; the folder was seen to be plain."""
+    for path in folder.rglob(".*.tmp"):
+        if UNFINISHED.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def cut(path: Path, size: int) -> None:
     """Leave the first `size` bytes of a plain file."""
     with os.fdopen(_opened(path, os.O_RDWR), "r+b") as file:
         file.truncate(size)
+        os.fsync(file.fileno())
 
 
 def _opened(path: Path, flags: int) -> int:

@@ -15,6 +15,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import numpy as np
 from pydantic import ValidationError
 
+from nnw_onnx.errors import DatasetError
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.records import LARGEST
 from nnw_onnx.runs.calls import LONGEST, MisuseError, expect_words, fault, guarded, measured, named
@@ -152,8 +153,19 @@ class GuardedSamples(Samples):
 
     def read(self, indices: Indices) -> Batch:
         """See `Samples`."""
-        batch = guarded(self._dataset, "read", lambda: self._samples.read(indices))
+        batch = guarded(self._dataset, "read", lambda: self._batch(indices))
         return _checked_batch(self._dataset, batch, len(indices))
+
+    def _batch(self, indices: Indices) -> Batch:
+        try:
+            return self._samples.read(indices)
+        except OSError as error:
+            if error.errno is None:  # raised by the data set; else its files are no fault of it
+                raise
+            raise DatasetError(
+                f"{named(self._dataset)}: expected data that can be read, got: {error.strerror}; "
+                "put them back or mend them"
+            ) from error
 
     @property
     def facts(self) -> Mapping[str, Json]:

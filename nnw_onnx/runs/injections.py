@@ -10,6 +10,7 @@ from nnw_onnx.errors import InjectionError, NnwError, RunError
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.kit import evidence
 from nnw_onnx.records import InjectionRecord, TrainingRecord
+from nnw_onnx.runs import mishaps
 from nnw_onnx.runs.bench import Place, RunBench
 from nnw_onnx.runs.context import Context, marked_file, network_of
 from nnw_onnx.runs.elsewhere import MarkedFile, claim_of_file, network_of_file
@@ -30,12 +31,16 @@ def run_injection(context: Context, task: InjectionTask) -> InjectionRecord:
     """Inject, read back, and keep the network and the key in the run folder.
 
     Whatever a plug-in does wrong is a record that failed, with the reason.
+
+    Raises:
+        UnavailableError: what the run needs is gone, which is no fault of this injection.
     """
     try:
         network = network_of(context, task.network)
         bench = bench_for(context, task, network)
         record = _made(context, task, bench)
     except NnwError as error:
+        mishaps.expect_available(context, error)
         return failed(task, str(error))
     except ValidationError as error:
         return failed(task, unrecordable(error))

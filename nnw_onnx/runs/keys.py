@@ -79,10 +79,8 @@ def save_key(claim: Claim | Key, path: str | Path, keep_payload: bool = True) ->
     data = _archive(whole if keep_payload else replace(whole, payload=None))
     check_key_path(target)
     try:
-        with replacing(target, private=True) as file:
+        with replacing(target, private=True, durable=True) as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
     except OSError as error:
         raise KeyFileError(
             f"{target}: expected a path where a key can be written, got: {error.strerror}; "

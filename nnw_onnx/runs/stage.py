@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from tqdm import tqdm
 
-from nnw_onnx.errors import RunError
+from nnw_onnx.errors import InferenceError, RunError
 from nnw_onnx.records import CostRecord, InjectionRecord, TrialRecord
+from nnw_onnx.runs import mishaps
 from nnw_onnx.runs.checks import trains
 from nnw_onnx.runs.context import Context
 from nnw_onnx.runs.progress import Count, shown_progress
@@ -17,6 +19,8 @@ from nnw_onnx.runs.recipes import TrainingTable
 from nnw_onnx.runs.store import Store
 from nnw_onnx.runs.tables import Evaluation
 from nnw_onnx.vocabulary import Engine, Outcome
+
+_log = logging.getLogger(__name__)
 
 
 class Task(Protocol):
@@ -56,7 +60,11 @@ class Stage(Generic[Record]):
         failed: Callable[[T, str], Record],
         evaluation: Evaluation,
     ) -> list[Record]:
-        """Run the tasks that have no record yet; returns the records of all."""
+        """Run the tasks that have no record yet; returns the records of all.
+
+        Raises:
+            UnavailableError: what the run needs is gone; what is done is kept.
+        """
         known = {r.identity: r for r in self._store.records(self._model)}
         todo = [task for task in tasks if task.identity not in known]
         outcomes = engine.map(
@@ -67,16 +75,32 @@ class Stage(Generic[Record]):
         )
         done = len(tasks) - len(todo)
         for task, outcome in self._shown(todo, outcomes, done, len(tasks)):
-            record = self._record(task, outcome, failed)
+            record = self._record(context, task, outcome, failed)
             self._store.append(record)
             self._watch(record)
             known[task.identity] = record
-        return [known[task.identity] for task in tasks]
+        order = [task.identity for task in tasks]
+        records = [known[identity] for identity in order]
+        if list(known) != order:
+            self._put_in_order(records, len(known) - len(order))
+        return records
+
+    def _put_in_order(self, records: Sequence[Record], strange: int) -> None:
+        """What failed and was tried again comes last, and may have had other tasks after it."""
+        if strange:
+            words = "%s: %s records of tasks that this run no longer has are left out"
+            _log.warning(words, self._title, strange)
+        self._store.rewrite(self._model, records)
 
     def _record(
-        self, task: T, outcome: Outcome[Record], failed: Callable[[T, str], Record]
+        self,
+        context: Context,
+        task: T,
+        outcome: Outcome[Record],
+        failed: Callable[[T, str], Record],
     ) -> Record:
         if outcome.error is not None:
+            mishaps.expect_available(context, InferenceError(outcome.error))
             return failed(task, outcome.error)
         if outcome.value is None:
             raise RunError(

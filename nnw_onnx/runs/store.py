@@ -27,7 +27,7 @@ from pydantic import BaseModel, ValidationError
 
 from nnw_onnx.errors import RunError
 from nnw_onnx.graph import OnnxNetwork, open_network
-from nnw_onnx.kit.writing import replacing
+from nnw_onnx.kit.writing import replacing, settle
 from nnw_onnx.records import CostRecord, Environment, InjectionRecord, Plan, TrialRecord
 from nnw_onnx.runs import folders
 from nnw_onnx.runs.arrays import read_arrays, write_arrays
@@ -67,54 +67,72 @@ class Store:
         return self.folder / "keys" / f"{identity}.npz"
 
     def create(self) -> None:
-        """Make the folder; keys are for the owner's eyes only.
+        """Make the folder, or what is left to be made of it; keys are for the owner's eyes only.
 
         Raises:
             RunError: the folder is not empty, or cannot be made.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            unknown = [p.name for p in self.folder.iterdir() if p.name != ".lock"]
-            if unknown:
-                raise RunError(
-                    f"{self.folder}: expected a new or empty run folder, got one with "
-                    f"{unknown[0]}; choose another with --run-folder"
-                )
-            (self.folder / "keys").mkdir(mode=0o700)
-            (self.folder / "networks").mkdir()
-        except OSError as error:
+        folders.make(self.folder, "--run-folder")
+        unknown = [p.name for p in sorted(self.folder.iterdir()) if not _is_empty_part(p)]
+        if unknown:
             raise RunError(
-                f"{self.folder}: expected a folder that can be written, got: {error.strerror}; "
-                "choose another with --run-folder"
-            ) from error
+                f"{self.folder}: expected a new or empty run folder, got one with "
+                f"{unknown[0]}; choose another with --run-folder"
+            )
+        try:
+            (self.folder / "keys").mkdir(mode=0o700, exist_ok=True)
+            (self.folder / "networks").mkdir(exist_ok=True)
+            settle(self.folder)
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this process.
+        """Hold the folder for this process, without what one that died has left unfinished.
 
         Raises:
-            RunError: another one holds it, or it holds what is no plain file or folder.
+            RunError: another one holds it, it holds what is no plain file or folder, or it cannot
+                be written.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        folders.make(self.folder, "--run-folder")
         # Before the lock, which is a file too; keys would not be secret in a folder of others.
         folders.expect_plain(self.folder)
-        keys = self.folder / "keys"
-        if keys.is_dir():
-            keys.chmod(0o700)
+        with self._held():
+            yield
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        lock = FileLock(self.folder / ".lock", timeout=0)
         try:
-            with FileLock(self.folder / ".lock", timeout=0):
-                yield
+            lock.acquire()
+            self._tidy()
         except Timeout as error:
             raise RunError(
                 f"{self.folder}: expected a run folder of its own, got one that another "
                 "process is writing; wait for it or choose another with --run-folder"
             ) from error
+        except OSError as error:
+            lock.release()
+            raise _unwritable(self.folder, error) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _tidy(self) -> None:
+        """Put away what a process left that died: unfinished files, words on its trainings."""
+        keys, progress = self.folder / "keys", self.folder / "progress"
+        if keys.is_dir():
+            keys.chmod(0o700)
+        folders.tidy(self.folder)
+        for path in progress.iterdir() if progress.is_dir() else ():
+            path.unlink()
 
     def write(self, value: BaseModel) -> None:
-        """Write plan or environment atomically."""
-        write_atomically(
-            self.folder / SINGLE[type(value)], value.model_dump_json(indent=1).encode() + b"\n"
-        )
+        """Write plan or environment: on the disk as a whole, or not at all."""
+        content = value.model_dump_json(indent=1).encode() + b"\n"
+        with replacing(self.folder / SINGLE[type(value)], durable=True) as file:
+            file.write(content)
 
     def read(self, model: type[Model]) -> Model:
         """Read plan or environment; of the plan, after a look at all that is in the folder.
@@ -144,7 +162,7 @@ class Store:
         return self.read(model) if os.path.lexists(self.folder / SINGLE[model]) else None
 
     def records(self, model: type[Model]) -> list[Model]:
-        """All whole records of a kind; raises `RunError` where one is broken."""
+        """All whole records of a kind, each once; raises `RunError` where one is broken."""
         path = self.folder / RECORDS[model]
         if not os.path.lexists(path):
             return []
@@ -155,7 +173,12 @@ class Store:
                 found.append(model.model_validate_json(line))
             except ValidationError as error:
                 raise _broken(path, number, error) from error
-        return found
+        return _once(path, found)
+
+    def rewrite(self, model: type[Model], records: Sequence[Model]) -> None:
+        """Write all records of a kind anew: on the disk as a whole, or as they were before."""
+        with replacing(self.folder / RECORDS[model], durable=True) as file:
+            file.writelines(_line(record) for record in records)
 
     def drop_torn_lines(self) -> None:
         """Cut off a last line that an interruption left without its end."""
@@ -166,14 +189,14 @@ class Store:
 
     def append(self, record: BaseModel) -> None:
         """Append one record and force it to the disk."""
-        line = record.model_dump_json().encode() + b"\n"
-        folders.append(self.folder / RECORDS[type(record)], line)
+        folders.append(self.folder / RECORDS[type(record)], _line(record))
 
     def save_network(self, identity: str, network: OnnxNetwork, original: OnnxNetwork) -> None:
         """Keep what an injection made: the weights that it replaced, or a graph of its own."""
         path = self.folder / "networks" / f"{identity}.npz"
         if network.sha256 != original.sha256:
             network.save(path.with_suffix(".onnx"))
+            settle(path.parent)
             return
         # In a type that numpy can store and that holds each value.
         weights = {name: _exact(network.weights[name]) for name in sorted(network.replaced)}
@@ -319,6 +342,38 @@ def _check_form(folder: Path, content: bytes) -> None:
             f"{folder}: expected a run folder of form {FORM}, got one of form {form}; "
             f"{READERS[form]} reads it"
         )
+
+
+def _is_empty_part(path: Path) -> bool:
+    """Whether a run that was ended before its plan was written can have left this."""
+    if path.name in ("keys", "networks"):
+        return path.is_dir() and not any(path.iterdir())
+    return path.name == ".lock"
+
+
+def _unwritable(folder: Path, error: OSError) -> RunError:
+    return RunError(
+        f"{folder}: expected a folder that can be written, got: {error.strerror or error}; mend "
+        "that or choose another with --run-folder"
+    )
+
+
+def _line(record: BaseModel) -> bytes:
+    return record.model_dump_json().encode() + b"\n"
+
+
+def _once(path: Path, records: Sequence[Model]) -> list[Model]:
+    """Each record once: a line that was copied counts no second time."""
+    found: dict[str, Model] = {}
+    for number, record in enumerate(records, 1):
+        identity = vars(record)["identity"]
+        first = found.setdefault(identity, record)
+        if first is not record and first != record:
+            raise RunError(
+                f"{path.name}, line {number}: expected one record of a task, got two that differ; "
+                "the file was changed by hand, start a new run"
+            )
+    return list(found.values())
 
 
 def _exact(array: Array) -> Array:

@@ -13,6 +13,7 @@ from nnw_onnx import plugins
 from nnw_onnx.errors import CarrierNotFoundError, NnwError, NotApplicableError
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.records import NewMark, TrialRecord
+from nnw_onnx.runs import mishaps
 from nnw_onnx.runs.bench import Place, RunBench
 from nnw_onnx.runs.blocks import changed_blocks
 from nnw_onnx.runs.composed import asking
@@ -41,6 +42,9 @@ def run_trial(context: Context, trial: Trial) -> TrialRecord:
     """Carry a trial out.
 
     Whatever a plug-in does wrong is a record that failed, with the reason.
+
+    Raises:
+        UnavailableError: what the run needs is gone, which is no fault of this trial.
     """
     try:
         claims = _claims(context, trial)
@@ -55,6 +59,7 @@ def run_trial(context: Context, trial: Trial) -> TrialRecord:
     except NotApplicableError as refused:
         return _not_done(trial, "not-applicable", str(refused))
     except NnwError as error:
+        mishaps.expect_available(context, error)
         return failed(trial, str(error))
     except ValidationError as error:
         return failed(trial, unrecordable(error))

@@ -190,16 +190,22 @@ def opened(network: object) -> OnnxNetwork:
         return network
     if isinstance(network, str | Path):
         opened = open_network(Path(network))
-        log.debug("opened %s: %d layers, SHA-256 %s", network, len(opened.layers), opened.sha256)
+        _tell(opened, f"{network}: {len(opened.layers)} layers")
         return opened
     in_memory = open_in_memory(network)
     if in_memory is not None:
-        log.debug("opened %d layers in memory, SHA-256 %s", len(in_memory.layers), in_memory.sha256)
+        _tell(in_memory, f"{len(in_memory.layers)} layers in memory")
         return in_memory
     raise ConfigurationError(
         f"network: expected an ONNX file, a network in memory or what nnw_onnx.open returns, got "
         f"{_named(type(network))}; {_door(type(network))}"
     )
+
+
+def _tell(network: OnnxNetwork, what: str) -> None:
+    # A digest of gigabytes takes seconds, so nobody computes it for a line that nobody reads.
+    if log.isEnabledFor(logging.DEBUG):
+        log.debug("opened %s, SHA-256 %s", what, network.sha256)
 
 
 def path_of(network: object) -> Path:

@@ -21,6 +21,7 @@ from nnw_onnx.cli.options import (
     OutputFormat,
     SeedFile,
     Settings,
+    Sidecar,
     Training,
     WorkFolder,
     carrier_of,
@@ -126,6 +127,7 @@ def inject(
         bool,
         typer.Option("--record-payload", help="Write the payload there too, for anybody to read."),
     ] = False,
+    sidecar: Sidecar = False,
     force: Force = False,
     output_format: OutputFormat = Format.TEXT,
 ) -> None:
@@ -161,7 +163,7 @@ def inject(
         work_folder=work_folder,
         record="payload" if record_payload else record,
     )
-    _save_both(injection, out, key_out)
+    _save_both(injection, out, key_out, sidecar=sidecar)
     _tell_injection(injection, out, key_out, output_format)
     warn(_too_short(injection))
 
@@ -197,6 +199,7 @@ def modify(
     training: Training = None,
     data: Data = None,
     work_folder: WorkFolder = None,
+    sidecar: Sidecar = False,
     force: Force = False,
     output_format: OutputFormat = Format.TEXT,
 ) -> None:
@@ -229,7 +232,7 @@ def modify(
     warn(modified.warnings)
     if modified.layers:
         _tell_reach(layer or (), network.coverage(modified.layers))
-    modified.network.save(out)
+    modified.network.save(out, sidecar=sidecar)
     _tell_modified(modified, modification, strength, out, output_format)
 
 
@@ -405,7 +408,7 @@ def payload_values(payload: Payload) -> dict[str, Json]:
     return {"bits": payload.bits, "hex": payload.hex, "text": payload.text}
 
 
-def _save_both(injection: Injection, out: Path, key_out: Path) -> None:
+def _save_both(injection: Injection, out: Path, key_out: Path, *, sidecar: bool) -> None:
     """Write network and key, or neither."""
     import nnw_onnx as nnw
     from nnw_onnx.runs.keys import check_key_path
@@ -414,7 +417,7 @@ def _save_both(injection: Injection, out: Path, key_out: Path) -> None:
     with tempfile.TemporaryDirectory(dir=key_out.parent, prefix=".nnw-") as folder:
         key_file = Path(folder) / key_out.name
         nnw.save_key(injection.claim, key_file)
-        injection.network.save(out)
+        injection.network.save(out, sidecar=sidecar)
         key_file.replace(key_out)
 
 

@@ -23,6 +23,12 @@ KeyFile = Annotated[
     Path, typer.Option("--key", metavar="KEY.npz", help="Key file that 'nnw inject' wrote.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
+Sidecar = Annotated[
+    bool,
+    typer.Option(
+        "--sidecar", help="Write changed weights alone; the others stay in MODEL's data file."
+    ),
+]
 OutputFormat = Annotated[Format, typer.Option("--format", help="How the answer is written.")]
 Settings = Annotated[
     list[str] | None,

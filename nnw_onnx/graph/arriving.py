@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -170,6 +171,18 @@ def _stored_now(tensor: StoredTensor, replaced: Replaced) -> Array:
     return tensor.array() if found is None else found
 
 
+def _nobody_writes(array: Array, dtype: np.dtype[Any]) -> bool:
+    """Whether an array is as it is stored and stays so: then a large one need not be copied."""
+    owner = array if array.base is None else array.base
+    return (
+        array.dtype == dtype
+        and array.flags.c_contiguous
+        and isinstance(owner, np.ndarray)
+        and owner.flags.owndata
+        and not owner.flags.writeable
+    )
+
+
 def _checked(listed: ListedLayer, values: Array) -> Array:
     layer = listed.layer
     name = f"layer {shown(layer.name)}"
@@ -202,7 +215,7 @@ def _stored(listed: ListedLayer, asked: Array, replaced: Replaced) -> Array:
     dtype = numpy_dtype(listed.tensor.data_type)
     with np.errstate(over="ignore", invalid="ignore"):
         whole = asked if listed.tensor.floating else rounded(asked, dtype)
-        stored = np.array(whole, dtype, order="C")
+        stored = whole if _nobody_writes(whole, dtype) else np.array(whole, dtype, order="C")
     if not finite(stored):
         raise ModelFileError(
             f"layer {shown(listed.layer.name)}: expected weights that fit its type "

@@ -7,19 +7,17 @@ import stat
 import sys
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-import numpy as np
-from numpy.typing import NDArray
 from onnx import TensorProto
 
 from nnw_onnx.errors import ModelFileError
-from nnw_onnx.graph import sniffing
+from nnw_onnx.graph import pages, sniffing
 from nnw_onnx.graph.tensors import External, shown
 from nnw_onnx.kit.hubs import own_blob
 
 NOT_WAITING = 0 if sys.platform == "win32" else os.O_NONBLOCK
 """Flag that opens a FIFO without waiting for who writes into it."""
 
-Opened = dict[Path, tuple[NDArray[np.uint8], tuple[int, int]]]
+Opened = dict[Path, tuple[memoryview, tuple[int, int]]]
 """Data files of one model that are mapped into memory already, with device and inode."""
 
 
@@ -44,7 +42,7 @@ def validate(
     if path not in opened:
         opened[path] = _open(path, location, name, hard_links=hard_links)
     data, identity = opened[path]
-    size = data.size
+    size = len(data)
     offset = _number(entries.get("offset", "0"), "offset", name)
     length = _number(entries["length"], "length", name) if "length" in entries else nbytes
     if length != nbytes:
@@ -124,7 +122,7 @@ def _inside(location: str, folder: Path, name: str) -> Path:
 
 def _open(
     path: Path, location: str, name: str, *, hard_links: bool
-) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+) -> tuple[memoryview, tuple[int, int]]:
     """Map a regular file; a FIFO is never opened for waiting."""
     try:
         _expect_regular(path.stat(), location, name, hard_links=hard_links)
@@ -138,8 +136,7 @@ def _open(
         found = os.fstat(stream.fileno())
         _expect_regular(found, location, name, hard_links=hard_links)
         _expect_no_key(stream.read(64), location, name)
-        empty = np.empty(0, np.uint8)
-        data = np.memmap(stream, np.uint8, "r") if found.st_size else empty
+        data = pages.mapped(descriptor, found.st_size)
     return data, (found.st_dev, found.st_ino)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,7 @@ from google.protobuf.message import Message as Parsed
 from onnx import ModelProto, TensorProto
 
 from nnw_onnx.errors import ModelFileError
-from nnw_onnx.graph import external, sniffing, wire
+from nnw_onnx.graph import external, pages, sniffing, wire
 from nnw_onnx.graph.external import NOT_WAITING
 from nnw_onnx.graph.tensors import (
     DATA_FIELD_NAMES,
@@ -113,7 +112,9 @@ class ModelFile:
     @cached_property
     def sha256(self) -> str:
         """SHA-256 (hex) of the file followed by the bytes of every external tensor."""
-        digest = hashlib.sha256(self.buffer)
+        digest = hashlib.sha256()
+        for start in range(0, len(self.buffer), MAP_ABOVE):
+            digest.update(pages.part(self.buffer, start, min(start + MAP_ABOVE, len(self.buffer))))
         for tensor in self.tensors.values():
             if tensor.external is not None:
                 digest.update(tensor.raw())
@@ -172,7 +173,7 @@ def _read(path: Path, limits: Limits) -> Buffer:
         found = os.fstat(stream.fileno())
         _expect_file(path, found.st_mode, found.st_size, limits)
         if found.st_size > MAP_ABOVE:
-            return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+            return pages.mapped(descriptor, found.st_size)
         return memoryview(stream.read(limits.file_bytes))
 
 

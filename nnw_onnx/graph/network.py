@@ -11,7 +11,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self, TypeAlias
 
-import numpy as np
 from onnx import ModelProto
 
 from nnw_onnx.errors import CarrierNotFoundError, ModelFileError
@@ -35,7 +34,7 @@ from nnw_onnx.graph.inventory import Inventory, take
 from nnw_onnx.graph.layers import ListedLayer, Listing, list_layers
 from nnw_onnx.graph.runnable import Runnable
 from nnw_onnx.graph.splitting import Cut, Part
-from nnw_onnx.graph.tensors import shown, stored_bytes
+from nnw_onnx.graph.tensors import same_bytes, shown, stored_bytes
 from nnw_onnx.graph.wire import Address
 from nnw_onnx.vocabulary import Array, Coverage, HiddenAxis, Layer, TensorInfo, Weights
 
@@ -107,6 +106,10 @@ class OnnxNetwork:
         """
         return self._file.sha256
 
+    def same_file(self, other: OnnxNetwork) -> bool:
+        """Whether both are the same file or equal ones, whatever weights were replaced."""
+        return self._file is other._file or self.sha256 == other.sha256
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) that changes with the graph and with every weight.
@@ -119,7 +122,7 @@ class OnnxNetwork:
         for address, values in self._replaced.items():
             tensor = self._file.tensors[address]
             kept = stored_bytes(values, tensor.data_type)
-            if not np.array_equal(kept, np.frombuffer(tensor.raw(), np.uint8)):
+            if not same_bytes(kept, tensor.raw()):
                 # What scales a layer may be a single number, which is no layer itself.
                 changed[names.get(address, str(address))] = kept
         if not changed:
@@ -397,15 +400,21 @@ class OnnxNetwork:
         target = Path(path)
         return (target, saving.data_path(target)) if len(self.sources) > 1 else (target,)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, sidecar: bool = False) -> None:
         """Write the network, external data included; atomic, nothing half-written is left.
 
         External data go to `path`.data, whatever the file was called that they were read from, or
         stay where they are if they lie beside `path` and none of them was replaced. All else is
         byte-identical but for the replaced tensors. Raises `ModelFileError` where the place cannot
         be written, or where `path`.data is not that of the network that is overwritten.
+
+        Args:
+            path: of the .onnx file.
+            sidecar: whether `path`.data holds the replaced tensors alone. All others stay in the
+                data files of the network, which must lie beside `path`: what is written needs them,
+                and cannot be opened once they are gone or changed.
         """
-        saving.save(self._file, self._replaced, Path(path))
+        saving.save(self._file, self._replaced, Path(path), sidecar=sidecar)
 
     def to_bytes(self) -> bytes:
         """The serialized model with all values inside; without external data what `save` writes.

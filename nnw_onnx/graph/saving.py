@@ -9,26 +9,26 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from nnw_onnx.errors import ModelFileError
-from nnw_onnx.graph import wire
+from nnw_onnx.graph import copying, wire
 from nnw_onnx.graph.files import Limits, ModelFile, open_file
-from nnw_onnx.graph.tensors import External, StoredTensor, stored_bytes
+from nnw_onnx.graph.tensors import External, StoredTensor, same_bytes, stored_bytes
 from nnw_onnx.graph.wire import Address, Edit
 from nnw_onnx.vocabulary import Array
 
 _ALIGNMENT = 4096
-_BLOCK = 1 << 24
 _MOST_NAMES = 10_000
 
-Changed = Mapping[Address, wire.Buffer]
-"""The new bytes of the tensors whose values differ from those of the file."""
+Changed = Mapping[Address, Callable[[], wire.Buffer]]
+"""What gives the new bytes of the tensors whose values differ from those of the file."""
 
 
 @dataclass
@@ -37,13 +37,15 @@ class Piece:
 
     Attributes:
         start: where the first of them was in its file; they keep their place within a page.
-        values: the bytes.
+        size: number of bytes.
+        source: the new bytes, or the data file where they stay what they were.
         tensors: address -> first byte within the piece.
         offset: first byte in the new file.
     """
 
     start: int
-    values: wire.Buffer
+    size: int
+    source: Callable[[], wire.Buffer] | External
     tensors: dict[Address, int]
     offset: int = 0
 
@@ -53,14 +55,17 @@ def data_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.data")
 
 
-def save(file: ModelFile, replaced: Mapping[Address, Array], path: Path) -> None:
+def save(
+    file: ModelFile, replaced: Mapping[Address, Array], path: Path, *, sidecar: bool = False
+) -> None:
     """Write the model and its data file; raises `ModelFileError` where that fails.
 
     Everything is written under temporary names first; a data file that belongs to another model
-    is never replaced, and the .onnx file takes its place last.
+    is never replaced, and the .onnx file takes its place last. With `sidecar` only changed tensors
+    are written, and all others stay in the data files beside `path` that hold them.
     """
     try:
-        _save(file, replaced, path)
+        _save(file, replaced, path, sidecar=sidecar)
     except OSError as error:
         raise ModelFileError(
             f"save: expected a place that can be written, got {error.strerror or error} for "
@@ -68,25 +73,27 @@ def save(file: ModelFile, replaced: Mapping[Address, Array], path: Path) -> None
         ) from error
 
 
-def _save(file: ModelFile, replaced: Mapping[Address, Array], path: Path) -> None:
+def _save(file: ModelFile, replaced: Mapping[Address, Array], path: Path, *, sidecar: bool) -> None:
     if path.exists() and not path.is_file():
         raise OSError(0, "a folder, pipe or device")
     outside = {a: t.external for a, t in file.tensors.items() if t.external is not None}
     if any(_is(path, place) for place in outside.values()):
         raise OSError(0, "a data file that the model is read from")
+    if sidecar:
+        _expect_beside(outside.values(), path)
     changed = _changed(file, replaced)
-    pieces = _placed(_pieces(_moving(outside, changed, path), changed))
+    pieces = _placed(_pieces(_moving(outside, changed, path, sidecar=sidecar), changed))
     if pieces:
-        _expect_free(file, outside.values(), path)
+        _expect_free(file, outside.values(), path, sidecar=sidecar)
     edits = _edits(file, changed, pieces, data_path(path).name)
     model = wire.rewrite(file.buffer, file.root, edits)
-    _expect_room(path.parent, sum(len(p.values) for p in pieces) + sum(map(len, model)))
+    _expect_room(path.parent, sum(p.size for p in pieces) + sum(map(len, model)))
     with ExitStack() as unfinished:
         data = _temporary(path, 1, unfinished) if pieces else None
         temporary = _temporary(path, 0, unfinished)
         if data is not None:
-            _write(data, ((piece.offset, piece.values) for piece in pieces))
-        _write(temporary, _one_after_another(model))
+            copying.write(data, ((piece.offset, _source(piece)) for piece in pieces))
+        copying.write(temporary, _one_after_another(model))
         if data is not None:
             _rename(data, data_path(path), unfinished)
         temporary.replace(path)
@@ -101,9 +108,9 @@ def in_one_piece(file: ModelFile, replaced: Mapping[Address, Array]) -> bytes:
     """
     changed = _changed(file, replaced)
     edits = {
-        address: wire.put_inside(file.messages[address], changed.get(address, tensor.raw()))
+        address: wire.put_inside(file.messages[address], changed.get(address, tensor.raw)())
         if tensor.external is not None
-        else wire.replace_values(file.buffer, file.messages[address], changed[address])
+        else wire.replace_values(file.buffer, file.messages[address], changed[address]())
         for address, tensor in file.tensors.items()
         if tensor.external is not None or address in changed
     }
@@ -117,20 +124,25 @@ def in_one_piece(file: ModelFile, replaced: Mapping[Address, Array]) -> bytes:
     return b"".join(pieces)
 
 
-def _changed(file: ModelFile, replaced: Mapping[Address, Array]) -> dict[Address, wire.Buffer]:
-    found = {}
-    for address, array in replaced.items():
-        tensor = file.tensors[address]
-        values = stored_bytes(array, tensor.data_type)
-        if not np.array_equal(values, np.frombuffer(tensor.raw(), np.uint8)):
-            found[address] = values.data
-    return found
+def _changed(file: ModelFile, replaced: Mapping[Address, Array]) -> Changed:
+    """Which tensors differ; their bytes are made when they are written, one after the other."""
+
+    def made(address: Address) -> wire.Buffer:
+        return stored_bytes(replaced[address], file.tensors[address].data_type).data
+
+    return {
+        address: partial(made, address)
+        for address in replaced
+        if not same_bytes(np.frombuffer(made(address), np.uint8), file.tensors[address].raw())
+    }
 
 
 def _moving(
-    outside: Mapping[Address, External], changed: Changed, path: Path
+    outside: Mapping[Address, External], changed: Changed, path: Path, *, sidecar: bool
 ) -> dict[Address, External]:
     """The tensors that cannot stay in the file where they are, seen from the new place."""
+    if sidecar:
+        return {address: place for address, place in outside.items() if address in changed}
     touched = {place.path for address, place in outside.items() if address in changed}
     stay = {
         place.path
@@ -151,13 +163,13 @@ def _pieces(moving: Mapping[Address, External], changed: Changed) -> list[Piece]
         if values is not None:
             # Who shares the old bytes still reads those.
             kept, start = (apart, 0) if address in shared else (found, place.offset)
-            kept.append(Piece(start, values, {address: 0}))
+            kept.append(Piece(start, place.length, values, {address: 0}))
         elif place.path == source and place.offset < end:
             found[-1].tensors[address] = place.offset - found[-1].start
             end = max(stop, end)
-            found[-1].values = place.data.data[found[-1].start : end]
+            found[-1].size = end - found[-1].start
         else:
-            found.append(Piece(place.offset, place.data.data[place.offset : stop], {address: 0}))
+            found.append(Piece(place.offset, place.length, place, {address: 0}))
             source, end = place.path, stop
     return found + apart
 
@@ -184,8 +196,8 @@ def _placed(pieces: list[Piece]) -> list[Piece]:
     end = 0
     for piece in pieces:
         # Nothing is written for an empty one, so the file may end before an aligned place.
-        piece.offset = end + (piece.start - end) % _ALIGNMENT if len(piece.values) else end
-        end = piece.offset + len(piece.values)
+        piece.offset = end + (piece.start - end) % _ALIGNMENT if piece.size else end
+        end = piece.offset + piece.size
     return pieces
 
 
@@ -203,7 +215,7 @@ def _edits(
                     message, _entries(name, offsets[address], tensor)
                 )
         elif address in changed:
-            edits[address] = wire.replace_values(file.buffer, message, changed[address])
+            edits[address] = wire.replace_values(file.buffer, message, changed[address]())
     return edits
 
 
@@ -212,7 +224,28 @@ def _entries(name: str, offset: int, tensor: StoredTensor) -> dict[str, str]:
     return {"location": name, "offset": str(offset), "length": str(tensor.nbytes)}
 
 
-def _expect_free(file: ModelFile, outside: Iterable[External], path: Path) -> None:
+def _source(piece: Piece) -> copying.Source:
+    if isinstance(piece.source, External):
+        return copying.Range(piece.source, piece.start, piece.size)
+    return piece.source
+
+
+def _expect_beside(outside: Collection[External], path: Path) -> None:
+    """Refuse a sidecar where the other weights do not lie beside it."""
+    got = "" if outside else "one in a single file"
+    for place in outside:
+        if not _is(path.parent / place.location, place):
+            got = f"{place.path.name!r} in {str(place.path.parent)!r}"
+    if got:
+        raise ModelFileError(
+            f"sidecar: expected a network whose data files lie where {path.name} is written, got "
+            f"{got}; write into the folder of the model, or all of it (without sidecar)"
+        )
+
+
+def _expect_free(
+    file: ModelFile, outside: Iterable[External], path: Path, *, sidecar: bool
+) -> None:
     """Refuse to write over a data file that is not that of the model which is replaced."""
     target = data_path(path)
     if not os.path.lexists(target):
@@ -221,7 +254,7 @@ def _expect_free(file: ModelFile, outside: Iterable[External], path: Path) -> No
     if target.is_file() and not target.is_symlink():
         in_place = path.exists() and path.samefile(file.path)
         if any(_is(target, place) for place in outside):
-            got = "" if in_place else "one that the model is read from"
+            got = "" if in_place and not sidecar else "one that the model is read from"
         else:
             got = "" if _is_data_of(path, target.name) else "a file that is not its own"
     if got:
@@ -251,6 +284,10 @@ def _is(path: Path, place: External) -> bool:
     return (found.st_dev, found.st_ino) == place.identity
 
 
+def _view(piece: wire.Buffer | bytes) -> wire.Buffer:
+    return memoryview(piece)
+
+
 def _expect_room(folder: Path, size: int) -> None:
     # Of a file with holes, a few kilobytes on the disk may stand for terabytes.
     if size > shutil.disk_usage(folder).free:
@@ -272,21 +309,11 @@ def _temporary(path: Path, kind: int, unfinished: ExitStack) -> Path:
 
 def _one_after_another(
     pieces: Iterable[wire.Buffer | bytes],
-) -> Iterator[tuple[int, wire.Buffer | bytes]]:
+) -> Iterator[tuple[int, copying.Source]]:
     offset = 0
     for piece in pieces:
-        yield offset, piece
+        yield offset, partial(_view, piece)
         offset += len(piece)
-
-
-def _write(path: Path, pieces: Iterable[tuple[int, wire.Buffer | bytes]]) -> None:
-    with path.open("r+b") as stream:
-        for offset, values in pieces:
-            stream.seek(offset)
-            for start in range(0, len(values), _BLOCK):
-                stream.write(values[start : start + _BLOCK])
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def _rename(old: Path, new: Path, unfinished: ExitStack) -> None:

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from nnw_onnx.errors import ModelFileError
+from nnw_onnx.graph import pages
 from nnw_onnx.graph.wire import Address, Buffer
 from nnw_onnx.vocabulary import Array
 
 STRING = TensorProto.STRING
+_BLOCK = 1 << 16
 MOST_AXES = 64
 """Axes that an array of numpy can have."""
 DATA_TYPES = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
@@ -67,7 +69,7 @@ class External:
     location: str
     offset: int
     length: int
-    data: NDArray[np.uint8]
+    data: Buffer
     identity: tuple[int, int]
 
 
@@ -134,9 +136,9 @@ class StoredTensor:
         """Values as little-endian bytes (packed where elements are smaller than a byte)."""
         if self.external is not None:
             start, stop = self.external.offset, self.external.offset + self.external.length
-            return self.external.data.data[start:stop]
+            return pages.part(self.external.data, start, stop)
         if self.values is not None:
-            return self.buffer[slice(*self.values)]
+            return pages.part(self.buffer, *self.values)
         return memoryview(np.ascontiguousarray(self._from_proto()).tobytes())
 
     def array(self) -> Array:
@@ -188,6 +190,14 @@ def stored_bytes(array: Array, data_type: int) -> NDArray[np.uint8]:
     return np.asarray(np.bitwise_or.reduce(shifted, axis=1), np.uint8)
 
 
+def same_bytes(one: NDArray[np.uint8], other: Buffer) -> bool:
+    """Whether bytes are equal; compared block by block, so that no mask of all of them is made."""
+    step, there = _BLOCK << 4, np.frombuffer(other, np.uint8)
+    return one.size == there.size and all(
+        np.array_equal(one[i : i + step], there[i : i + step]) for i in range(0, one.size, step)
+    )
+
+
 @functools.cache
 def numpy_dtype(data_type: int) -> np.dtype[Any]:
     """The numpy type of an ONNX data type; raises `ModelFileError` for an unknown one."""
@@ -215,12 +225,25 @@ def raw_bytes(data_type: int, dims: tuple[int, ...]) -> int:
 
 
 def finite(array: Array) -> bool:
-    """Whether no value is NaN or infinite, also for the types of ml_dtypes."""
-    if array.dtype.kind not in "fc":
-        array = array.astype(np.float32)
-    step = 1 << 22
+    """Whether no value is NaN or infinite, also for the types of ml_dtypes; block by block."""
     flat = array.reshape(-1) if array.flags.c_contiguous else array.ravel(order="K")
-    return all(np.isfinite(flat[i : i + step]).all() for i in range(0, flat.size, step))
+    return all(_finite(flat[i : i + _BLOCK]) for i in range(0, flat.size, _BLOCK))
+
+
+def _finite(block: Array) -> bool:
+    if block.dtype.kind not in "fc":
+        block = block.astype(np.float32)
+    if block.dtype not in (np.float32, np.float64):
+        return bool(np.isfinite(block).all())
+    # A product with zero is zero unless a value is none or infinite: one pass at the speed of
+    # memory, where asking each value takes several times as long.
+    with np.errstate(invalid="ignore"):
+        return bool(np.dot(block, _zeros(block.dtype)[: block.size]) == 0)
+
+
+@functools.cache
+def _zeros(dtype: np.dtype[Any]) -> Array:
+    return np.zeros(_BLOCK, dtype)
 
 
 def is_real(dtype: np.dtype[Any]) -> bool:

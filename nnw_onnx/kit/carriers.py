@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from nnw_onnx.errors import (
     ModelFileError,
 )
 from nnw_onnx.kit import commitments, transforms
+from nnw_onnx.math import blocks
 from nnw_onnx.plugins import closest
 from nnw_onnx.vocabulary import (
     WEIGHT_ROLES,
@@ -37,11 +39,23 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class Carrier:
-    """A carrier found in a network: its layer, its weights in float64, and how it was found."""
+    """A carrier found in a network: its layer, its weights, and how it was found.
+
+    Attributes:
+        layer: where it is.
+        stored: the weights as the network gives them; a method for large layers reads these in
+            blocks (`math.blocks`).
+        notes: plain words on how it was found.
+    """
 
     layer: Layer
-    values: NDArray[np.float64]
+    stored: Array
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def values(self) -> NDArray[np.float64]:
+        """All weights in float64, which of float32 takes twice their memory."""
+        return np.asarray(self.stored, np.float64)
 
 
 def describe(layer: Layer) -> str:
@@ -161,7 +175,7 @@ def doubt(network: Weighted, layer: Layer) -> str | None:
 
 def is_fit(network: Weighted, layer: Layer) -> bool:
     """Whether the weights of a layer are finite numbers that differ."""
-    return _numerical_defect(_values(network, layer)) is None
+    return _numerical_defect(network.weights[layer.name]) is None
 
 
 def listed(names: Sequence[str]) -> str:
@@ -181,7 +195,7 @@ def take(network: Weighted, layer: Layer, *, fills: bool = True) -> Carrier:
     Raises:
         InjectionError: weights that are not finite, all equal, or too large to square.
     """
-    values = _values(network, layer)
+    values = network.weights[layer.name]
     defect = _numerical_defect(values)
     if defect:
         raise InjectionError(
@@ -202,7 +216,7 @@ def first_fit(network: Weighted, preference: Iterable[Layer], refusal: str) -> C
     """
     defects = []
     for layer in preference:
-        if defect := _numerical_defect(_values(network, layer)):
+        if defect := _numerical_defect(network.weights[layer.name]):
             defects.append(f"{defect} in layer {layer.name!r}")
         elif public := _public(network, layer):
             defects.append(f"layer {layer.name!r}, which is {public}")
@@ -345,8 +359,8 @@ def find(
             f"key: expected at most one symbol a weight, got {key.size} for the "
             f"{layer.size} weights of layer {layer.name!r}; restore the key from a copy"
         )
-    values = _values(network, layer)
-    if finite and not np.isfinite(values).all():
+    values = network.weights[layer.name]
+    if finite and not blocks.finite(values):
         raise ModelFileError(
             f"layer {layer.name!r}: expected finite weights, got NaN or infinity; use a network "
             "that is not damaged"
@@ -430,10 +444,6 @@ def _by(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
 
 
-def _values(network: Weighted, layer: Layer) -> NDArray[np.float64]:
-    return np.asarray(network.weights[layer.name], dtype=np.float64)
-
-
 def _structural_defect(layer: Layer) -> str | None:
     """Why a layer cannot carry a watermark, as the end of a sentence; None where it can."""
     defects = {
@@ -456,10 +466,11 @@ def _read_alike(layer: Layer) -> bool:
 
 
 def _numerical_defect(values: Array) -> str | None:
-    if not np.isfinite(values).all():
+    if not blocks.finite(values):
         return "NaN or infinity"
-    if values.min() == values.max():
-        return f"the same value {values.flat[0]:g} everywhere"
+    low, high = blocks.extremes(values)
+    if low == high:
+        return f"the same value {low:g} everywhere"
     with np.errstate(over="ignore", under="ignore"):
-        energy = float(values.var())
+        energy = blocks.variance(values)
     return None if 0 < energy < np.inf else f"values whose variance is {energy:g}"

@@ -6,12 +6,14 @@ minimum-norm change is the least change of the weights that reaches the wanted p
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnw_onnx.errors import InjectionError
+from nnw_onnx.math import blocks
 from nnw_onnx.vocabulary import Array
 
 _TOLERANCE = 1e-6
@@ -25,8 +27,9 @@ def filter_mean(weights: Array) -> NDArray[np.float64]:
 
 def signed_mean(weights: Array, filters: Array) -> NDArray[np.float64]:
     """Mean (M,) over the filters of weights (L, *M axes), each times its sign (L,), flattened."""
-    flat = np.asarray(weights, np.float64).reshape(len(weights), -1)
-    mean: NDArray[np.float64] = np.asarray(filters, np.float64) @ flat / len(flat)
+    flat, signs = np.asarray(weights).reshape(len(weights), -1), np.asarray(filters, np.float64)
+    parts = (signs[part] @ np.asarray(flat[part], np.float64) for part in blocks.rows(flat))
+    mean: NDArray[np.float64] = functools.reduce(np.add, parts) / len(flat)
     return mean
 
 
@@ -39,10 +42,20 @@ def to_filters(vector: Array, shape: tuple[int, ...], filters: Array) -> NDArray
     return spread.reshape(shape)
 
 
+def moved(weights: Array, vector: Array, filters: Array) -> Array:
+    """New weights: `weights + to_filters(vector, ...)`, read-only, in `blocks.result_type`."""
+    result = np.empty_like(weights, blocks.result_type(weights))
+    for part in blocks.rows(weights):
+        old = np.asarray(weights[part], np.float64)
+        result[part] = old + to_filters(vector, old.shape, filters[part])
+    result.flags.writeable = False
+    return result
+
+
 def natural_deviation(weights: Array) -> float:
     """Scale sigma sqrt(M/L): the deviation of a projection of iid weights (L, ...)."""
     filters = weights.shape[0]
-    return float(np.std(weights, dtype=np.float64)) * math.sqrt(weights.size / filters / filters)
+    return math.sqrt(blocks.variance(weights)) * math.sqrt(weights.size / filters / filters)
 
 
 def targets(projections: Array, signs: Array, margin: float) -> NDArray[np.float64]:

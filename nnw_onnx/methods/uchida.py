@@ -113,11 +113,11 @@ class Uchida(Decodes, Injects, Trains):
         signs = symbols.embedded_signs(payload, key)
         matrix = projections.matrix(key, "projection")
         filters = _filters(self.carrier, key)
-        projected = matrix @ projection.signed_mean(carrier.values, filters)
-        margin = self.margin * projection.natural_deviation(carrier.values)
+        projected = matrix @ projection.signed_mean(carrier.stored, filters)
+        margin = self.margin * projection.natural_deviation(carrier.stored)
         wanted = projection.targets(projected, signs, margin)
         change = projection.minimum_norm_change(matrix, wanted - projected)
-        marked = carrier.values + projection.to_filters(change, carrier.values.shape, filters)
+        marked = projection.moved(carrier.stored, change, filters)
         return injections.stored(self, network, carrier, marked, payload, key, bench)
 
     def additions(self, network: Network, payload: Payload, key: Key) -> Additions:
@@ -142,7 +142,7 @@ class Uchida(Decodes, Injects, Trains):
     def decode(self, suspect: Suspect, key: Key) -> Decoding:
         """Signs of the projections; raises `CarrierNotFoundError`."""
         carrier = carriers.find(suspect, key, self.name)
-        mean = projection.signed_mean(carrier.values, _filters(self.carrier, key))
+        mean = projection.signed_mean(carrier.stored, _filters(self.carrier, key))
         deviation = float(np.linalg.norm(mean))
         matrix = projections.matrix(key, "projection")
         return symbols.read(matrix @ mean, deviation, key, carrier.notes)

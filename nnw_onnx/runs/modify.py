@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
@@ -16,6 +16,7 @@ from nnw_onnx.errors import CarrierNotFoundError, ConfigurationError
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.inference import SessionSettings
 from nnw_onnx.kit import carriers, knowing
+from nnw_onnx.math import blocks
 from nnw_onnx.runs import guard
 from nnw_onnx.runs.bench import RunBench
 from nnw_onnx.runs.suspect import Running, wrapped
@@ -185,22 +186,38 @@ def difference(old: Sequence[Array], new: Sequence[Array]) -> float:
 
 def relative_change(old: Weights, new: Weights) -> float:
     """RMS change over the layers / their pooled population standard deviation (both >= 0)."""
-    count = sum(w.size for w in old.values())
-    energy = sum(float(np.sum((_f64(new[n]) - _f64(w)) ** 2)) for n, w in old.items())
-    spread = sum(float(np.var(_f64(w))) * w.size for w in old.values())
-    if count == 0 or spread == 0:
-        return 0.0
-    return math.sqrt(energy / spread)
+    energy, spread = 0.0, 0.0
+    for name in old:
+        before, after = np.atleast_1d(old[name]), np.atleast_1d(new[name])
+        for part in blocks.rows(before):
+            energy += float(np.sum((_f64(after[part]) - _f64(before[part])) ** 2))
+        spread += blocks.variance(before) * before.size
+    return math.sqrt(energy / spread) if spread else 0.0
 
 
 def change_of(before: Network, after: Network, layers: Sequence[str] = ()) -> float | None:
     """Relative change of layers, or of all kernels where there are none; None if they differ."""
     names = layers or [layer.name for layer in before.layers if layer.role == "kernel"]
-    old = {name: before.weights[name] for name in names}
-    new = {name: after.weights[name] for name in names if name in after.weights}
-    if any(name not in new or new[name].shape != w.shape for name, w in old.items()):
+    old, new = ({layer.name: layer.shape for layer in x.layers} for x in (before, after))
+    if any(new.get(name) != old[name] for name in names):
         return None
-    return relative_change(old, new)
+    return relative_change(Chosen(before.weights, names), Chosen(after.weights, names))
+
+
+class Chosen(Mapping[str, Array]):
+    """Some of the weights of a network, each read when it is asked for."""
+
+    def __init__(self, weights: Weights, names: Sequence[str]) -> None:
+        self._weights, self._names = weights, tuple(names)
+
+    def __getitem__(self, name: str) -> Array:
+        return self._weights[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _matches(

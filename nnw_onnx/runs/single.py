@@ -106,8 +106,11 @@ def inject(
         ConfigurationError, TrainingError, DatasetError: it cannot be trained as written.
     """
     technology = technology if how is None else _with_recipe(technology, how.evaluation)
+    # Where nothing follows from the network or is kept for it, its gigabytes need not be hashed.
+    repeats = seed is not None or how is not None
+    known = network.sha256 if repeats else ""
     task = identity(
-        network=network.sha256, technology=dataclasses.asdict(technology), seed=seed,
+        network=known, technology=dataclasses.asdict(technology), seed=seed,
         symbols=payload.symbols,
     )  # fmt: skip
     trains = technology.recipe is not None
@@ -118,7 +121,7 @@ def inject(
         )  # fmt: skip
         bench = RunBench(surroundings.bench, network, place, surroundings.tell)
         injecting.check_way(technology)
-        fresh = given or secret(seed, network=network.sha256)
+        fresh = given or secret(seed, network=known)
         claim = _kept_claim(surroundings.folder, technology, network, payload, fresh, bench)
         if (seed is not None or given is not None) and claim.key.secret != fresh:
             raise _another_key(surroundings.folder)

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto
 
 from nnw_onnx.errors import ModelFileError
-from nnw_onnx.graph import OnnxNetwork, open_network, saving
+from nnw_onnx.graph import OnnxNetwork, copying, open_network
 
 from .handmade import make, node, run_path, run_runnable, values
 
@@ -207,7 +207,7 @@ def test_failure_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(saving, "_write", full)
+    monkeypatch.setattr(copying, "write", full)
     with pytest.raises(ModelFileError, match="got No space left on device for"):
         _changed(network).save(tmp_path / "to" / "m.onnx")
     assert _files(tmp_path / "to") == {"m.onnx": b"old"}

@@ -90,7 +90,7 @@ def inject(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Carrier layer; repeatable. [default: chosen and told]",
+            help="Carrier layer; repeatable. [default: chosen]",
             autocompletion=completion.layers,
         ),
     ] = None,

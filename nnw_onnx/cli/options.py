@@ -25,9 +25,7 @@ KeyFile = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 Sidecar = Annotated[
     bool,
-    typer.Option(
-        "--sidecar", help="Write changed weights alone; the others stay in MODEL's data file."
-    ),
+    typer.Option("--sidecar", help="Changed weights alone, beside MODEL's data."),
 ]
 OutputFormat = Annotated[Format, typer.Option("--format", help="How the answer is written.")]
 Settings = Annotated[

@@ -56,7 +56,7 @@ def write(path: Path, pieces: Iterable[tuple[int, Source]]) -> None:
 
 def _opened(place: External, kept: ExitStack) -> BinaryIO | None:
     """The data file once more, or None where another one has taken its name."""
-    if not hasattr(os, "copy_file_range"):
+    if "copy_file_range" not in vars(os):
         return None
     try:
         descriptor = os.open(place.path, os.O_RDONLY | NOT_WAITING)

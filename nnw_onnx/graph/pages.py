@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 
 _HELD = 1 << 26
-_GIVE_BACK: int | None = getattr(mmap, "MADV_DONTNEED", None)
+_GIVE_BACK: int | None = vars(mmap).get("MADV_DONTNEED")
 
 
 class Pages(mmap.mmap):

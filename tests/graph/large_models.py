@@ -1,6 +1,6 @@
 """Models of any size, written without ever holding more than one of their tensors.
 
-`chain` is a row of products with large kernels; `language_model` has the shape of what the model
+`products` is a sum of products with large kernels; `language_model` has the shape of what the model
 builder of onnxruntime-genai writes for a decoder with int4 weights: MatMulNBits with packed bytes,
 scales and zero points, GroupQueryAttention with rotary caches, SimplifiedLayerNormalization and
 SkipSimplifiedLayerNormalization, and everything large in one data file beside the graph.
@@ -82,18 +82,19 @@ def _normal(rng: np.random.Generator, dims: tuple[int, ...]) -> Any:
     return values
 
 
-def chain(path: Path, kernels: int, width: int, seed: int = 0, holes: int = 0) -> Path:
+def products(path: Path, kernels: int, width: int, seed: int = 0, holes: int = 0) -> Path:
     """So many products with square float32 kernels: `4 * width ** 2` bytes each.
 
     The first of them may be holes in the data file: zeros, which take no time to write.
     """
     writer = Writer(path, seed)
-    value = "x"
+    parts = []
     for k in range(kernels):
         draw = None if k < holes else _normal
         weight = writer.tensor(f"w{k}", np.float32, (width, width), draw)
-        value = writer.node("MatMul", [value, weight], [f"y{k}"])
-        value = writer.node("Tanh", [value], [f"t{k}" if k < kernels - 1 else "y"])
+        value = writer.node("MatMul", ["x", weight], [f"y{k}"])
+        parts.append(writer.node("Tanh", [value], [f"t{k}"]))
+    writer.node("Sum", parts, ["y"])
     info = helper.make_tensor_value_info
     return writer.save(
         [info("x", TensorProto.FLOAT, ["n", width])], [info("y", TensorProto.FLOAT, ["n", width])]

@@ -16,7 +16,7 @@ from nnw_onnx.errors import ModelFileError
 from nnw_onnx.graph import OnnxNetwork, copying, open_network, pages, saving
 from nnw_onnx.graph.tensors import finite
 
-from .large_models import Decoder, chain, feeds, language_model
+from .large_models import Decoder, feeds, language_model, products
 
 CHANGED = "w1"
 
@@ -24,7 +24,7 @@ CHANGED = "w1"
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     (tmp_path / "a").mkdir()
-    return chain(tmp_path / "a" / "m.onnx", 3, 64)
+    return products(tmp_path / "a" / "m.onnx", 3, 64)
 
 
 def _marked(model: Path) -> OnnxNetwork:
@@ -210,7 +210,7 @@ print(json.dumps([bool(found), peak]))
 @pytest.mark.parametrize("method", ["uchida"])
 def test_memory_is_bounded_by_the_largest_tensor(tmp_path: Path, method: str) -> None:
     # 12 x 32 MB, of which a process that held the network would hold 384 MB and more.
-    model = chain(tmp_path / "m.onnx", 12, 2896, holes=11)
+    model = products(tmp_path / "m.onnx", 12, 2896, holes=11)
     told = subprocess.run(
         [sys.executable, "-c", _PEAK, str(model), str(tmp_path / "k.onnx"), method],
         check=True, capture_output=True, text=True,

@@ -127,7 +127,7 @@ def load(kind: type[P], name: str) -> type[P]:
             f"{' and '.join(owners)}; uninstall one of them or rename its plug-in"
         )
     if name in built_in:
-        return _class_in(importlib.import_module(built_in[name]), name, kind)
+        return typing.cast("type[P]", _built_in_class(built_in[name], name, kind))
     if not claimed:
         everything = names(group)
         raise PluginError(
@@ -148,7 +148,8 @@ def create(kind: type[P], spec: Spec) -> P:
 
     plugin = load(kind, spec.name)
     unknown = _unknown_options(plugin, spec)
-    given = {name: value for name, value in spec.options.items() if name in _names_of(plugin)}
+    known = _names_of(plugin)
+    given = {name: value for name, value in spec.options.items() if name in known}
     try:
         made: P = _validator(plugin).validate_python(_chosen(plugin, given))
     except ValidationError as error:
@@ -173,8 +174,9 @@ def create(kind: type[P], spec: Spec) -> P:
     return made
 
 
-def _names_of(plugin: type[PlugIn]) -> list[str]:
-    return [f.name for f in _fields(plugin) if f.init]
+@functools.cache
+def _names_of(plugin: type[PlugIn]) -> tuple[str, ...]:
+    return tuple(f.name for f in _fields(plugin) if f.init)
 
 
 def _unknown_options(plugin: type[PlugIn], spec: Spec) -> list[str]:
@@ -236,14 +238,22 @@ def _chosen(plugin: type[PlugIn], given: Mapping[str, Json]) -> dict[str, Json]:
 
     A command line has text only, and pydantic converts it for every other type.
     """
-    hints = _hints(plugin)
+    choices = _choices(plugin)
+    return {
+        name: choices[name].get(value, value) if isinstance(value, str) else value
+        for name, value in given.items()
+    }
 
-    def choice(name: str, value: Json) -> Json:
-        hint = hints[name]
-        choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
-        return next((c for c in choices if isinstance(value, str) and str(c) == value), value)
 
-    return {name: choice(name, value) for name, value in given.items()}
+@functools.cache
+def _choices(plugin: type[PlugIn]) -> dict[str, dict[str, Json]]:
+    """Option -> text of each value that a `Literal` lists -> the value; {} for other types."""
+    return {
+        name: {str(c): c for c in reversed(typing.get_args(hint))}
+        if typing.get_origin(hint) is typing.Literal
+        else {}
+        for name, hint in _hints(plugin).items()
+    }
 
 
 def method_of(key: Key) -> Method:
@@ -277,8 +287,13 @@ def origin(plugin: PlugIn | type[PlugIn]) -> Origin:
 
 def options(plugin: type[PlugIn]) -> list[Option]:
     """The options of a plug-in class, in order."""
+    return list(_options(plugin))
+
+
+@functools.cache
+def _options(plugin: type[PlugIn]) -> tuple[Option, ...]:
     hints = typing.get_type_hints(plugin, include_extras=True)
-    return [
+    return tuple(
         Option(
             name=f.name,
             type=type_in_words(hints[f.name]),
@@ -288,18 +303,19 @@ def options(plugin: type[PlugIn]) -> list[Option]:
         )
         for f in _fields(plugin)
         if f.init
-    ]
+    )
 
 
-def path_options(plugin: type[PlugIn]) -> list[str]:
+@functools.cache
+def path_options(plugin: type[PlugIn]) -> tuple[str, ...]:
     """Names of the options that are paths: relative ones are seen from the configuration.
 
     An option is one where its type is `Path`, or `Path | None`.
     """
     hints = _hints(plugin)
-    return [
+    return tuple(
         f.name for f in _fields(plugin) if Path in (hints[f.name], *typing.get_args(hints[f.name]))
-    ]
+    )
 
 
 def summary(plugin: type[PlugIn]) -> str:
@@ -372,6 +388,7 @@ def needs_training(modification: Modification) -> bool:
     return "trainer" in modification.needed()
 
 
+@functools.cache
 def _group(kind: type[PlugIn]) -> str:
     for group, base in GROUPS.items():
         if issubclass(kind, base):
@@ -463,8 +480,9 @@ def _describes_itself(plugin: type[PlugIn]) -> bool:
     return isinstance(plugin.summary, str) and isinstance(parameter, Parameter | None)
 
 
-def _class_in(module: object, name: str, kind: type[P]) -> type[P]:
-    for value in vars(module).values():
+@functools.cache
+def _built_in_class(module: str, name: str, kind: type[PlugIn]) -> type[PlugIn]:
+    for value in vars(importlib.import_module(module)).values():
         if isinstance(value, type) and issubclass(value, kind) and vars(value).get("name") == name:
             return value
     raise PluginError(f"{name}: expected its module to have a class of this name, got none; add it")

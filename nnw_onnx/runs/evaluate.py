@@ -57,11 +57,15 @@ def run(prepared: Prepared, *, progress: bool, tell: Tell) -> None:
 
 def check_measured(folder: Path) -> None:
     """Raise `RunError` where a finished run measured nothing, with the first reason."""
-    trials = Store(folder).records(TrialRecord)
-    if trials and all(found.status == "failed" for found in trials):
+    first, count = None, 0
+    for found in Store(folder).each(TrialRecord):
+        if found.status != "failed":
+            return
+        first, count = first or found, count + 1
+    if first is not None:
         raise RunError(
-            f"{folder}: expected trials that can be measured, got {len(trials)} that failed: "
-            f"{trials[0].reason}; mend it and start a new run"
+            f"{folder}: expected trials that can be measured, got {count} that failed: "
+            f"{first.reason}; mend it and start a new run"
         )
 
 
@@ -120,9 +124,11 @@ def _injections(
             tell(f"injection failed: {record.reason}")
 
     stage = Stage(store, InjectionRecord, "injections", progress, watch)
-    return stage.run(
+    records = stage.run(
         _engine(prepared), injections.run_injection, context, tasks, injections.failed, evaluation
     )
+    found = {record.identity: record for record in records}
+    return [found[task.identity] for task in tasks]
 
 
 def _trials(
@@ -140,7 +146,7 @@ def _trials(
     )  # fmt: skip
     reasons = [record.reason for record in records if record.status == "failed"]
     if reasons:
-        tell(f"{len(reasons)} of {len(records)} trials failed, the first because: {reasons[0]}")
+        tell(f"{len(reasons)} of {len(trials)} trials failed, the first because: {reasons[0]}")
 
 
 def _costs(
@@ -149,10 +155,12 @@ def _costs(
     """One at a time, each in a fresh process, whatever the engine of the other stages."""
     tasks = cost.plan_costs(prepared.context, injected, prepared.evaluation.cost)
     stage = Stage(store, CostRecord, "costs", progress)
-    stage.run(
+    records = stage.run(
         Serial(fresh_processes=True), cost.run_cost, prepared.context, tasks, cost.failed,
         prepared.evaluation,
     )  # fmt: skip
+    for _ in records:  # each is in its file
+        pass
     settings = prepared.plan.session
     store.write(describe_environment(settings, runtime_description()))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -76,10 +77,20 @@ def content(path: Path, most: int = MAX_BYTES) -> bytes:
     with reading(path) as file:
         found = file.read(most + 1)
     if len(found) > most:
-        raise RunError(
-            f"{path.name}: expected at most {most} bytes, got a larger file; start a new run"
-        )
+        raise _too_large(path, most)
     return found
+
+
+def lines(path: Path, most: int = MAX_BYTES) -> Iterator[bytes]:
+    """The whole lines of a plain file, one after the other; raises as `content` does."""
+    with reading(path) as file:
+        read = 0
+        for line in file:
+            read += len(line)
+            if read > most:
+                raise _too_large(path, most)
+            if line.endswith(b"\n"):
+                yield line[:-1]
 
 
 def append(path: Path, data: bytes) -> None:
@@ -121,6 +132,12 @@ def _opened(path: Path, flags: int) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _too_large(path: Path, most: int) -> RunError:
+    return RunError(
+        f"{path.name}: expected at most {most} bytes, got a larger file; start a new run"
+    )
 
 
 def _expect_file(path: Path, status: os.stat_result) -> None:

@@ -15,12 +15,12 @@ from nnw_onnx.engines.serial import Serial
 from nnw_onnx.inference import unwrap
 from nnw_onnx.measures.clock import Stopwatch
 from nnw_onnx.records import InjectionRecord
-from nnw_onnx.runs import calls, cost, injections, trial
+from nnw_onnx.runs import cost, injections, trial
 from nnw_onnx.runs.context import Context
 from nnw_onnx.runs.plan import InjectionTask, plan_injections
 from nnw_onnx.runs.prepare import Prepared
 from nnw_onnx.runs.progress import duration
-from nnw_onnx.vocabulary import Engine, Modification, Trial
+from nnw_onnx.vocabulary import Engine, Trial
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -127,9 +127,8 @@ def _forecast(prepared: Prepared) -> Forecast:
     supposed = [_supposed(task, made) for task in tasks]
     plan, settings = prepared.planner.trials, prepared.plan.settings
     trials = plan(supposed)
-    tried = timer.stage(
-        "trials", trials, [t for t in plan(made) if not _is_training(t)], trial.run_trial, _kind
-    )
+    untrained = [t for t in plan(made) if t.setting is None or not settings[t.setting].trains]
+    tried = timer.stage("trials", trials, untrained, trial.run_trial, _kind)
     costs = timer.stage(
         "costs",
         cost.plan_costs(context, supposed, evaluation.cost),
@@ -162,11 +161,6 @@ def _kind(task: Trial) -> Hashable:
 
 def _is_trained(context: Context, task: InjectionTask) -> bool:
     return task.twin or context.technologies[task.technology].recipe is not None
-
-
-def _is_training(task: Trial) -> bool:
-    steps = (plugins.create(Modification, step.modification) for step in task.steps)
-    return any("trainer" in calls.needs(modification) for modification in steps)
 
 
 def _supposed(task: InjectionTask, made: Sequence[InjectionRecord]) -> InjectionRecord:

@@ -7,13 +7,17 @@ an evaluation, or adding a setting, leaves all other injections and trials what 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from operator import itemgetter
+from typing import NamedTuple
 
 from nnw_onnx import plugins
 from nnw_onnx.records import InjectionRecord, SettingRecord, TechnologyRecord
 from nnw_onnx.runs import calls
 from nnw_onnx.runs.checks import intensities_of, made_step
+from nnw_onnx.runs.collecting import uncollected
 from nnw_onnx.runs.elsewhere import MarkedFile
 from nnw_onnx.runs.references import Reference
 from nnw_onnx.runs.seeds import identity
@@ -178,103 +182,118 @@ class Planner:
         Twins are run without Modification only, and watermarks of a robustness workflow that is
         not asked for likewise.
         """
-        found: list[Trial] = []
-        for cells in self._settings():
-            for network in range(len(self.sha256)):
-                planned = [
-                    trial
-                    for cell in cells
-                    for repetition in range(self.evaluation.repetitions if cell.table else 1)
-                    for trial in self._cell(replace(cell, network=network), injections, repetition)
-                ]
-                found += [self._identified(trial) for trial in self._controlled(planned)]
+        found: list[tuple[tuple[int, ...], Trial]] = []
+        with uncollected():
+            for cells in self._settings():
+                marks = self._marks(injections, modified=cells[0].base.setting is not None)
+                for network, of_network in enumerate(marks):
+                    planned = list(self._planned(cells, network, of_network))
+                    found += zip(map(_order, planned), self._controlled(planned), strict=True)
         # Repetition by repetition, so that a run that is cut off has whole draws of all networks.
-        return sorted(found, key=lambda trial: _order(trial, self.settings))
+        found.sort(key=itemgetter(0))
+        return [trial for _, trial in found]
 
     def _settings(self) -> Iterator[list[_Cell]]:
-        yield [_Cell()]
+        yield [_Cell(Trial("", 0))]
         for index, table in enumerate(self.evaluation.modifications):
-            yield [_Cell(index, table, intensity) for intensity in intensities_of(table)]
+            yield [
+                self._cell(index, place, table, intensity)
+                for place, intensity in enumerate(intensities_of(table))
+            ]
 
     def _cell(
-        self, cell: _Cell, injections: Sequence[InjectionRecord], repetition: int
-    ) -> list[_Planned]:
-        """The trials of one network under one setting at one Intensity, unwatermarked first."""
-        done = [i for i in injections if i.status == "done" and (not i.twin or cell.table is None)]
-        if cell.table is not None:
-            done = [i for i in done if self._asked(i)]
-        own = [i for i in done if i.network == cell.network]
-        claims = [i for i in done if not i.twin and self._is_heard(i, cell.network)]
-        if cell.table is not None and not own and not claims:
-            return []
-        made = trial_steps(cell.table, cell.intensity) if cell.table else ()
-        base = Trial(
-            "", cell.network, copies=cell.table.copies if cell.table else 1,
-            steps=tuple(step for step, _ in made), setting=cell.setting,
-            intensity=cell.intensity, repetition=repetition,
-        )  # fmt: skip
-        apart = _Apart(
-            aims=any(CARRIER in step.layers for step in base.steps),
+        self, setting: int, place: int, table: ModificationTable, intensity: float | None
+    ) -> _Cell:
+        made = trial_steps(table, intensity)
+        steps = tuple(step for step, _ in made)
+        return _Cell(
+            Trial("", 0, copies=table.copies, steps=steps, setting=setting, intensity=intensity),
+            place,
+            self.evaluation.repetitions,
+            aims=any(CARRIER in step.layers for step in steps),
             depends=any("method" in calls.needs(modification) for _, modification in made),
+            fields=tuple(self._step(step, modification) for step, modification in made),
         )
-        return [*_unwatermarked(base, claims, apart), *_watermarked(base, own, apart)]
+
+    def _marks(self, injections: Sequence[InjectionRecord], *, modified: bool) -> list[_Marks]:
+        """Of each network, the injections that were done and are asked for."""
+        # Records come from a folder, which may be of others.
+        done = [i for i in injections if i.status == "done" and i.network < len(self.sha256)]
+        if modified:
+            done = [i for i in done if not i.twin and self._asked(i)]
+        found = [_Marks() for _ in self.sha256]
+        for mark in done:
+            found[mark.network].own.append(mark)
+            for network in () if mark.twin else self._hearing(mark):
+                found[network].claims.append(mark)
+        return found
+
+    def _planned(self, cells: Sequence[_Cell], network: int, marks: _Marks) -> Iterator[_Planned]:
+        """The trials of one network under one setting, unwatermarked first."""
+        for cell in cells:
+            base = replace(cell.base, network=network)
+            if base.setting is not None and not marks.own and not marks.claims:
+                continue
+            once = [
+                *_unwatermarked(base, marks.claims, cell), *_watermarked(base, marks.own, cell),
+            ]  # fmt: skip
+            for repetition in range(cell.repetitions):
+                yield from (_Planned(trial, runs, cell, repetition) for trial, runs in once)
 
     def _asked(self, injection: InjectionRecord) -> bool:
         return self.technologies[injection.technology].robustness in self.evaluation.workflows
 
-    def _is_heard(self, injection: InjectionRecord, network: int) -> bool:
-        """Whether an unwatermarked network hears this claim.
+    def _hearing(self, injection: InjectionRecord) -> Sequence[int]:
+        """The networks that hear this claim unwatermarked.
 
         A fingerprint is of the network itself, so its negatives are the other networks.
         """
-        fingerprint = self.technologies[injection.technology].kind == "fingerprint"
-        return (injection.network == network) != fingerprint
+        if self.technologies[injection.technology].kind != "fingerprint":
+            return (injection.network,)
+        return [network for network in range(len(self.sha256)) if network != injection.network]
 
-    def _controlled(self, trials: Sequence[_Planned]) -> list[Trial]:
+    def _controlled(self, trials: Sequence[_Planned]) -> Iterator[Trial]:
         """The trials of one network and setting, with its wrong keys dealt out evenly.
 
         Dealing them out over the Intensities too keeps the control as cheap as a trial: a key costs
         about a millisecond, and every setting of every network still meets all of them.
         """
-        keys = self.evaluation.control.wrong_keys
-        places = [place for place, planned in enumerate(trials) if planned.runs]
-        bounds = {
-            place: (n * keys // len(places), (n + 1) * keys // len(places))
-            for n, place in enumerate(places)
-        }
-        return [
-            replace(planned.trial, claims=(*planned.trial.claims, *self._wrong(*bounds[place])))
-            if place in bounds
-            else planned.trial
-            for place, planned in enumerate(trials)
-        ]
+        keys, runs = self.evaluation.control.wrong_keys, sum(planned.runs for planned in trials)
+        place = 0
+        for planned in trials:
+            wrong: Iterable[Claims] = ()
+            if planned.runs:
+                wrong = self._wrong(place * keys // runs, (place + 1) * keys // runs)
+                place += 1
+            yield self._identified(planned, (*planned.trial.claims, *wrong))
 
     def _wrong(self, first: int, stop: int) -> Iterator[Claims]:
         if stop > first:
             for index in self.controls:
                 yield Claims("wrong", technology=index, count=stop - first, first=first)
 
-    def _identified(self, trial: Trial) -> Trial:
-        technology = None if trial.technology is None else self.technologies[trial.technology]
-        return replace(
-            trial,
-            identity=identity(
-                purpose="trial",
-                common=self.common,
-                network=self.sha256[trial.network],
-                parents=list(trial.parents),
-                copies=trial.copies,
-                payload=trial.payload,
-                steps=[self._step(step) for step in trial.steps],
-                claims=[asdict(claims) for claims in trial.claims],
-                technology=technology and technology.model_dump(mode="json"),
-                repetition=trial.repetition,
-            ),
+    def _identified(self, planned: _Planned, claims: tuple[Claims, ...]) -> Trial:
+        trial = planned.trial
+        digest = identity(
+            purpose="trial",
+            common=self.common,
+            network=self.sha256[trial.network],
+            parents=trial.parents,
+            copies=trial.copies,
+            payload=trial.payload,
+            steps=planned.cell.fields,
+            claims=[vars(claim) for claim in claims],
+            technology=None if trial.technology is None else self._described[trial.technology],
+            repetition=planned.repetition,
         )
+        return replace(trial, identity=digest, claims=claims, repetition=planned.repetition)
 
-    def _step(self, step: Step) -> dict[str, object]:
+    @cached_property
+    def _described(self) -> list[dict[str, object]]:
+        return [technology.model_dump(mode="json") for technology in self.technologies]
+
+    def _step(self, step: Step, made: Modification) -> dict[str, object]:
         """What a step follows from, samples and trainings included."""
-        made = plugins.create(Modification, step.modification)
         fields: dict[str, object] = {
             **step_fields(step, self.sources), "samples": self.sources.samples(made),
         }  # fmt: skip
@@ -291,63 +310,78 @@ def step_fields(step: Step, sources: Sources) -> dict[str, Json]:
 
 @dataclass(frozen=True)
 class _Cell:
-    """One network under one setting at one Intensity; without a table, unmodified."""
+    """One setting at one Intensity, or no Modification.
 
-    setting: int | None = None
-    table: ModificationTable | None = None
-    intensity: float | None = None
-    network: int = 0
+    Where a setting aims at the carrier or depends on the technology, it differs from technology to
+    technology, and so the unwatermarked network is modified once for each carrier and technology.
 
-
-@dataclass(frozen=True)
-class _Apart:
-    """Whether a setting aims at the carrier, and whether it depends on the technology.
-
-    Then it differs from technology to technology, and so the unwatermarked network is modified
-    once for each carrier and technology.
+    Attributes:
+        base: what all its trials share.
+        place: of the Intensity in the setting.
+        repetitions: how many there are.
+        aims: whether the setting aims at the carrier.
+        depends: whether it depends on the technology.
+        fields: of each step, what identities hash.
     """
 
-    aims: bool
-    depends: bool
+    base: Trial
+    place: int = 0
+    repetitions: int = 1
+    aims: bool = False
+    depends: bool = False
+    fields: tuple[dict[str, object], ...] = ()
 
 
 @dataclass(frozen=True)
-class _Planned:
-    """A trial, and whether it runs: not where it aims at the carrier of a mark that has none."""
+class _Marks:
+    """The injections that one network carries, and those whose claims it hears unwatermarked."""
+
+    own: list[InjectionRecord] = field(default_factory=list)
+    claims: list[InjectionRecord] = field(default_factory=list)
+
+
+_Runs = tuple[Trial, bool]
+"""A trial, and whether it runs: not where it aims at the carrier of a mark that has none."""
+
+
+class _Planned(NamedTuple):
+    """A trial without its identity, whether it runs, its cell, and which repetition it is."""
 
     trial: Trial
-    runs: bool = True
+    runs: bool
+    cell: _Cell
+    repetition: int
 
 
-def _unwatermarked(base: Trial, claims: Sequence[InjectionRecord], apart: _Apart) -> list[_Planned]:
+def _unwatermarked(base: Trial, claims: Sequence[InjectionRecord], cell: _Cell) -> list[_Runs]:
     together: dict[tuple[tuple[str, ...], int | None], list[str]] = defaultdict(list)
     for mark in claims:
-        carrier = mark.layers if apart.aims else ()
-        together[carrier, mark.technology if apart.depends else None].append(mark.identity)
+        carrier = mark.layers if cell.aims else ()
+        together[carrier, mark.technology if cell.depends else None].append(mark.identity)
     return [
-        _Planned(
+        (
             replace(base, technology=technology, claims=_heard(heard)),
-            runs=bool(carrier) or not apart.aims,
+            bool(carrier) or not cell.aims,
         )
         for (carrier, technology), heard in together.items()
-    ] or [_Planned(base, runs=not apart.aims)]
+    ] or [(base, not cell.aims)]
 
 
-def _watermarked(base: Trial, marks: Sequence[InjectionRecord], apart: _Apart) -> list[_Planned]:
+def _watermarked(base: Trial, marks: Sequence[InjectionRecord], cell: _Cell) -> list[_Runs]:
     """A trial for each watermark, or one for the copies of the first recipients."""
     return [
-        _Planned(
+        (
             replace(
                 base,
                 parents=tuple(mark.identity for mark in group),
                 payload=group[0].payload_index,
-                technology=group[0].technology if apart.depends else None,
+                technology=group[0].technology if cell.depends else None,
                 claims=(
                     *_heard([mark.identity for mark in group if not mark.twin]),
                     *_heard(_innocent(marks, group)),
                 ),
             ),
-            runs=bool(group[0].layers) or not apart.aims,
+            bool(group[0].layers) or not cell.aims,
         )
         for group in _parents(marks, base.copies)
     ]
@@ -378,9 +412,7 @@ def _heard(identities: Sequence[str]) -> tuple[Claims, ...]:
     return (Claims("injections", tuple(identities)),) if identities else ()
 
 
-def _order(trial: Trial, settings: Sequence[SettingRecord]) -> tuple[int, int, int, int]:
-    if trial.setting is None:
-        return (-1, 0, 0, trial.network)
-    at = settings[trial.setting].intensities
-    place = at.index(trial.intensity) if trial.intensity is not None else 0
-    return (trial.setting, place, trial.repetition, trial.network)
+def _order(planned: _Planned) -> tuple[int, ...]:
+    trial, cell = planned.trial, planned.cell
+    setting = -1 if trial.setting is None else trial.setting
+    return setting, cell.place, planned.repetition, trial.network

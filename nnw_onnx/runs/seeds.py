@@ -14,11 +14,12 @@ import numpy as np
 
 from nnw_onnx.vocabulary import SECRET_BYTES
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
 
 def identity(**fields: object) -> str:
     """SHA-256 (64 hexadecimal digits) of named JSON values, whatever their order."""
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(fields).encode()).hexdigest()
 
 
 def generator(**fields: object) -> np.random.Generator:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Container, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from nnw_onnx import plugins
@@ -219,16 +220,22 @@ def aim_of(step: StepTable, *, aims: bool) -> str:
 
 def labels_of(tables: Sequence[ModificationTable]) -> list[str]:
     """Names for people: each is unique, and says what tells it from settings like it."""
-    found: list[str] = []
+    alike: dict[tuple[str, ...], list[ModificationTable]] = defaultdict(list)
     for table in tables:
-        label = label_of(table, tables)
-        if label in found and table.preset:
+        alike[_names(table)].append(table)
+    telling = {names: _telling(those) for names, those in alike.items()}
+    found: list[str] = []
+    taken: set[str] = set()
+    for table in tables:
+        label = _label(table, telling[_names(table)])
+        if label in taken and table.preset:
             label = f"{label}, {table.preset}"
-        found.append(_apart(label, found))
+        found.append(_apart(label, taken))
+        taken.add(found[-1])
     return found
 
 
-def _apart(label: str, others: Sequence[str]) -> str:
+def _apart(label: str, others: Container[str]) -> str:
     """The label, with a number where others have it already."""
     count = 2
     while label in others:
@@ -238,19 +245,40 @@ def _apart(label: str, others: Sequence[str]) -> str:
 
 def label_of(table: ModificationTable, tables: Sequence[ModificationTable]) -> str:
     """What a table is called among others, some of which may be called so too."""
+    alike = [other for other in tables if _names(other) == _names(table)]
+    return _label(table, _telling([table, *alike]))
+
+
+def _telling(alike: Sequence[ModificationTable]) -> list[set[str]]:
+    """Of each step of tables of the same Modifications, the options that differ among them."""
+    return [
+        _differing([nameable(_at_first(step)).options for step in steps])
+        for steps in zip(*(table.stack for table in alike), strict=True)
+    ]
+
+
+def _differing(several: Sequence[Mapping[str, Json]]) -> set[str]:
+    first = several[0]
+    return {
+        name
+        for options in several
+        for name in {*first, *options}
+        if options.get(name) != first.get(name)
+    }
+
+
+def _label(table: ModificationTable, telling: Sequence[Set[str]]) -> str:
     if table.label:
         return table.label
-    alike = [other for other in tables if _names(other) == _names(table)]
     parts = [
-        _step_label(step, [other.stack[index] for other in alike])
-        for index, step in enumerate(table.stack)
-    ]
+        _step_label(step, names) for step, names in zip(table.stack, telling, strict=True)
+    ]  # fmt: skip
     label = ", then ".join(parts)
     label = label[:1].upper() + label[1:]
     return f"{label}, {table.copies} copies" if table.copies > 1 else label
 
 
-def _step_label(step: StepTable, alike: Sequence[StepTable]) -> str:
+def _step_label(step: StepTable, telling: Set[str]) -> str:
     """Name, value of a Parameter that is not swept, unusual options that others lack, aim."""
     made = _at_first(step)
     options = dict(nameable(made).options)
@@ -258,10 +286,9 @@ def _step_label(step: StepTable, alike: Sequence[StepTable]) -> str:
     words = [made.title or made.name.replace("-", " ")]
     if made.parameter and isinstance(plain, int | float) and not step.intensities:
         words[0] += f" {made.parameter.with_unit(plain)}"
-    others = [nameable(_at_first(other)).options for other in alike]
     usual = {option.name: option.default for option in plugins.options(type(made))}
     for name, value in options.items():
-        if value != usual[name] and any(other.get(name) != value for other in others):
+        if value != usual[name] and name in telling:
             words += _option_words(name, value)
     if made.aims and aim_of(step, aims=True) != "all":
         words.append(_aim_words(step))
@@ -292,5 +319,5 @@ def _aim_words(step: StepTable) -> str:
     return f"layers {aim_of(step, aims=True)}"
 
 
-def _names(table: ModificationTable) -> list[str]:
-    return [step.name for step in table.stack]
+def _names(table: ModificationTable) -> tuple[str, ...]:
+    return tuple(step.name for step in table.stack)

@@ -59,14 +59,22 @@ class Stage(Generic[Record]):
         tasks: Sequence[T],
         failed: Callable[[T, str], Record],
         evaluation: Evaluation,
-    ) -> list[Record]:
-        """Run the tasks that have no record yet; returns the records of all.
+    ) -> Iterator[Record]:
+        """Run the tasks that have no record yet; gives the records of all, those there are first.
+
+        They are given one after the other because not all of them need fit into memory.
 
         Raises:
             UnavailableError: what the run needs is gone; what is done is kept.
         """
-        known = {r.identity: r for r in self._store.records(self._model)}
-        todo = [task for task in tasks if task.identity not in known]
+        order = [task.identity for task in tasks]
+        written, left = [], set(order)
+        for known in self._store.each(self._model):
+            written.append(known.identity)
+            if known.identity in left:
+                left.remove(known.identity)
+                yield known
+        todo = [task for task in tasks if task.identity in left]
         outcomes = engine.map(
             partial(function, context),
             todo,
@@ -78,19 +86,18 @@ class Stage(Generic[Record]):
             record = self._record(context, task, outcome, failed)
             self._store.append(record)
             self._watch(record)
-            known[task.identity] = record
-        order = [task.identity for task in tasks]
-        records = [known[identity] for identity in order]
-        if list(known) != order:
-            self._put_in_order(records, len(known) - len(order))
-        return records
+            written.append(task.identity)
+            yield record
+        if written != order:
+            self._put_in_order(order, len(written) - len(order))
 
-    def _put_in_order(self, records: Sequence[Record], strange: int) -> None:
+    def _put_in_order(self, order: Sequence[str], strange: int) -> None:
         """What failed and was tried again comes last, and may have had other tasks after it."""
         if strange:
             words = "%s: %s records of tasks that this run no longer has are left out"
             _log.warning(words, self._title, strange)
-        self._store.rewrite(self._model, records)
+        known = {record.identity: record for record in self._store.records(self._model)}
+        self._store.rewrite(self._model, [known[identity] for identity in order])
 
     def _record(
         self,

@@ -12,6 +12,7 @@ folder may come from elsewhere: see `runs.folders`.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -31,6 +32,7 @@ from nnw_onnx.kit.writing import replacing, settle
 from nnw_onnx.records import CostRecord, Environment, InjectionRecord, Plan, TrialRecord
 from nnw_onnx.runs import folders
 from nnw_onnx.runs.arrays import read_arrays, write_arrays
+from nnw_onnx.runs.collecting import uncollected
 from nnw_onnx.text import one_line
 from nnw_onnx.vocabulary import Array
 
@@ -163,17 +165,22 @@ class Store:
 
     def records(self, model: type[Model]) -> list[Model]:
         """All whole records of a kind, each once; raises `RunError` where one is broken."""
+        with uncollected():
+            return list(self.each(model))
+
+    def each(self, model: type[Model]) -> Iterator[Model]:
+        """The same, one after the other, for whoever does not keep them."""
         path = self.folder / RECORDS[model]
         if not os.path.lexists(path):
-            return []
-        found = []
-        lines = folders.content(path).split(b"\n")
-        for number, line in enumerate(lines[:-1], 1):
+            return
+        seen: dict[str, bytes] = {}
+        for number, line in enumerate(folders.lines(path), 1):
             try:
-                found.append(model.model_validate_json(line))
+                record = model.model_validate_json(line)
             except ValidationError as error:
                 raise _broken(path, number, error) from error
-        return _once(path, found)
+            if _is_new(path, number, vars(record)["identity"], line, seen):
+                yield record
 
     def rewrite(self, model: type[Model], records: Sequence[Model]) -> None:
         """Write all records of a kind anew: on the disk as a whole, or as they were before."""
@@ -362,18 +369,16 @@ def _line(record: BaseModel) -> bytes:
     return record.model_dump_json().encode() + b"\n"
 
 
-def _once(path: Path, records: Sequence[Model]) -> list[Model]:
-    """Each record once: a line that was copied counts no second time."""
-    found: dict[str, Model] = {}
-    for number, record in enumerate(records, 1):
-        identity = vars(record)["identity"]
-        first = found.setdefault(identity, record)
-        if first is not record and first != record:
-            raise RunError(
-                f"{path.name}, line {number}: expected one record of a task, got two that differ; "
-                "the file was changed by hand, start a new run"
-            )
-    return list(found.values())
+def _is_new(path: Path, number: int, identity: str, line: bytes, seen: dict[str, bytes]) -> bool:
+    """Whether a record is the first of its task: a line that was copied counts no second time."""
+    digest = hashlib.blake2b(line, digest_size=16).digest()
+    first = seen.setdefault(identity, digest)
+    if first != digest:
+        raise RunError(
+            f"{path.name}, line {number}: expected one record of a task, got two that differ; "
+            "the file was changed by hand, start a new run"
+        )
+    return first is digest
 
 
 def _exact(array: Array) -> Array:

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from nnw_onnx import plugins
 from nnw_onnx.records import InjectionRecord
 from nnw_onnx.runs import plan, settings
 from nnw_onnx.runs.evaluation import Evaluation
@@ -310,3 +311,44 @@ def test_options_that_came_later_to_a_modification_leave_identities(options, exp
     assert identity() == expected
     assert identity(form="qdq") == expected
     assert len({expected, identity(form="qoperator"), identity(per_channel=False)}) == 3
+
+
+def test_plug_ins_are_made_once_a_setting_however_many_trials_there_are(monkeypatch):
+    made = []
+    create = plugins.create
+    monkeypatch.setattr(plugins, "create", lambda *given: made.append(given) or create(*given))
+
+    def count(**changes: int) -> tuple[int, int]:
+        ev = evaluation(**changes)
+        records, several = marks(tasks_of(ev)), planner(ev)
+        made.clear()
+        return len(several.trials(records)), len(made)
+
+    (few, once), (many, again) = count(), count(repetitions=9, payloads=5)
+    assert many > 15 * few
+    assert once == again
+
+
+def test_labels_of_many_tables_make_each_plug_in_as_often_as_those_of_few(monkeypatch):
+    made = []
+    create = plugins.create
+    monkeypatch.setattr(plugins, "create", lambda *given: made.append(given) or create(*given))
+
+    def count(tables: int) -> float:
+        named = [
+            {"steps": [{"name": "gaussian-noise", "intensity": 0.01 * (1 + k)}]}
+            for k in range(tables)
+        ]
+        several = evaluation(modifications=named).modifications
+        made.clear()
+        assert len(set(settings.labels_of(several))) == tables
+        return len(made) / tables
+
+    assert count(20) == count(5)
+
+
+def test_injections_of_a_network_that_is_not_there_have_no_trials():
+    ev = evaluation()
+    records = marks(tasks_of(ev))
+    stray = [mark.model_copy(update={"network": 9}) for mark in records]
+    assert trials_of(ev, [*records, *stray]) == trials_of(ev, records)

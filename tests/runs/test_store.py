@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import stat
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from nnw_onnx.errors import RunError
 from nnw_onnx.graph import OnnxNetwork, open_network
 from nnw_onnx.records import InjectionRecord, Plan, TrialRecord, VerdictRecord
+from nnw_onnx.runs import folders
 from nnw_onnx.runs.store import Store, write_atomically
 
 
@@ -51,6 +53,39 @@ def test_a_changed_record_is_named(tmp_path):
     path.write_text(json.dumps({**json.loads(path.read_text()), "status": "fine"}) + "\n")
     with pytest.raises(RunError, match=r"injections.jsonl, line 1: expected a record, got: status"):
         store.records(InjectionRecord)
+
+
+def test_records_are_read_one_after_the_other(tmp_path):
+    store = opened(tmp_path)
+    store.append(record("a"))
+    path = store.folder / "injections.jsonl"
+    path.write_text(path.read_text() + '{"identity": \n"b"}\n')
+    found = store.each(InjectionRecord)
+    assert next(found).identity == "a"
+    with pytest.raises(RunError, match=r"injections\.jsonl, line 2: expected a record"):
+        next(found)
+
+
+def test_a_file_of_records_has_a_largest_size(tmp_path):
+    store = opened(tmp_path)
+    for name in "abc":
+        store.append(record(name))
+    path = store.folder / "injections.jsonl"
+    least = path.stat().st_size
+    assert len(list(folders.lines(path, least))) == 3
+    with pytest.raises(RunError, match=rf"expected at most {least - 1} bytes, got a larger file"):
+        list(folders.lines(path, least - 1))
+
+
+def test_reading_records_leaves_the_collector_as_it_was(tmp_path):
+    store = opened(tmp_path)
+    store.append(record("a"))
+    path = store.folder / "injections.jsonl"
+    path.write_text(path.read_text() + "{}\n")
+    for _ in range(2):
+        with pytest.raises(RunError):
+            store.records(InjectionRecord)
+    assert gc.isenabled()
 
 
 @pytest.mark.parametrize(

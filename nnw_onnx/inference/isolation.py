@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, TypeVarTuple
 
 from nnw_onnx.errors import ConfigurationError, InferenceError, NnwError, UnavailableError
 from nnw_onnx.inference._bare_processes import BareContext
-from nnw_onnx.inference.runtime import THREAD_VARIABLES
 from nnw_onnx.kit import permissions
+from nnw_onnx.math.threads import THREAD_VARIABLES
 
 if TYPE_CHECKING:
     from nnw_onnx.vocabulary import Outcome

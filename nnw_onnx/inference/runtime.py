@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from nnw_onnx.errors import InferenceError
+from nnw_onnx.math.threads import THREAD_VARIABLES
 
 DISTRIBUTIONS = (
     "onnxruntime",
@@ -20,14 +21,6 @@ DISTRIBUTIONS = (
     "ort-nightly-gpu",
 )
 """Distributions that all own the same importable folder `onnxruntime`."""
-
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
 
 _FATAL_ONLY = 4
 

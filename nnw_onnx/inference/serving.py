@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING
 
 from nnw_onnx.errors import InferenceError
 from nnw_onnx.inference import frames
-from nnw_onnx.inference.runtime import THREAD_VARIABLES
+from nnw_onnx.math.threads import THREAD_VARIABLES
 
 if TYPE_CHECKING:
     from nnw_onnx.vocabulary import Array, Json

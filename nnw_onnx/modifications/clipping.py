@@ -8,7 +8,8 @@ from typing import Annotated, ClassVar
 import numpy as np
 from annotated_types import Gt, Le
 
-from nnw_onnx.math.casting import cast_like
+from nnw_onnx.math import kernels
+from nnw_onnx.math.moments import mean_and_deviation
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import Array, Family, Parameter, WeightModification, Weights
 
@@ -37,8 +38,6 @@ class Clipping(WeightModification):
         return {name: self._clipped(layer) for name, layer in weights.items()}
 
     def _clipped(self, layer: Array) -> Array:
-        exact = np.asarray(layer, np.float64)
-        if not exact.size:
-            return layer.copy()
-        centre, most = exact.mean(), self.intensity * exact.std()
-        return cast_like(np.clip(exact, centre - most, centre + most), layer)
+        centre, deviation = mean_and_deviation(layer)
+        most = self.intensity * deviation
+        return kernels.clipped(layer, centre - most, centre + most)

@@ -9,7 +9,6 @@ import numpy as np
 from annotated_types import Ge
 
 from nnw_onnx.math import noise
-from nnw_onnx.math.casting import cast_like
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import Array, Family, Parameter, WeightModification, Weights
 
@@ -36,6 +35,5 @@ class GaussianNoise(WeightModification):
     def modify_weights(self, weights: Weights, rng: np.random.Generator) -> dict[str, Array]:
         """Every layer with noise of its own; the layers share one generator, in the order given."""
         return {
-            name: cast_like(noise.add_gaussian(layer, self.intensity, rng), layer)
-            for name, layer in weights.items()
+            name: noise.add_gaussian(layer, self.intensity, rng) for name, layer in weights.items()
         }

@@ -7,11 +7,9 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge, Le, MultipleOf
-from numpy.typing import NDArray
 
 from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.math import quantizing
-from nnw_onnx.math.casting import cast_like
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import Array, Family, Parameter, WeightModification, Weights
 
@@ -53,9 +51,9 @@ class Quantizing(WeightModification):
                 f"with one of them only; got {bits} bits, scheme {self.scheme}, per_filter "
                 f"{self.per_filter}; correct the options"
             )
-        return {name: cast_like(self._rounded(w, bits), w) for name, w in weights.items()}
+        return {name: self._rounded(w, bits) for name, w in weights.items()}
 
-    def _rounded(self, weights: Array, bits: int) -> NDArray[np.float64]:
+    def _rounded(self, weights: Array, bits: int) -> Array:
         if self.scheme == "min-max":
             return quantizing.min_max(weights, bits)
         symmetric, axis = self.scheme == "symmetric", 0 if self.per_filter else None

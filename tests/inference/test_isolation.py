@@ -17,7 +17,7 @@ import pytest
 
 from nnw_onnx.errors import ConfigurationError, InferenceError
 from nnw_onnx.inference import IsolatedPool, isolation, run_isolated, unwrap
-from nnw_onnx.inference.runtime import THREAD_VARIABLES
+from nnw_onnx.math.threads import THREAD_VARIABLES
 from nnw_onnx.vocabulary import Outcome, Payload
 
 ROOT = Path(__file__).resolve().parents[2]

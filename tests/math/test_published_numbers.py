@@ -116,7 +116,7 @@ OF_TORCH = {16: 4.3e-5, 12: 6.8e-4, 8: 0.011, 6: 0.044, 4: 0.187, 3: 0.4, 2: 1.0
 
 
 def relative_rms(weights, bits) -> float:
-    error = quantizing.min_max(weights, bits) - weights
+    error = quantizing.min_max(weights.astype(np.float64), bits) - weights
     return float(np.sqrt(np.mean(error**2)) / weights.std(dtype=np.float64))
 
 

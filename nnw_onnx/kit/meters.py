@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnw_onnx.errors import ConfigurationError, InferenceError
+from nnw_onnx.math import binomial
 from nnw_onnx.vocabulary import Array, Measure, Quality, Samples, Targets, Values
 
 NO_ANSWER = -1
 """Stands for the class of a sample whose scores are no numbers."""
 
 CHANCE_LEVEL = 0.001
+_MOST_SAMPLES = 1 << 20
+"""Of which a chance is taken as the share that it was."""
 
 _LINEAR = frozenset(
     {
@@ -300,9 +304,9 @@ def _is_share(quality: Quality) -> bool:
 
 
 def _tail(right: int, n: int, chance: float) -> float:
-    from scipy.stats import binom
-
-    return float(binom.sf(right - 1, n, chance))
+    if not 0 < chance < 1:
+        return float(chance >= 1)
+    return binomial.tail(right, n, Fraction(chance).limit_denominator(_MOST_SAMPLES)).p_value
 
 
 def in_words(value: float, measure: Measure) -> str:
@@ -314,23 +318,22 @@ def in_words(value: float, measure: Measure) -> str:
 def _rates(
     predicted: NDArray[np.int64], targets: NDArray[np.int64], classes: int
 ) -> dict[str, float]:
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-
+    """Accuracy, and means over the classes that there are of what the standard asks."""
     present = np.unique(targets)
-    precision, recall, _, _ = precision_recall_fscore_support(
-        targets, predicted, labels=present, average="macro", zero_division=0
-    )
-    # The class "no answer" keeps samples that would otherwise drop out of the matrix.
-    matrix = confusion_matrix(targets, predicted, labels=[*range(classes), NO_ANSWER])
+    # The last column, of no answer, keeps samples that would otherwise drop out of the matrix.
+    pairs = targets * (classes + 1) + np.where(predicted == NO_ANSWER, classes, predicted)
+    matrix = np.bincount(pairs, minlength=classes * (classes + 1)).reshape(classes, classes + 1)
     true_positive = matrix.diagonal()[present]
-    false_positive = matrix.sum(axis=0)[present] - true_positive
-    false_negative = matrix.sum(axis=1)[present] - true_positive
-    negative = len(targets) - true_positive - false_negative
+    answered, belong = matrix.sum(axis=0)[present], matrix.sum(axis=1)[present]
+    false_positive, false_negative = answered - true_positive, belong - true_positive
+    negative = len(targets) - belong
+    precision = np.mean(true_positive / np.maximum(answered, 1))
+    recall = np.mean(true_positive / belong)
     rates = (
         np.mean(predicted == targets),
         precision,
         np.mean(false_positive / np.maximum(negative, 1)),
         recall,
-        np.mean(false_negative / (false_negative + true_positive)),
+        np.mean(false_negative / belong),
     )
     return {m.name: float(rate) for m, rate in zip(CLASSIFICATION, rates, strict=True)}

@@ -7,9 +7,12 @@ from math import comb
 
 import numpy as np
 import pytest
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.kit.meters import (
+    CLASSIFICATION,
+    ClassMeter,
     chance_check,
     chosen_output,
     classes_of,
@@ -155,3 +158,29 @@ def test_a_map_that_was_not_fetched_is_told():
     with pytest.raises(ConfigurationError, match=r"t: expected a tensor, got the output 'map'"):
         chosen_output("t", outputs, 0)
     assert chosen_output("t", outputs, 1) is outputs["p"]
+
+
+@pytest.mark.parametrize(("classes", "count"), [(2, 1), (2, 40), (10, 300), (100, 150)])
+def test_the_rates_are_those_of_scikit_learn(classes, count):
+    rng = np.random.Generator(np.random.PCG64(count))
+    targets = rng.integers(0, classes, count)
+    answers = np.where(rng.random(count) < 0.6, targets, rng.integers(-1, classes, count))
+    samples = ArraySamples({"x": targets}, targets, {"classes": list(map(str, range(classes)))})
+    meter = ClassMeter("task", samples, 0, None)
+    meter.add({"y": answers}, targets)
+    there = np.unique(targets)
+    precision, recall, _, _ = precision_recall_fscore_support(
+        targets, answers, labels=there, average="macro", zero_division=0
+    )
+    matrix = confusion_matrix(targets, answers, labels=[*range(classes), -1])
+    right, wrong = matrix.diagonal()[there], matrix.sum(axis=0)[there] - matrix.diagonal()[there]
+    others = count - matrix.sum(axis=1)[there]
+    expected = (
+        np.mean(answers == targets),
+        precision,
+        np.mean(wrong / np.maximum(others, 1)),
+        recall,
+        np.mean(1 - right / matrix.sum(axis=1)[there]),
+    )
+    found = meter.result().values
+    assert [found[m.name] for m in CLASSIFICATION] == pytest.approx(expected, rel=1e-12)

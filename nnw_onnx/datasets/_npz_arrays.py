@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnw_onnx.errors import DatasetError
-from nnw_onnx.kit.sources import check_size
+from nnw_onnx.kit import cache
+from nnw_onnx.kit.sources import check_size, stamp_of
 
 _SUFFIX = ".npy"
 _MAX_HEADER = 10_000
@@ -82,11 +83,12 @@ class NpzArrays:
             size = archive.getinfo(name + _SUFFIX).file_size
             if size < math.prod(shape) * dtype.itemsize:
                 raise ValueError(f"{size} bytes for an array of shape {shape}")
-            with archive.open(name + _SUFFIX) as file:
-                array: NDArray[Any] = np.lib.format.read_array(
-                    file, allow_pickle=False, max_header_size=_MAX_HEADER
-                )
-        return array
+            # Decompressed once for all commands and processes, which map it.
+            stamp = stamp_of(self._path)
+            what = f"array {name} of {self._path.absolute()}\n{stamp.words}"
+            return cache.kept(
+                what, shape, dtype, lambda: _content(archive, name + _SUFFIX), stamp.newest
+            )
 
     @contextmanager
     def _opened(self) -> Iterator[zipfile.ZipFile]:
@@ -107,6 +109,14 @@ class NpzArrays:
                 f"{self._path.name}: expected a whole .npz file, got: "
                 f"{' '.join(str(error).split())}; save it again"
             ) from error
+
+
+def _content(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    with archive.open(name) as file:
+        array: NDArray[Any] = np.lib.format.read_array(
+            file, allow_pickle=False, max_header_size=_MAX_HEADER
+        )
+    return array
 
 
 def _header(name: str, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:

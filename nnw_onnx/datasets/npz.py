@@ -79,7 +79,9 @@ class Npz(Dataset):
             for name, values in fed.items():
                 check_values(values, f"{self.path.name}: {name}")
             return ArraySamples({n: v[some] for n, v in fed.items()}, targets[some], facts)
-        return self._samples(self._images(inputs[0])[some], targets[some], facts)
+        # All of them stay where they are, which may be a file that other processes map too.
+        chosen = some if len(some) < len(targets) else slice(None)
+        return self._samples(self._images(inputs[0])[chosen], targets[chosen], facts)
 
     def _samples(
         self, inputs: NDArray[Any], targets: NDArray[Any], facts: dict[str, Json]

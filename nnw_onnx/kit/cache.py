@@ -54,6 +54,7 @@ def kept(
     dtype: DTypeLike,
     make: Callable[[], Array],
     changed: int = 0,
+    least: int | None = None,
 ) -> Array:
     """An array that is made, or mapped read-only where it was made before.
 
@@ -64,9 +65,10 @@ def kept(
         make: makes it.
         changed: when the newest of its sources changed, in nanoseconds; 0 where `what` tells their
             contents.
+        least: bytes from which on it is kept; None: `LEAST_BYTES`.
     """
     there = found(what, shape, dtype)
-    return stored(what, make(), changed) if there is None else there
+    return stored(what, make(), changed, least) if there is None else there
 
 
 def found(what: str, shape: Shape, dtype: DTypeLike) -> Array | None:
@@ -75,10 +77,11 @@ def found(what: str, shape: Shape, dtype: DTypeLike) -> Array | None:
     return None if folder is None else _mapped(folder / _named(what, dtype), shape, dtype)
 
 
-def stored(what: str, array: Array, changed: int = 0) -> Array:
+def stored(what: str, array: Array, changed: int = 0, least: int | None = None) -> Array:
     """The array, mapped from a file where it is large and can be kept; see `kept`."""
     folder = _folder()
-    if folder is None or not LEAST_BYTES <= array.nbytes <= MOST_BYTES:
+    enough = LEAST_BYTES if least is None else least
+    if folder is None or not enough <= array.nbytes <= MOST_BYTES:
         return array
     return _stored(folder / _named(what, array.dtype), array, changed)
 

@@ -10,18 +10,23 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import lzma
 import os
 import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nnw_onnx.errors import DatasetError
+from nnw_onnx.kit import cache
 from nnw_onnx.kit.hubs import own_blob
 
 MAX_BYTES = 8 * 2**30
@@ -31,6 +36,9 @@ MAX_FILE_BYTES = 256 * 2**20
 MAX_TOTAL_BYTES = 64 * 2**30
 MAX_FILES = 5_000_000
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
+
+_LEAST_INDEX = 1 << 16
+"""Bytes of a list of members that is kept: a shorter one is read from the archive as fast."""
 
 # Parts of names that leave the archive on some system.
 _FOREIGN = frozenset("\\:\0")
@@ -115,6 +123,11 @@ def open_source(path: Path, *, follow_links: bool = False) -> Source:
 def is_archive(path: Path) -> bool:
     """Whether the name is one of an archive that can be read."""
     return path.name.endswith(ARCHIVE_SUFFIXES)
+
+
+def stamp_of(path: Path) -> Stamp:
+    """What changes whenever a file does; raises `DatasetError` where there is none."""
+    return _archive_stamp(path, ())
 
 
 def check_size(source: str, shape: Sequence[int], itemsize: int = 1) -> None:
@@ -211,24 +224,35 @@ class TarSource:
     """Members of a tar archive, compressed with gzip or not."""
 
     def __init__(self, path: Path) -> None:
-        """List the members, which reads the archive once."""
+        """List the members, which reads the archive once for all commands and processes."""
         self.title, self.place = path.name, path.absolute()
         self._path = path
-        # Name -> place and length of the content; of equal names the last one counts.
-        self._places: dict[str, tuple[int, int]] = {}
+        stamp = _archive_stamp(path, ())
+        packed = cache.kept(
+            f"members of a tar archive\n{self.place}\n{stamp.words}", (None,), np.uint8,
+            lambda: _packed(self._members()), stamp.newest, _LEAST_INDEX,
+        )  # fmt: skip
+        found = _unpacked(packed)
+        # Name -> place and length of the content.
+        self._places = self._members() if found is None else found
+        self.names = sorted(filter(_shown, self._places))
+        self.random_access = not _is_gzip(path)
+
+    def _members(self) -> dict[str, tuple[int, int]]:
+        """Every regular file; of equal names the last one counts."""
+        places: dict[str, tuple[int, int]] = {}
         total = 0
         with self._opened() as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 _check_member(self.title, member)
                 total += member.size
-                _check_totals(self.title, len(self._places), total)
+                _check_totals(self.title, len(places), total)
                 if member.isfile():
-                    self._places[_plain(member.name)] = (member.offset_data, member.size)
+                    places[_plain(member.name)] = (member.offset_data, member.size)
             # tarfile takes a cut or damaged archive for one that ends there.
             if file.last != bytes(tarfile.BLOCKSIZE):
                 raise EOFError("it ends in the middle")
-        self.names = sorted(filter(_shown, self._places))
-        self.random_access = not _is_gzip(path)
+        return places
 
     def read(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """(name, content) of some members, in the order of the archive."""
@@ -386,6 +410,27 @@ def _loops(entry: os.DirEntry[str]) -> bool:
     return entry.is_symlink() and Path(entry.path).parent.resolve().is_relative_to(
         Path(entry.path).resolve()
     )
+
+
+def _packed(places: Mapping[str, tuple[int, int]]) -> NDArray[np.uint8]:
+    """Members of an archive as bytes, that `_unpacked` reads."""
+    content = json.dumps([[name, *place] for name, place in places.items()]).encode()
+    return np.frombuffer(content, np.uint8)
+
+
+def _unpacked(packed: NDArray[Any]) -> dict[str, tuple[int, int]] | None:
+    """The members again; None where these bytes are none, whoever wrote them."""
+    try:
+        rows = json.loads(packed.tobytes())
+        found = {name: (offset, size) for name, offset, size in rows}
+    except (ValueError, TypeError, RecursionError):
+        return None
+    fine = len(found) <= MAX_FILES and all(
+        isinstance(name, str) and type(offset) is type(size) is int
+        and 0 <= offset < 2**60 and 0 <= size <= MAX_FILE_BYTES
+        for name, (offset, size) in found.items()
+    )  # fmt: skip
+    return found if fine else None
 
 
 def _archive_stamp(path: Path, names: Sequence[str]) -> Stamp:

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nnw_onnx.datasets import _npz_arrays as npz_arrays
 from nnw_onnx.datasets.image_folder import ImageFolder
 from nnw_onnx.datasets.npz import Npz
 from nnw_onnx.datasets.segmentation_folder import SegmentationFolder
 from nnw_onnx.kit import cache
 from nnw_onnx.kit import images as image_kit
+from nnw_onnx.kit import sources as source_kit
 from nnw_onnx.kit.preprocessing import Preprocessing
 from nnw_onnx.kit.samples import ImageSamples
 from nnw_onnx.vocabulary import TensorInfo
@@ -144,3 +146,50 @@ def test_what_was_resized_is_mapped_once_it_is_whole(rng):
     np.testing.assert_array_equal(fitted().read(np.arange(6)).feeds["x"], expected)
     other = ImageSamples(255 - images, np.arange(6), scaled).fitted([port])
     assert not np.array_equal(other.read(np.arange(6)).feeds["x"], expected)
+
+
+@pytest.fixture
+def listings(monkeypatch) -> list[str]:
+    """Archives whose members were read."""
+    monkeypatch.setattr(source_kit, "_LEAST_INDEX", 1)
+    titles: list[str] = []
+    members = source_kit.TarSource._members
+
+    def watched(self):
+        titles.append(self.title)
+        return members(self)
+
+    monkeypatch.setattr(source_kit.TarSource, "_members", watched)
+    return titles
+
+
+def test_an_archive_is_listed_once(tmp_path, images, listings):
+    path = _written(tmp_path, images, "tgz")
+    first, second = (source_kit.open_source(path) for _ in range(2))
+    assert first.names == second.names == sorted(images)
+    assert dict(first.read(first.names)) == dict(second.read(first.names))
+    assert listings == ["data.tgz"]
+
+
+@pytest.mark.parametrize(
+    "told", [b"[", b"7", b'[["a", 0]]', b'[["a", -1, 2]]', b'[["a", 0, 1e9]]', b'[[7, 0, 1]]']
+)  # fmt: skip
+def test_a_list_of_members_that_is_none_is_read_again(tmp_path, images, kept, listings, told):
+    path = _written(tmp_path, images, "tar")
+    names = source_kit.open_source(path).names
+    (stored,) = kept.iterdir()
+    size = stored.stat().st_size - 4096
+    stored.write_bytes(stored.read_bytes()[:4096] + told.ljust(size))
+    assert source_kit.open_source(path).names == names
+    assert listings == ["data.tar"] * 2
+
+
+def test_arrays_of_a_file_are_decompressed_once(tmp_path, monkeypatch):
+    path, rng = tmp_path / "d.npz", np.random.Generator(np.random.PCG64(0))
+    images, read = rng.integers(0, 256, (9, 4, 5, 3), np.uint8), []
+    np.savez_compressed(path, x_test=images, y_test=np.arange(9) % 2)
+    content = npz_arrays._content
+    monkeypatch.setattr(npz_arrays, "_content", lambda *a: read.append(a[1]) or content(*a))
+    for _ in range(2):
+        np.testing.assert_array_equal(_whole(Npz(path)), images)
+    assert sorted(read) == ["x_test.npy", "y_test.npy"]

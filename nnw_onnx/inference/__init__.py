@@ -14,7 +14,10 @@ if TYPE_CHECKING:
         leave_if_importing_main,
         limit_memory,
         memory_for,
+        opened,
+        packed,
         run_isolated,
+        unpacked,
         unwrap,
     )
     from nnw_onnx.inference.optimization import (
@@ -45,6 +48,9 @@ _MODULES = {
     "leave_if_importing_main": "isolation",
     "limit_memory": "isolation",
     "memory_for": "isolation",
+    "opened": "isolation",
+    "packed": "isolation",
+    "unpacked": "isolation",
     "fold_constants": "optimization",
     "newest_opset": "optimization",
     "optimize": "optimization",
@@ -81,7 +87,9 @@ __all__ = [
     "limit_memory",
     "memory_for",
     "newest_opset",
+    "opened",
     "optimize",
+    "packed",
     "quantize_dynamic",
     "quantize_products",
     "quantize_static",
@@ -89,6 +97,7 @@ __all__ = [
     "runtime_description",
     "simplify",
     "to_float16",
+    "unpacked",
     "unwrap",
 ]
 

@@ -7,6 +7,7 @@ without `if __name__ == "__main__":` would do its work twice for a process that 
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import threading
 from collections.abc import Iterator
 from multiprocessing import spawn
@@ -14,10 +15,16 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
 _LOCK = threading.Lock()
+_DAEMON = threading.Lock()
 
 
 class BareProcess(SpawnProcess):
-    """A spawned process in which `__main__` is empty."""
+    """A spawned process in which `__main__` is empty; a daemon may start it too."""
+
+    def start(self) -> None:
+        """Start it."""
+        with _as_no_daemon():
+            super().start()
 
     @staticmethod
     def _Popen(process: Any) -> Any:  # noqa: N802 - the name that the standard library calls
@@ -48,3 +55,20 @@ def _without_main() -> Iterator[None]:
             yield
         finally:
             spawn.get_preparation_data = told
+
+
+@contextlib.contextmanager
+def _as_no_daemon() -> Iterator[None]:
+    """Let this process start others even where it is a daemon, as workers of Dask are.
+
+    The standard library forbids it because a daemon is killed without a word to its children; ours
+    end by themselves when their parent does.
+    """
+    config: dict[str, object] = vars(multiprocessing.current_process())["_config"]
+    with _DAEMON:
+        was = config.pop("daemon", None)
+        try:
+            yield
+        finally:
+            if was is not None:
+                config["daemon"] = was

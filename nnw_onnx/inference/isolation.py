@@ -157,8 +157,18 @@ class IsolatedPool:
             for future in pending:
                 future.cancel()
 
+    def answer(self, call: bytes) -> bytes:
+        """What became of one `packed` call: what `opened` takes, here or in another process.
+
+        Raises:
+            ConfigurationError: the workers cannot start.
+        """
+        return self._answer(self._scheduled(call))
+
     def _schedule(self, function: Callable[[Item], object], item: Item) -> _Future:
-        call = bytes(ForkingPickler.dumps((function, item)))
+        return self._scheduled(packed(function, item))
+
+    def _scheduled(self, call: bytes) -> _Future:
         if self._pool is None:
             self._pool = self._made(call)
         with _interrupts_blocked():
@@ -179,18 +189,49 @@ class IsolatedPool:
         )
 
     def _outcome(self, future: _Future) -> Outcome[Any]:
+        return opened(self._answer(future))
+
+    def _answer(self, future: _Future) -> bytes:
         from pebble import ProcessExpired
 
         try:
             answer = future.result()
         except FutureTimeoutError:
-            return _failed(f"took longer than {self._timeout:g} s")
+            return _failure(f"took longer than {self._timeout:g} s")
         except ProcessExpired as error:
-            return _failed(death(error.exitcode))
+            return _failure(death(error.exitcode))
         except BrokenProcessPool:
             raise ConfigurationError(_not_started(self._started)) from None
         self._started = True
-        return _opened(answer)
+        return answer
+
+
+def packed(function: Callable[[Item], object], item: Item) -> bytes:
+    """A call as it travels between our own processes; no file ever holds one."""
+    return bytes(ForkingPickler.dumps((function, item)))
+
+
+def unpacked(call: bytes) -> tuple[Callable[[Any], Any], Any]:
+    """Function and item of a `packed` call of our own."""
+    function, item = ForkingPickler.loads(call)
+    return function, item
+
+
+def opened(answer: bytes) -> Outcome[Any]:
+    """The outcome that an answer of `IsolatedPool.answer` tells.
+
+    Raises:
+        Exception: a bug inside the call; its cause is the traceback of the worker.
+    """
+    kind, content = ForkingPickler.loads(answer)
+    if kind == "bug":
+        sent, text = content
+        raise ForkingPickler.loads(sent) from WorkerTracebackError(f"\n{text}")
+    if kind == "stop":
+        raise content
+    if kind == "failed":
+        return _failed(content)
+    return _done(content)
 
 
 def run_isolated(
@@ -286,9 +327,9 @@ def _call(call: bytes) -> bytes:
     except UnavailableError as error:
         return bytes(ForkingPickler.dumps(("stop", error)))
     except NnwError as error:
-        return bytes(ForkingPickler.dumps(("failed", " ".join(str(error).split()))))
+        return _failure(" ".join(str(error).split()))
     except MemoryError:
-        return bytes(ForkingPickler.dumps(("failed", _NO_MEMORY)))
+        return _failure(_NO_MEMORY)
     except Exception as error:  # noqa: BLE001 - the edge of a process: all is raised in the parent
         return _bug(error)
 
@@ -303,16 +344,8 @@ def _bug(error: Exception) -> bytes:
     return bytes(ForkingPickler.dumps(("bug", (sent, text))))
 
 
-def _opened(answer: bytes) -> Outcome[Any]:
-    kind, content = ForkingPickler.loads(answer)
-    if kind == "bug":
-        sent, text = content
-        raise ForkingPickler.loads(sent) from WorkerTracebackError(f"\n{text}")
-    if kind == "stop":
-        raise content
-    if kind == "failed":
-        return _failed(content)
-    return _done(content)
+def _failure(reason: str) -> bytes:
+    return bytes(ForkingPickler.dumps(("failed", reason)))
 
 
 def _failed(reason: str) -> Outcome[Any]:

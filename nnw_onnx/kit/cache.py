@@ -103,17 +103,21 @@ def place() -> Path | None:
 
 
 def _folder() -> Path | None:
-    """The folder, made where it is missing; None where there is none that is only ours."""
+    return folder("arrays")
+
+
+def folder(kind: str) -> Path | None:
+    """A folder among the caches, made where it is missing; None where none is only ours."""
     given = os.environ.get(_VARIABLE, "")
     if given == _OFF:
         return None
     try:
-        folder = (Path(given) if given else _usual()) / "arrays"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        told = folder.lstat()
+        place = (Path(given) if given else _usual()) / kind
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        told = place.lstat()
     except (OSError, RuntimeError, ValueError):
         return None
-    return folder if stat.S_ISDIR(told.st_mode) and _ours(told) else None
+    return place if stat.S_ISDIR(told.st_mode) and ours(told) else None
 
 
 def _usual() -> Path:
@@ -121,7 +125,7 @@ def _usual() -> Path:
     return (Path(given) if given else Path.home() / ".cache") / "nnw-onnx"
 
 
-def _ours(told: os.stat_result) -> bool:
+def ours(told: os.stat_result) -> bool:
     """Whether nobody else could have written it."""
     if sys.platform == "win32":
         return True
@@ -136,7 +140,7 @@ def _mapped(path: Path, wanted: Shape, dtype: DTypeLike) -> Array | None:
         return None
     with os.fdopen(descriptor, "rb") as file:
         told = os.fstat(file.fileno())
-        if not stat.S_ISREG(told.st_mode) or not _ours(told) or told.st_nlink != 1:
+        if not stat.S_ISREG(told.st_mode) or not ours(told) or told.st_nlink != 1:
             return None
         try:
             shape = _shape(file.read(_HEAD), path.name, np.dtype(dtype))

@@ -76,6 +76,9 @@ class Context:
         references: for each network the public one that it was made from, or None.
         resynchronise: whether modified networks are heard again, put back in order.
         after: networks that answers go through before they are measured.
+        received: files of the run folder that lie elsewhere, by their names in it, and where; on
+            a worker that has no run folder.
+        opened: networks that plug-ins open, by their names, and where; likewise.
     """
 
     folder: Path
@@ -98,11 +101,19 @@ class Context:
     references: tuple[Reference | None, ...] = ()
     resynchronise: bool = False
     after: Chain = NOTHING
+    # No part of what a worker keeps its networks and data by: they change from task to task.
+    received: tuple[tuple[str, Path], ...] = field(default=(), compare=False)
+    opened: tuple[tuple[str, Path], ...] = field(default=(), compare=False)
 
     @property
     def store(self) -> Store:
         """The run folder."""
-        return Store(self.folder)
+        return Store(self.folder, dict(self.received))
+
+    def path_of(self, name: str) -> Path:
+        """The file of a network by its name; raises `ConfigurationError` where there is none."""
+        there = dict(self.opened).get(name)
+        return network_paths([place_of(name, self.base)])[0] if there is None else there
 
     def named(self, name: str) -> OnnxNetwork:
         """Another network: `nnw:` for a shipped one, or a file, seen from the configuration.
@@ -110,7 +121,7 @@ class Context:
         Raises:
             ConfigurationError, ModelFileError: there is none, or it cannot be opened.
         """
-        return open_network(network_paths([place_of(name, self.base)])[0])
+        return open_network(self.path_of(name))
 
     def training_samples(self, of: Of) -> Samples:
         """Samples to train on, not fitted.

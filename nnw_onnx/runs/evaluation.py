@@ -19,7 +19,7 @@ from nnw_onnx.runs import mistakes, presets, toml
 from nnw_onnx.runs.checks import NO_METHOD, Faults, check
 from nnw_onnx.runs.network_tables import NetworkTable, lost_files
 from nnw_onnx.runs.places import missing_networks, place_of
-from nnw_onnx.runs.recipes import PluginTable
+from nnw_onnx.runs.recipes import EngineTable
 from nnw_onnx.runs.tables import DatasetTable, Evaluation, Table, mapped, seen_from
 from nnw_onnx.vocabulary import Dataset, Json, PlugIn
 
@@ -137,8 +137,8 @@ def with_dataset_path(dataset: DatasetTable, path: Path) -> DatasetTable:
 
 
 def with_engine(evaluation: Evaluation, name: str) -> Evaluation:
-    """The same evaluation on another engine (with that engine's defaults)."""
-    changed = evaluation.model_copy(update={"engine": PluginTable(name=name)})
+    """The same evaluation on another engine, by its name or as NAME://PLACE (see `EngineTable`)."""
+    changed = evaluation.model_copy(update={"engine": EngineTable.model_validate(name)})
     check(changed)
     return changed
 

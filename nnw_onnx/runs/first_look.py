@@ -18,6 +18,7 @@ from nnw_onnx.kit.meters import in_words
 from nnw_onnx.runs import calls
 from nnw_onnx.runs.prepare import Prepared
 from nnw_onnx.runs.preview import Preview, Suggestion, preview
+from nnw_onnx.runs.work import Work
 from nnw_onnx.vocabulary import Engine, Json, Measure, Outcome, Task
 
 Tell = Callable[[str], None]
@@ -55,7 +56,7 @@ def _looked(prepared: Prepared) -> Iterator[Outcome[Preview]]:
     evaluation = prepared.evaluation
     engine = plugins.create(Engine, evaluation.engine.spec)
     return engine.map(
-        partial(preview, prepared.context, count=evaluation.preview.samples),
+        Work(partial(preview, count=evaluation.preview.samples), prepared.context),
         range(len(prepared.networks)),
         timeout=evaluation.session.timeout,
         memory_limit=evaluation.session.memory_limit,

@@ -120,17 +120,22 @@ def claim_digest(claim: Claim) -> str:
 def check_key_path(path: Path) -> None:
     """Raise `KeyFileError` where a file lies that is no key, which a key must not replace."""
     try:
-        if not path.is_file() or path.is_symlink():
-            return
-        with path.open("rb") as file:
-            start = file.read(64)
+        other = path.is_file() and not path.is_symlink() and not is_key(path)
     except OSError:
         return  # whoever writes there says why that cannot be
-    if not sniffing.is_key_file(start):
+    if other:
         raise KeyFileError(
             f"{path}: expected a new file or an older key to replace, got a file that is no key; "
             "choose another path"
         )
+
+
+def is_key(path: Path) -> bool:
+    """Whether a file begins as key files do; raises `OSError` where it cannot be read."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return sniffing.is_key_file(file.read(64))
 
 
 def _archive(claim: Claim) -> bytes:

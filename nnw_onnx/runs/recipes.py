@@ -6,7 +6,15 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError, expected, shortened
@@ -26,6 +34,24 @@ class PluginTable(BaseModel):
     def spec(self) -> Spec:
         """Name and options."""
         return Spec(self.name, dict(self.model_extra or {}))
+
+
+class EngineTable(PluginTable):
+    """`[engine]`: who carries out; as a text, its name, or an address such as dask://HOST:PORT."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, given: object) -> object:
+        return engine_options(given) if isinstance(given, str) else given
+
+
+def engine_options(text: str) -> dict[str, str]:
+    """Name and address of an engine: NAME, NAME://PLACE, or NAME+SCHEME://PLACE."""
+    before, found, _ = text.partition("://")
+    if not found:
+        return {"name": text}
+    name, other, _ = before.partition("+")
+    return {"name": name, "address": text.removeprefix(f"{name}+") if other else text}
 
 
 class _Recipe(BaseModel):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from tqdm import tqdm
@@ -18,6 +17,7 @@ from nnw_onnx.runs.progress import Count, shown_progress
 from nnw_onnx.runs.recipes import TrainingTable
 from nnw_onnx.runs.store import Store
 from nnw_onnx.runs.tables import Evaluation
+from nnw_onnx.runs.work import Work
 from nnw_onnx.vocabulary import Engine, Outcome
 
 _log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Stage(Generic[Record]):
                 yield known
         todo = [task for task in tasks if task.identity in left]
         outcomes = engine.map(
-            partial(function, context),
+            Work(function, context),
             todo,
             timeout=timeout_of(evaluation),
             memory_limit=evaluation.session.memory_limit,

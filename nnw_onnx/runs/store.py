@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,6 +50,7 @@ READERS = {1: "nnw-onnx 0.1 (pip install 'nnw-onnx<0.2')"}
 TASK_NOTE = "task.txt"
 """Says in a work folder which training it belongs to, and by what claim."""
 _WIDEST = 8
+_OF_TASKS = re.compile(r"(keys|networks|checkpoints)/[0-9a-z][0-9a-z-]*\.(npz|onnx|onnx\.data)")
 _MOST_WORDS = 4096
 SINGLE: dict[type[BaseModel], str] = {Plan: "plan.json", Environment: "environment.json"}
 
@@ -56,8 +58,14 @@ SINGLE: dict[type[BaseModel], str] = {Plan: "plan.json", Environment: "environme
 class Store:
     """A run folder that may not exist yet."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, elsewhere: Mapping[str, Path] | None = None) -> None:
+        """Nothing is read or written yet.
+
+        Args:
+            folder: of the run.
+            elsewhere: files that are read from another place, by their names in the folder.
+        """
+        self.folder, self._elsewhere = folder, elsewhere or {}
 
     @property
     def exists(self) -> bool:
@@ -87,6 +95,11 @@ class Store:
             settle(self.folder)
         except OSError as error:
             raise _unwritable(self.folder, error) from error
+
+    def make_places(self) -> None:
+        """Make the folders that a task writes into, where a worker has a folder of its own."""
+        (self.folder / "keys").mkdir(mode=0o700, exist_ok=True)
+        (self.folder / "networks").mkdir(exist_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -209,18 +222,46 @@ class Store:
         weights = {name: _exact(network.weights[name]) for name in sorted(network.replaced)}
         write_arrays(path, weights, original.sha256)
 
+    def network_path(self, identity: str) -> Path:
+        """The file of what an injection made: weights, or a graph of its own (.onnx)."""
+        names = (f"networks/{identity}{suffix}" for suffix in (".onnx", ".npz"))
+        graph, weights = (self._elsewhere.get(name, self.folder / name) for name in names)
+        return graph if graph.exists() else weights
+
     def load_network(self, identity: str, original: OnnxNetwork) -> OnnxNetwork:
         """The network of an injection; raises `RunError` where its file is not whole."""
-        path = self.folder / "networks" / f"{identity}.npz"
-        graph = path.with_suffix(".onnx")
-        if graph.exists():
-            return open_network(graph)
+        path = self.network_path(identity)
+        if path.suffix == ".onnx":
+            return open_network(path)
         most = sum(layer.size for layer in original.layers) * _WIDEST
         return original.with_weights(read_arrays(path, most, original.sha256))
 
     def checkpoint(self, name: str, most: int = 0) -> StoredCheckpoint:
         """Where a training keeps its state, of which at most `most` bytes are loaded."""
         return StoredCheckpoint(self.folder / "checkpoints" / f"{name}.npz", most)
+
+    def checkpoint_paths(self, task: str) -> list[Path]:
+        """The states of the trainings of a task that were interrupted."""
+        folder = self.folder / "checkpoints"
+        return sorted(folder.glob(f"{task}-*.npz")) if task and folder.is_dir() else []
+
+    def keep(self, name: str, content: bytes) -> None:
+        """Put in what a task has written elsewhere, by its name; what no task writes is left out.
+
+        A network is written as it would be here, a key and the state of a training so that only
+        their owner can read them.
+        """
+        if _OF_TASKS.fullmatch(name) is None:
+            return
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        with replacing(path, private=not name.startswith("networks/")) as file:
+            file.write(content)
+
+    def forget(self, name: str) -> None:
+        """Remove the state of a training that a task has removed elsewhere."""
+        if name.startswith("checkpoints/") and _OF_TASKS.fullmatch(name):
+            (self.folder / name).unlink(missing_ok=True)
 
     def tell_progress(self, name: str, words: str) -> None:
         """Say how far a training is, for `progress` to find."""

@@ -22,7 +22,7 @@ from nnw_onnx.errors import ConfigurationError, PluginError
 from nnw_onnx.records import LEAST, LeftOutRecord, Workflow
 from nnw_onnx.runs import modification_ids
 from nnw_onnx.runs.network_tables import NetworkEntry, NetworkTable
-from nnw_onnx.runs.recipes import MethodTraining, PluginTable, TrainingTable
+from nnw_onnx.runs.recipes import EngineTable, MethodTraining, PluginTable, TrainingTable
 from nnw_onnx.vocabulary import (
     Code,
     Dataset,
@@ -355,7 +355,7 @@ class Evaluation(_Table):
     workflows: Annotated[tuple[Workflow, ...], Field(min_length=1)] = WORKFLOWS
     training: TrainingTable | None = None
     preview: PreviewTable = PreviewTable()
-    engine: PluginTable = PluginTable(name="serial")
+    engine: EngineTable = EngineTable(name="serial")
     _folder: Path = PrivateAttr(default=Path())
     _left_out: tuple[LeftOutRecord, ...] = PrivateAttr(default=())
     _as_planned: bool = PrivateAttr(default=False)

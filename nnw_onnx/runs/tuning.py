@@ -28,6 +28,7 @@ from nnw_onnx.runs.prepare import Prepared
 from nnw_onnx.runs.quality import adds_classes, measure, task_for
 from nnw_onnx.runs.seeds import identity, secret
 from nnw_onnx.runs.suspect import Running
+from nnw_onnx.runs.work import Work
 from nnw_onnx.vocabulary import Engine, Measure, Method, Spec, Task, Technology
 
 Tell = Callable[[str], None]
@@ -217,7 +218,7 @@ def _mapped(
     engine = plugins.create(Engine, prepared.evaluation.engine.spec)
     session, found = prepared.evaluation.session, []
     outcomes = engine.map(
-        partial(function, prepared.context),
+        Work(function, prepared.context),
         items,
         timeout=session.timeout,
         memory_limit=session.memory_limit,

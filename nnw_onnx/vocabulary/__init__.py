@@ -63,7 +63,16 @@ from nnw_onnx.vocabulary.networks import (
     WholeSuspect,
 )
 from nnw_onnx.vocabulary.payloads import Payload, symbols_for
-from nnw_onnx.vocabulary.plans import Claims, Engine, Outcome, Step, Technology, Trial
+from nnw_onnx.vocabulary.plans import (
+    Claims,
+    Engine,
+    Outcome,
+    Parcel,
+    Portable,
+    Step,
+    Technology,
+    Trial,
+)
 from nnw_onnx.vocabulary.specs import Json, Need, PlugIn, Spec
 from nnw_onnx.vocabulary.tasks import (
     Batch,
@@ -141,10 +150,12 @@ __all__ = [
     "Null",
     "Outcome",
     "Parameter",
+    "Parcel",
     "Payload",
     "Penalty",
     "Place",
     "PlugIn",
+    "Portable",
     "PutIn",
     "Quality",
     "Recipe",

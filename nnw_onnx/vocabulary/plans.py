@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
@@ -109,6 +109,68 @@ class Outcome(Generic[Result]):
     error: str | None = None
 
 
+@dataclass(frozen=True)
+class Parcel:
+    """A file or folder that tasks read, known by its content, so that it may lie elsewhere.
+
+    Attributes:
+        path: where it is, absolute.
+        digest: SHA-256 (hex) of the names and contents of all files in it.
+        beside: names of files that belong to it, seen from the folder that it lies in.
+    """
+
+    path: str
+    digest: str
+    beside: tuple[str, ...] = ()
+
+
+class Portable(ABC, Generic[Item, Result]):
+    """A call that other machines can carry out: it says what it reads and takes what is left.
+
+    What a task leaves is in a folder of its own, empty but for what `secrets` gives; whoever
+    carries it out brings that back to `keep`, also where the task itself failed.
+    """
+
+    @property
+    def gpu(self) -> bool:
+        """Whether it should run where a GPU is."""
+        return False
+
+    @abstractmethod
+    def __call__(self, item: Item) -> Result:
+        """The result of one item, where everything lies."""
+
+    @abstractmethod
+    def common(self) -> tuple[Parcel, ...]:
+        """What every item reads."""
+
+    @abstractmethod
+    def files(self, item: Item) -> tuple[Parcel, ...]:
+        """What this item reads beside that."""
+
+    @abstractmethod
+    def secrets(self, item: Item) -> dict[str, bytes]:
+        """Contents that must not stay anywhere, by their names in the folder of the task."""
+
+    @abstractmethod
+    def at(self, places: Mapping[str, str], folder: str) -> Callable[[Item], Result]:
+        """The same call where its files lie elsewhere.
+
+        Args:
+            places: path of each parcel -> where it is there.
+            folder: of the task there.
+        """
+
+    @abstractmethod
+    def keep(self, left: Mapping[str, bytes], gone: Iterable[str]) -> None:
+        """Take what a task has left.
+
+        Args:
+            left: files that it has written, by their names in its folder.
+            gone: names of those of `secrets` that it has removed.
+        """
+
+
 class Engine(PlugIn):
     """Who carries out tasks: the plug-ins of `nnw_onnx.engines`."""
 
@@ -129,7 +191,8 @@ class Engine(PlugIn):
         """Outcomes in the order of the items; `call` and items can be pickled.
 
         Args:
-            call: a function of a module, or a value with `__call__`.
+            call: a function of a module, or a value with `__call__`; a `Portable` one says what
+                other machines need for it.
             items: plain values.
             timeout: seconds that one item may take.
             memory_limit: bytes that one may take, or None.

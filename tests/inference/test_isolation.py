@@ -171,7 +171,7 @@ def test_a_bug_that_cannot_be_sent_keeps_its_name_and_traceback():
     except LocalError as error:
         answer = isolation._bug(error)
     with pytest.raises(RuntimeError, match=r"LocalError: told") as caught:
-        isolation._opened(answer)
+        isolation.opened(answer)
     assert "raise LocalError" in str(caught.value.__cause__)
 
 

@@ -10,11 +10,13 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     JsonValue,
     TypeAdapter,
     ValidationError,
     model_validator,
 )
+from pydantic_core import CoreSchema
 
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError, expected, shortened
@@ -38,6 +40,13 @@ class PluginTable(BaseModel):
 
 class EngineTable(PluginTable):
     """`[engine]`: who carries out; as a text, its name, or an address such as dask://HOST:PORT."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, object]:
+        """A table or a text."""
+        return {"anyOf": [{"type": "string"}, handler(core_schema)]}
 
     @model_validator(mode="before")
     @classmethod

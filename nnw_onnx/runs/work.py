@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from nnw_onnx import plugins
-from nnw_onnx.errors import InferenceError, NnwError
+from nnw_onnx.errors import InferenceError, NnwError, UnavailableError
 from nnw_onnx.graph import open_network
 from nnw_onnx.kit.parcels import parcel_of
 from nnw_onnx.runs import folders
@@ -56,7 +56,10 @@ class Work(Portable[Item, Result]):
         try:
             record = self.function(self.context, moved(item, dict(self.moves)))
         except NnwError as error:
-            raise InferenceError(self._told(str(error))) from error
+            # One of the two kinds that an engine tells apart: it stops a run, or fails a task.
+            stops = isinstance(error, UnavailableError)
+            kind = UnavailableError if stops else InferenceError
+            raise kind(self._told(str(error))) from error
         return self._of_the_run(record)
 
     def common(self) -> tuple[Parcel, ...]:

@@ -7,8 +7,9 @@ nowhere comes in pieces, and has its place only once the whole has the digest th
 
 from __future__ import annotations
 
+import getpass
 import hashlib
-import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -121,14 +122,14 @@ def settle(parcel: Parcel) -> str:
 
 def host() -> str:
     """What machines that share their folder of parcels have in common."""
-    return f"{os.uname().nodename if hasattr(os, 'uname') else ''}:{_folder()}"
+    return f"{platform.node()}:{_folder()}"
 
 
 def _folder() -> Path:
     """The folder of parcels, which only this user can read."""
     folder = cache.folder("parcels")
     if folder is None:
-        folder = Path(tempfile.gettempdir()) / f"nnw-onnx-{getattr(os, 'geteuid', int)()}"
+        folder = Path(tempfile.gettempdir()) / f"nnw-onnx-{getpass.getuser()}"
         folder.mkdir(mode=0o700, exist_ok=True)
         if not cache.ours(folder.lstat()):
             raise ConfigurationError(

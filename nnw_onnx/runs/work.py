@@ -17,6 +17,7 @@ from nnw_onnx.kit.parcels import parcel_of
 from nnw_onnx.runs import folders
 from nnw_onnx.runs.context import Context, Source
 from nnw_onnx.runs.keys import is_key
+from nnw_onnx.runs.plan import InjectionTask
 from nnw_onnx.runs.sources import named_files
 from nnw_onnx.vocabulary import Dataset, Parcel, Portable, Trial
 
@@ -95,7 +96,8 @@ class Work(Portable[Item, Result]):
         for name in _injections(item):
             if (key := store.key_path(name)).exists():
                 found[f"keys/{key.name}"] = folders.content(key)
-        for path in store.checkpoint_paths(str(getattr(item, "identity", ""))):
+        task = item.identity if isinstance(item, Trial | InjectionTask) else ""
+        for path in store.checkpoint_paths(task):
             found[f"checkpoints/{path.name}"] = folders.content(path)
         for path, name in _given(self.context).items():
             found[name] = folders.content(path)
@@ -128,7 +130,7 @@ class Work(Portable[Item, Result]):
 
     def _of_the_run(self, record: Result) -> Result:
         """A record as the owner's machine would have written it: with the paths of the run."""
-        reason = getattr(record, "reason", None)
+        reason = vars(record).get("reason") if isinstance(record, BaseModel) else None
         if not isinstance(record, BaseModel) or not isinstance(reason, str):
             return record
         told: Result = record.model_copy(update={"reason": self._told(reason)})
@@ -151,7 +153,7 @@ def moved(value: Any, places: Mapping[str, str]) -> Any:
     if isinstance(value, dict):
         return {key: moved(part, places) for key, part in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+        fields = {f.name: vars(value)[f.name] for f in dataclasses.fields(value) if f.init}
         return replace(value, **{name: moved(part, places) for name, part in fields.items()})
     return value
 

@@ -466,9 +466,9 @@ def _read_alike(layer: Layer) -> bool:
 
 
 def _numerical_defect(values: Array) -> str | None:
-    if not blocks.finite(values):
-        return "NaN or infinity"
     low, high = blocks.extremes(values)
+    if not np.isfinite((low, high)).all():
+        return "NaN or infinity"
     if low == high:
         return f"the same value {low:g} everywhere"
     with np.errstate(over="ignore", under="ignore"):

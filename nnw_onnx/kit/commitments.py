@@ -27,6 +27,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from nnw_onnx.errors import CarrierNotFoundError, ConfigurationError
+from nnw_onnx.math import blocks
 from nnw_onnx.vocabulary import Array, Bound, Json, Key, Payload, Weighted
 
 _LEARNT = "learnt"
@@ -37,9 +38,9 @@ before, or ""; a list of names in keys that are not settled."""
 def digest(weights: Array) -> str:
     """SHA-256 (hex) of dtype, shape and values of a canonical weight array."""
     state = hashlib.sha256(f"{weights.dtype}{weights.shape}".encode())
-    for row in weights:
+    for part in blocks.rows(weights):
         # Every float of at most 64 bits is exact in float64, so the byte order is the same for all.
-        state.update(np.asarray(row, dtype="<f8").tobytes())
+        state.update(np.ascontiguousarray(weights[part], dtype="<f8").data)
     return state.hexdigest()
 
 

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnw_onnx.kit import keystream
+from nnw_onnx.math import blocks as weighed
 from nnw_onnx.vocabulary import Array
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Where each Symbol lives: disjoint positions (T, n) in the flat weights, and chips (T, n)."""
+    """Where each Symbol lives: disjoint positions (T, n) in the flat weights, and chips (T, n).
 
-    positions: NDArray[np.int64]
+    Weights are given flat, or with all their axes: then their places follow from the positions, so
+    that nobody has to copy large ones that lie in another order in memory.
+    """
+
+    positions: NDArray[np.int64] | NDArray[np.uint32]
     chips: NDArray[np.int8]
 
     @property
@@ -26,28 +34,48 @@ class Blocks:
 
     def statistics(self, flat: Array) -> NDArray[np.float64]:
         """Sum (T,) over each block of chip x weight."""
-        blocks = zip(self.positions, self.chips, strict=True)
-        return np.array([np.dot(flat[where], chips.astype(np.float64)) for where, chips in blocks])
+        found = np.zeros(len(self.positions))
+        for symbol, where, chips in self._parts():
+            values = np.asarray(flat[_at(flat, where)], np.float64)
+            found[symbol] += np.dot(values, chips.astype(np.float64))
+        return found
 
     def deviation(self, flat: Array) -> float:
         """Standard deviation of a statistic under a random key: sqrt(n mean(w^2))."""
-        return math.sqrt(self.length * float(np.mean(np.square(flat))))
+        return math.sqrt(self.length * weighed.mean_square(flat))
 
-    def shifted(self, flat: Array, shifts: Array) -> NDArray[np.float64]:
-        """The flat weights with chip x shift added to each weight of each block."""
-        moved = np.array(flat, dtype=np.float64)
-        for where, chips, shift in zip(self.positions, self.chips, shifts, strict=True):
-            if shift:
-                moved[where] += shift * chips
+    def shifted(self, flat: Array, shifts: Array) -> Array:
+        """The weights with chip x shift added to each weight of each block.
+
+        They are in float64, or large ones of float32 in that.
+        """
+        moved = np.array(flat, dtype=weighed.result_type(flat))
+        for symbol, where, chips in self._parts():
+            if shifts[symbol]:
+                moved[_at(moved, where)] += shifts[symbol] * chips
         return moved
 
+    def _parts(self) -> Iterator[tuple[int, Array, Array]]:
+        """Symbol, positions and chips, of no more weights at once than a block of `math.blocks`."""
+        for symbol, (where, chips) in enumerate(zip(self.positions, self.chips, strict=True)):
+            for part in weighed.rows(where):
+                yield symbol, where[part], chips[part]
 
+
+def _at(weights: Array, where: Array) -> Any:
+    return where if weights.ndim == 1 else np.unravel_index(where, weights.shape)
+
+
+@lru_cache(maxsize=1)
 def blocks(secret: bytes, label: str, size: int, symbols: int) -> Blocks:
     """floor(size / symbols) disjoint positions and chips for each of `symbols` Symbols."""
+    # Kept, because what is injected is read back: of a large layer making them costs most.
     length = size // symbols
     used = symbols * length
-    positions = keystream.permutation(secret, f"{label}/positions", size, used)
+    draw = keystream.positions if weighed.MOST < size < 1 << 32 else keystream.permutation
+    positions = draw(secret, f"{label}/positions", size, used)
     chips = keystream.signs(secret, f"{label}/chips", used)
+    positions.flags.writeable = chips.flags.writeable = False
     return Blocks(positions.reshape(symbols, length), chips.reshape(symbols, length))
 
 

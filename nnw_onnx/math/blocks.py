@@ -13,26 +13,28 @@ from numpy.typing import NDArray
 from nnw_onnx.vocabulary import Array
 
 MOST = 1 << 22
-"""Numbers of a block, unless a single row has more."""
+"""Numbers of an array that is one block."""
+_STEP = 1 << 19
+"""Numbers of a block of a larger one, unless a single row has more."""
 
 F64 = NDArray[np.float64]
 
 
 def rows(array: Array) -> Iterator[slice]:
-    """Ranges of the first axis, each of about `MOST` numbers."""
+    """Ranges of the first axis, in which blocks lie."""
     if not array.ndim or array.size <= MOST:
         yield slice(None)
         return
-    step = max(1, MOST // (array.size // len(array)))
+    step = max(1, _STEP // (array.size // len(array)))
     for start in range(0, len(array), step):
         yield slice(start, start + step)
 
 
 def converted(array: Array) -> Iterator[F64]:
-    """The blocks of an array in float64."""
-    at_least_one = np.atleast_1d(array)
-    for part in rows(at_least_one):
-        yield np.asarray(at_least_one[part], np.float64)
+    """The blocks of an array in float64; those of a large one as they lie in memory."""
+    ordered = np.atleast_1d(array) if array.size <= MOST else array.ravel(order="K")
+    for part in rows(ordered):
+        yield np.asarray(ordered[part], np.float64)
 
 
 def finite(array: Array) -> bool:
@@ -41,9 +43,9 @@ def finite(array: Array) -> bool:
 
 
 def extremes(array: Array) -> tuple[float, float]:
-    """The smallest and the largest value of an array that is not empty."""
-    found = [(float(block.min()), float(block.max())) for block in converted(array)]
-    return min(low for low, _ in found), max(high for _, high in found)
+    """The smallest and the largest value of an array that is not empty; NaN where one is."""
+    found = np.array([(block.min(), block.max()) for block in converted(array)])
+    return float(found[:, 0].min()), float(found[:, 1].max())
 
 
 def variance(array: Array) -> float:

@@ -6,6 +6,7 @@ and "TATTOOED", arXiv 2202.06091); a budget of change sets the strength.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -14,8 +15,11 @@ from annotated_types import Gt, Le
 from numpy.typing import NDArray
 
 from nnw_onnx.kit import carriers, injections, knowing, spreading, symbols
+from nnw_onnx.kit.carriers import Carrier
+from nnw_onnx.math.blocks import MOST, mean_square, variance
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
+    Array,
     Bench,
     Card,
     Decodes,
@@ -38,7 +42,8 @@ class BlockSpread(Decodes, Injects):
     """Each Symbol owns floor(N/T) random weights; their chip-weighted sum has the Symbol's sign.
 
     A Symbol below the margin is raised to it. The margin, in standard deviations of the sum under a
-    random key, is what the budget pays for, between 2 and 8. Peak memory: about 50 bytes a weight.
+    random key, is what the budget pays for, between 2 and 8. Peak memory of a
+    large layer: about 13 bytes a weight of float32, and 50 of other types.
     """
 
     name = "block-spread"
@@ -72,41 +77,39 @@ class BlockSpread(Decodes, Injects):
         purpose = f"{size} symbols; use a shorter payload or another layer"
         least = _LEAST_WEIGHTS * size
         carrier, reason = carriers.largest(network, bench, self.name, least, purpose)
-        why = self._explain(carrier.layer, carrier.values, size, reason)
+        why = self._explain(carrier.layer, carrier.stored, size, reason)
         return carriers.key_for(self, [carrier], network, size, secret, why)
 
     def inject(self, network: Network, payload: Payload, key: Key, bench: Bench) -> Network:
         """The network whose block sums reach the margin; raises `InjectionError`."""
         carrier = carriers.find(network, key, self.name)
         signs = symbols.embedded_signs(payload, key)
-        flat = carrier.values.reshape(-1)
-        blocks = _blocks(key)
+        flat, blocks = _flat(carrier), _blocks(key)
         deviation = blocks.deviation(flat)
         scores = signs * blocks.statistics(flat) / deviation
         missing = np.maximum(self._margin(scores, flat) - scores, 0.0)
         marked = blocks.shifted(flat, signs * missing * deviation / blocks.length)
-        marked = marked.reshape(carrier.values.shape)
+        marked.flags.writeable = False
+        marked = marked.reshape(carrier.layer.shape)
         return injections.stored(self, network, carrier, marked, payload, key, bench)
 
     def decode(self, suspect: Suspect, key: Key) -> Decoding:
         """Signs of the block sums; raises `CarrierNotFoundError`."""
         carrier = carriers.find(suspect, key, self.name)
-        flat, blocks = carrier.values.reshape(-1), _blocks(key)
+        flat, blocks = _flat(carrier), _blocks(key)
         return symbols.read(blocks.statistics(flat), blocks.deviation(flat), key, carrier.notes)
 
-    def _margin(self, scores: NDArray[np.float64], flat: NDArray[np.float64]) -> float:
+    def _margin(self, scores: NDArray[np.float64], flat: Array) -> float:
         if self.margin is not None:
             return self.margin
-        energy = self.budget**2 * flat.size * float(flat.var() / np.mean(np.square(flat)))
+        energy = self.budget**2 * flat.size * (variance(flat) / mean_square(flat))
         margin = spreading.margin_for_energy(scores, energy)
         return min(max(margin, MINIMUM_MARGIN), MAXIMUM_MARGIN)
 
-    def _explain(
-        self, layer: Layer, values: NDArray[np.float64], size: int, reason: str
-    ) -> list[str]:
+    def _explain(self, layer: Layer, values: Array, size: int, reason: str) -> list[str]:
         each = f"{layer.size // size} weights a symbol"
         notes = [f"carrier {carriers.describe(layer)}: {reason}; {each}"]
-        relative = float(np.sqrt(np.mean(np.square(values))) / values.std())
+        relative = math.sqrt(mean_square(values)) / math.sqrt(variance(values))
         least = relative * spreading.expected_change(MINIMUM_MARGIN, size, layer.size)
         if self.margin is None and least > self.budget:
             notes.append(
@@ -115,6 +118,13 @@ class BlockSpread(Decodes, Injects):
                 "shorter payload, a larger layer or the option margin"
             )
         return notes
+
+
+def _flat(carrier: Carrier) -> Array:
+    """The weights in their canonical order; large ones are not copied for that, see `Blocks`."""
+    if carrier.layer.size <= MOST:
+        return carrier.values.reshape(-1)
+    return carrier.stored.reshape(-1) if carrier.stored.flags.c_contiguous else carrier.stored
 
 
 def _blocks(key: Key) -> spreading.Blocks:

@@ -135,3 +135,10 @@ def test_integers_are_uniform():
 def test_an_impossible_limit_is_told(limit):
     with pytest.raises(ConfigurationError, match=r"expected a limit from 1 to 2\^63, got"):
         keystream.integers(SECRET, "x", 3, limit)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 1000, 300_000])
+def test_positions_are_those_of_the_permutation(n: int) -> None:
+    for k in (n, n // 2):
+        lean = keystream.positions(SECRET, "places", n, k)
+        assert np.array_equal(lean, keystream.permutation(SECRET, "places", n, k))

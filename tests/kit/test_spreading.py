@@ -141,3 +141,28 @@ def test_expected_change_against_integration(margin):
     integral = float(np.sum((density[1:] + density[:-1]) / 2) * (grid[1] - grid[0]))
     found = spreading.expected_change(margin, 64, 9216)
     assert found == pytest.approx(math.sqrt(64 / 9216 * integral), rel=1e-6)
+
+
+def test_large_layers_are_read_and_moved_where_they_lie(rng, monkeypatch):
+    blocks = spreading.blocks(bytes(32), "x", 600, 4)
+    weights = rng.standard_normal((30, 20)).astype(np.float32)
+    turned, shifts = np.asfortranarray(weights), np.array([0.5, 0, -0.25, 1])
+    usual = blocks.shifted(weights.reshape(-1), shifts).astype(np.float32)
+    monkeypatch.setattr(spreading.weighed, "MOST", 100)
+    monkeypatch.setattr(spreading.weighed, "_STEP", 64)
+    moved = blocks.shifted(turned, shifts)
+    assert moved.dtype == np.float32
+    assert moved.flags.f_contiguous
+    assert np.array_equal(moved.reshape(-1), usual)
+    for values in (weights.reshape(-1), turned):
+        np.testing.assert_allclose(
+            blocks.statistics(values),
+            [(weights.reshape(-1)[p].astype(float) * c).sum() for p, c in
+             zip(blocks.positions, blocks.chips, strict=True)],
+            rtol=1e-9,
+        )  # fmt: skip
+    spreading.blocks.cache_clear()
+    lean = spreading.blocks(bytes(32), "x", 600, 4)
+    assert lean.positions.dtype == np.uint32
+    assert np.array_equal(lean.positions, blocks.positions)
+    spreading.blocks.cache_clear()

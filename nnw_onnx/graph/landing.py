@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from nnw_onnx.graph.arriving import Replaced, arrived
 from nnw_onnx.graph.grids import Grid, next_numbers
 from nnw_onnx.graph.layers import ListedLayer
+from nnw_onnx.graph.overlay import Overlay
 from nnw_onnx.graph.tensors import numpy_dtype
 from nnw_onnx.vocabulary import Array
 
@@ -27,9 +28,9 @@ def neighbours(listed: ListedLayer, replaced: Replaced) -> tuple[Array, Array]:
     address = listed.tensor.address
     now = replaced.get(address)
     stored = listed.tensor.array() if now is None else now
-    values = [
-        arrived(listed, {**replaced, address: _shifted(listed, stored, by)}) for by in (-1, 1)
-    ]
+    overlay = Overlay.of(replaced)
+    shifted = ({address: _shifted(listed, stored, by)} for by in (-1, 1))
+    values = [arrived(listed, overlay.with_values(new)) for new in shifted]
     return np.minimum(*values), np.maximum(*values)
 
 

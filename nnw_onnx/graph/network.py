@@ -32,6 +32,7 @@ from nnw_onnx.graph import (
 from nnw_onnx.graph.files import Limits, ModelFile, open_file
 from nnw_onnx.graph.inventory import Inventory, take
 from nnw_onnx.graph.layers import ListedLayer, Listing, list_layers
+from nnw_onnx.graph.overlay import Overlay
 from nnw_onnx.graph.runnable import Runnable
 from nnw_onnx.graph.splitting import Cut, Part
 from nnw_onnx.graph.tensors import same_bytes, shown, stored_bytes
@@ -86,7 +87,7 @@ class OnnxNetwork:
         rule: Rule | None = None,
     ) -> None:
         self._file, self._listed = file, listed
-        self._replaced: Mapping[Address, Array] = MappingProxyType(dict(replaced or {}))
+        self._replaced = Overlay.of(replaced or {})
         self._rounding: Mapping[str, float] = MappingProxyType(dict(rounding or {}))
         self._rule = rule
 
@@ -118,17 +119,18 @@ class OnnxNetwork:
         the name and the stored values of each layer that has others.
         """
         names = {entry.tensor.address: name for name, entry in self._listed.items()}
-        changed = {}
-        for address, values in self._replaced.items():
-            tensor = self._file.tensors[address]
-            kept = stored_bytes(values, tensor.data_type)
-            if not same_bytes(kept, tensor.raw()):
-                # What scales a layer may be a single number, which is no layer itself.
-                changed[names.get(address, str(address))] = kept
+        tensors = {address: self._file.tensors[address] for address in self._replaced}
+        # What scales a layer may be a single number, which is no layer itself.
+        changed = {
+            names.get(address, str(address)): address
+            for address, tensor in tensors.items()
+            if not same_bytes(stored_bytes(self._replaced[address], tensor.data_type), tensor.raw())
+        }
         if not changed:
             return self.sha256
         state = hashlib.sha256(self.sha256.encode())
-        for name, kept in sorted(changed.items()):
+        for name, address in sorted(changed.items()):
+            kept = stored_bytes(self._replaced[address], tensors[address].data_type)
             state.update(f"{len(name)} {name} {kept.nbytes} ".encode())
             state.update(kept.data)
         return state.hexdigest()
@@ -282,12 +284,12 @@ class OnnxNetwork:
         Raises `ModelFileError` for an unknown name, a wrong shape, a value that is not finite
         (also after the cast), or a layer that is not replaceable.
         """
-        overlay, rounding = dict(self._replaced), dict(self._rounding)
+        overlay, rounding = self._replaced, dict(self._rounding)
         for name, values in replaced.items():
             listed = self._entry(name)
             before, on_grid = overlay, arriving.on_grid(listed)
             asked = self._ruled(name, values) if on_grid else values
-            overlay = {**before, **arriving.solved(listed, asked, before)}
+            overlay = before.with_values(arriving.solved(listed, asked, before))
             if on_grid:
                 rounding[name] = landing.rounding(listed, values, before, overlay)
         return type(self)(self._file, self._listed, overlay, rounding, self._rule)
@@ -346,10 +348,10 @@ class OnnxNetwork:
         Raises:
             ModelFileError: an unknown name, integers, a wrong shape, or values that are not finite.
         """
-        overlay = dict(self._replaced)
+        overlay = self._replaced
         for name, values in tensors.items():
             listed = self._entry(name)
-            overlay[listed.tensor.address] = arriving.fitted(listed, values)
+            overlay = overlay.with_values({listed.tensor.address: arriving.fitted(listed, values)})
         return type(self)(self._file, self._listed, overlay, self._rounding, self._rule)
 
     def reading(self, name: str) -> arriving.Reading | None:

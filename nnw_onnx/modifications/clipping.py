@@ -23,6 +23,7 @@ class Clipping(WeightModification):
     """
 
     name: ClassVar[str] = "clipping"
+    layer_by_layer = True
     summary: ClassVar[str] = "the largest weights of each layer made smaller"
     family: ClassVar[Family] = "removal"
     parameter: ClassVar[Parameter] = Parameter(

@@ -30,6 +30,7 @@ class FilterMean(WeightModification):
     """
 
     name: ClassVar[str] = "filter-mean"
+    layer_by_layer = True
     title = "Filter mean replaced"
     summary: ClassVar[str] = "entries of each layer's mean filter put into a random order"
     family: ClassVar[Family] = "adaptive"

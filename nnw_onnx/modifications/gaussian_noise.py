@@ -21,6 +21,7 @@ class GaussianNoise(WeightModification):
     """
 
     name: ClassVar[str] = "gaussian-noise"
+    layer_by_layer = True
     summary: ClassVar[str] = "zero-mean Gaussian noise on every weight of a layer"
     number: ClassVar[int | None] = 0
     family: ClassVar[Family] = "standard"

@@ -22,6 +22,7 @@ class L1Pruning(WeightModification):
     """
 
     name: ClassVar[str] = "l1-pruning"
+    layer_by_layer = True
     summary: ClassVar[str] = "the smallest weights of each layer set to zero"
     number: ClassVar[int | None] = 1
     family: ClassVar[Family] = "standard"

@@ -35,6 +35,7 @@ class LeadingComponents(WeightModification):
     """
 
     name: ClassVar[str] = "leading-components"
+    layer_by_layer = True
     title = "leading components removed"
     summary: ClassVar[str] = "the first singular components of each layer subtracted"
     family: ClassVar[Family] = "adaptive"

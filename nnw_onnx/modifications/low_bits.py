@@ -32,6 +32,7 @@ class LowBits(WeightModification):
     """
 
     name: ClassVar[str] = "low-bits"
+    layer_by_layer = True
     title = "low bits redrawn"
     summary: ClassVar[str] = "the lowest mantissa bits of every weight drawn at random"
     family: ClassVar[Family] = "adaptive"

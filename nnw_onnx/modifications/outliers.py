@@ -33,6 +33,7 @@ class Outliers(WeightModification):
     """
 
     name: ClassVar[str] = "outliers"
+    layer_by_layer = True
     title = "outliers put in"
     summary: ClassVar[str] = "a few random weights of each layer made large"
     family: ClassVar[Family] = "adaptive"

@@ -23,6 +23,7 @@ class Quantizing(WeightModification):
     """
 
     name: ClassVar[str] = "quantizing"
+    layer_by_layer = True
     summary: ClassVar[str] = "every layer rounded to 2^B equally spaced values"
     number: ClassVar[int | None] = 3
     family: ClassVar[Family] = "standard"

@@ -10,7 +10,16 @@ from annotated_types import Ge, Le
 
 from nnw_onnx.math import pruning
 from nnw_onnx.plugins import option
-from nnw_onnx.vocabulary import Array, Family, Parameter, WeightModification, Weights
+from nnw_onnx.vocabulary import (
+    Array,
+    Bench,
+    Family,
+    Modified,
+    Network,
+    Parameter,
+    WeightModification,
+    Weights,
+)
 
 
 @dataclass(frozen=True)
@@ -37,10 +46,21 @@ class RandomPruning(WeightModification):
 
     def modify_weights(self, weights: Weights, rng: np.random.Generator) -> dict[str, Array]:
         """Every layer with its share of the removed weights."""
-        sizes = [layer.size for layer in weights.values()]
-        if self.scope == "all":
-            removed = pruning.shares(sizes, pruning.count(self.intensity, sum(sizes)), rng)
-        else:
-            removed = [pruning.count(self.intensity, size) for size in sizes]
+        removed = self._removed([layer.size for layer in weights.values()], rng)
         pairs = zip(weights.items(), removed, strict=True)
         return {name: pruning.drawn(layer, here, rng) for (name, layer), here in pairs}
+
+    def modify(self, network: Network, bench: Bench, rng: np.random.Generator) -> Modified:
+        """The network with every layer aimed at pruned, one after the other."""
+        sizes = {layer.name: layer.size for layer in network.layers}
+        removed = self._removed([sizes[name] for name in bench.layers], rng)
+        for name, here in zip(bench.layers, removed, strict=True):
+            pruned = pruning.drawn(network.weights[name], here, rng)
+            network = network.with_weights({name: pruned})
+        return Modified(network)
+
+    def _removed(self, sizes: list[int], rng: np.random.Generator) -> list[int]:
+        """How many weights of each layer are removed."""
+        if self.scope == "all":
+            return pruning.shares(sizes, pruning.count(self.intensity, sum(sizes)), rng)
+        return [pruning.count(self.intensity, size) for size in sizes]

@@ -37,6 +37,7 @@ class ResidualSigns(WeightModification):
     """
 
     name: ClassVar[str] = "residual-signs"
+    layer_by_layer = True
     title = "residuals re-signed"
     summary: ClassVar[str] = "the mean of the larger half of each pooled row gets a random sign"
     family: ClassVar[Family] = "adaptive"

@@ -27,6 +27,7 @@ class WeightShifting(WeightModification):
     """
 
     name: ClassVar[str] = "weight-shifting"
+    layer_by_layer = True
     title = "weights shifted"
     summary: ClassVar[str] = "the mean filter of each layer subtracted L times, and noise"
     family: ClassVar[Family] = "removal"

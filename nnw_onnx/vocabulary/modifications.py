@@ -190,9 +190,16 @@ class Modification(PlugIn):
 
 
 class WeightModification(Modification):
-    """Arrays of weights become others of the same shape."""
+    """Arrays of weights become others of the same shape.
+
+    Attributes:
+        layer_by_layer: a promise that each layer follows from that layer and the generator alone,
+            in the order given. Then layers are asked for one at a time, and networks larger than
+            memory can be modified.
+    """
 
     aims = True
+    layer_by_layer: ClassVar[bool] = False
 
     @abstractmethod
     def modify_weights(self, weights: Weights, rng: np.random.Generator) -> Weights:
@@ -200,6 +207,11 @@ class WeightModification(Modification):
 
     def modify(self, network: Network, bench: Bench, rng: np.random.Generator) -> Modified:
         """The network with the weights of the layers aimed at replaced."""
+        if self.layer_by_layer:
+            for name in bench.layers:
+                one = self.modify_weights({name: network.weights[name]}, rng)
+                network = network.with_weights(one)
+            return Modified(network)
         aimed = {name: network.weights[name] for name in bench.layers}
         return Modified(network.with_weights(self.modify_weights(aimed, rng)))
 

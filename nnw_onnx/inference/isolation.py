@@ -11,26 +11,33 @@ address space that CUDA only reserves do not. Other systems do not enforce such 
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import wait as wait_for_futures
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, Self, TypeVar, TypeVarTuple
 
 from nnw_onnx.errors import ConfigurationError, InferenceError, NnwError, UnavailableError
 from nnw_onnx.inference._bare_processes import BareContext
 from nnw_onnx.kit import permissions
+from nnw_onnx.kit.scratch import Scratch
 from nnw_onnx.math.threads import THREAD_VARIABLES
 
 if TYPE_CHECKING:
@@ -42,6 +49,13 @@ MEMORY = 4 * 2**30
 """Bytes that a network from elsewhere may take for what it computes, whatever its size."""
 _COPIES, _INNER = 8, 64
 _NO_MEMORY = "ran out of memory"
+# Exit code 1: a worker that waited for a lock which a killed one holds, and gave up.
+_BY_SOMEBODY_ELSE = (-9, -15, 1)
+_GROUP = ".group"
+"""Ending of the files by whose names the groups of processes of workers are known."""
+_LOOK_EVERY = 5.0
+"""Seconds after which it is looked whether there are workers at all."""
+_log = logging.getLogger(__name__)
 # PickleError, reached without its module, which is banned because no file may be unpickled.
 _UNSENDABLE = next(c for c in Exception.__subclasses__() if c.__name__ == "PickleError")
 
@@ -50,11 +64,30 @@ T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
 
 
-class _Future(Protocol):
-    """What the pool gives for an item that was scheduled."""
+@dataclass(eq=False)
+class _Scheduled:
+    """An item that was sent to the workers of a pool."""
 
-    def result(self) -> bytes: ...
-    def cancel(self) -> bool: ...
+    call: bytes
+    future: Future[bytes]
+    pool: Any
+
+    def answer(self) -> bytes:
+        """What its worker answers; raises `BrokenProcessPool` where nobody is left to do so."""
+        while not self.future.done():
+            active = self.pool.active
+            wait_for_futures([self.future], _LOOK_EVERY)
+            if not active and not self.future.done():
+                raise BrokenProcessPool
+        return self.future.result()
+
+
+class _KilledError(Exception):
+    """A worker that was ended by somebody else, or a pool that has none any more."""
+
+    def __init__(self, how: str, *, broken: bool = False) -> None:
+        super().__init__(how)
+        self.broken = broken
 
 
 class WorkerTracebackError(Exception):
@@ -108,6 +141,7 @@ class IsolatedPool:
         self._prepare = bytes(ForkingPickler.dumps((initializer, initargs)))
         self._initargs = (memory_bytes, quiet, self._prepare, permissions.permitted())
         self._pool: Any = None
+        self._scratch: Scratch | None = None
         self._started = False
 
     def __enter__(self) -> Self:
@@ -126,11 +160,17 @@ class IsolatedPool:
         if self._pool is not None:
             self._pool.stop()
             self._pool.join()
+            self._pool = None
+        if self._scratch is not None:
+            self._end_groups()
+            self._scratch.close()
+            self._scratch = None
 
     def map(self, function: Callable[[Item], T], items: Iterable[Item]) -> Iterator[Outcome[T]]:
         """Outcomes of `function(item)` in the order of the items.
 
         Only a few items more than there are workers are taken from `items` ahead of the outcomes.
+        An item whose worker is killed from outside is done once more, alone, before it fails.
 
         Args:
             function: importable (not a lambda).
@@ -142,20 +182,20 @@ class IsolatedPool:
             Exception: an error inside `function` that is no `NnwError` is a bug and is raised
                 here, caused by the worker's traceback.
         """
-        pending: deque[_Future] = deque()
+        pending: deque[_Scheduled] = deque()
         try:
             for item in items:
-                pending.append(self._schedule(function, item))
+                pending.append(self._schedule(packed(function, item), self._workers))
                 if len(pending) > self._workers:
-                    yield self._outcome(pending.popleft())
+                    yield opened(self._next(pending))
             while pending:
-                yield self._outcome(pending.popleft())
+                yield opened(self._next(pending))
         except KeyboardInterrupt:
             self.stop()
             raise
         finally:
-            for future in pending:
-                future.cancel()
+            for scheduled in pending:
+                scheduled.future.cancel()
 
     def answer(self, call: bytes) -> bytes:
         """What became of one `packed` call: what `opened` takes, here or in another process.
@@ -163,45 +203,87 @@ class IsolatedPool:
         Raises:
             ConfigurationError: the workers cannot start.
         """
-        return self._answer(self._scheduled(call))
+        return self._next(deque([self._schedule(call, self._workers)]))
 
-    def _schedule(self, function: Callable[[Item], object], item: Item) -> _Future:
-        return self._scheduled(packed(function, item))
-
-    def _scheduled(self, call: bytes) -> _Future:
+    def _schedule(self, call: bytes, workers: int) -> _Scheduled:
+        if self._pool is not None and not self._pool.active:
+            self.stop()  # its workers were killed while they had nothing to do
         if self._pool is None:
-            self._pool = self._made(call)
+            self._pool = self._made(call, workers)
         with _interrupts_blocked():
-            future: _Future = self._pool.schedule(_call, args=(call,), timeout=self._timeout)
-        return future
+            future: Future[bytes] = self._pool.schedule(_call, args=(call,), timeout=self._timeout)
+        return _Scheduled(call, future, self._pool)
 
-    def _made(self, call: bytes) -> Any:
+    def _made(self, call: bytes, workers: int) -> Any:
         """The pool, whose workers run the main script only where it defines what they are sent."""
         from pebble import ProcessPool
 
         needs_main = b"__main__" in call or b"__main__" in self._prepare
         context = multiprocessing.get_context("spawn") if needs_main else BareContext()
+        self._scratch = Scratch()
         return ProcessPool(
-            max_workers=self._workers,
+            max_workers=workers,
             initializer=_start_worker,
-            initargs=self._initargs,
+            initargs=(*self._initargs, str(self._scratch.path)),
             context=context,
         )
 
-    def _outcome(self, future: _Future) -> Outcome[Any]:
-        return opened(self._answer(future))
+    def _end_groups(self) -> None:
+        """End what workers that are gone have started and left behind."""
+        if self._scratch is None or sys.platform == "win32":
+            return
+        for mark in self._scratch.path.glob(f"*{_GROUP}"):
+            leader = int(mark.stem)
+            if not _exists(leader):
+                with contextlib.suppress(OSError):
+                    os.killpg(leader, signal.SIGKILL)
+                # At once, because another process may get its number later.
+                mark.rename(mark.with_suffix(".ended"))
 
-    def _answer(self, future: _Future) -> bytes:
+    def _next(self, pending: deque[_Scheduled]) -> bytes:
+        """The first answer; an item whose worker was killed by somebody else is done once more.
+
+        Nobody knows what a killed worker has left in the pipes and locks that all share, so all are
+        ended.
+        """
+        first = pending.popleft()
+        try:
+            return self._answer(first)
+        except _KilledError as killed:
+            _log.info("a worker was %s; what it did is done once more, alone", killed)
+        others = [scheduled for scheduled in pending if not scheduled.future.done()]
+        self.stop()
+        answer = self._alone(first.call)
+        self.stop()
+        for scheduled in others:
+            again = self._schedule(scheduled.call, self._workers)
+            scheduled.future, scheduled.pool = again.future, again.pool
+        return answer
+
+    def _alone(self, call: bytes) -> bytes:
+        """An answer with the machine for itself: the system kills for lack of memory."""
+        try:
+            return self._answer(self._schedule(call, 1))
+        except _KilledError as killed:
+            if killed.broken:
+                raise ConfigurationError(_not_started(self._started)) from None
+            return _failure(f"{killed}; it was the second time, and nothing ran beside it")
+
+    def _answer(self, scheduled: _Scheduled) -> bytes:
         from pebble import ProcessExpired
 
         try:
-            answer = future.result()
+            answer = scheduled.answer()
         except FutureTimeoutError:
+            self._end_groups()
             return _failure(f"took longer than {self._timeout:g} s")
         except ProcessExpired as error:
+            if error.exitcode in _BY_SOMEBODY_ELSE:
+                raise _KilledError(death(error.exitcode)) from None
+            self._end_groups()
             return _failure(death(error.exitcode))
         except BrokenProcessPool:
-            raise ConfigurationError(_not_started(self._started)) from None
+            raise _KilledError("lost", broken=True) from None
         self._started = True
         return answer
 
@@ -299,6 +381,7 @@ def _start_worker(
     quiet: bool,
     prepare: bytes,
     code: tuple[permissions.Permitted, ...],
+    scratch: str,
 ) -> None:
     """Set up a worker; pebble calls it before the first item."""
     global _prepare  # noqa: PLW0603 - the state of a worker process is the process
@@ -309,6 +392,7 @@ def _start_worker(
     # pebble's handler cannot run while native code hangs; the default ends the process at once.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _one_thread()
+    _lead_group(Path(scratch))
     threading.Thread(target=_follow_parent, daemon=True).start()
     limit_memory(memory_bytes)
 
@@ -434,9 +518,30 @@ def limit_memory(memory_bytes: int | None) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
+def _lead_group(scratch: Path) -> None:
+    """Keep temporary files where the pool removes them, and be known by what is started here."""
+    tempfile.tempdir = str(scratch)
+    os.environ.update({name: str(scratch) for name in ("TMPDIR", "TEMP", "TMP")})
+    if sys.platform != "win32":
+        os.setpgid(0, 0)
+        (scratch / f"{os.getpid()}{_GROUP}").touch()
+
+
 def _follow_parent() -> None:
-    """End a worker whose parent is gone, even while native code hangs."""
+    """End a worker whose parent is gone, even while native code hangs, and what it has started."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
+        if sys.platform != "win32" and os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
         os._exit(1)
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is there, and of somebody else
+        pass
+    return True

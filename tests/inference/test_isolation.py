@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ import pytest
 
 from nnw_onnx.errors import ConfigurationError, InferenceError
 from nnw_onnx.inference import IsolatedPool, isolation, run_isolated, unwrap
+from nnw_onnx.kit import scratch
 from nnw_onnx.math.threads import THREAD_VARIABLES
 from nnw_onnx.vocabulary import Outcome, Payload
 
@@ -70,9 +73,33 @@ def test_a_signal_costs_its_item_only():
     assert [o.error for o in died] == [
         "killed by signal 8 (SIGFPE)",
         "killed by signal 11 (SIGSEGV)",
-        "killed by signal 9 (SIGKILL), perhaps by the system for lack of memory",
+        "killed by signal 9 (SIGKILL), perhaps by the system for lack of memory; it was the second "
+        "time, and nothing ran beside it",
     ]
     assert alive == [Outcome(1)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_item_whose_worker_was_killed_is_done_once_more(tmp_path, graphs, caplog, workers):
+    items = [(str(tmp_path / str(n // 2)), n) for n in range(4)]  # every other one kills
+    with IsolatedPool(workers) as pool, caplog.at_level(logging.INFO, "nnw_onnx"):
+        outcomes = list(pool.map(graphs.die_once, items))
+    assert outcomes == [Outcome(n) for n in range(4)]
+    assert caplog.messages[0] == (
+        "a worker was killed by signal 9 (SIGKILL), perhaps by the system for lack of memory; what "
+        "it did is done once more, alone"
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
+def test_workers_killed_while_idle_are_started_again():
+    with IsolatedPool(1) as pool:
+        (first,) = pool.map(isolation._spread, [(os.getpid, ())])
+        os.kill(first.value, signal.SIGKILL)
+        while pool._pool.active:
+            time.sleep(0.05)
+        assert list(pool.map(abs, [-1, -2])) == [Outcome(1), Outcome(2)]
 
 
 def test_an_exit_costs_its_item_only():
@@ -320,13 +347,20 @@ if __name__ == "__main__":
     assert _alive(process.pid) == []
 
 
-def _alive(group: int) -> list[int]:
-    """Processes of a group, a moment after its leader ended."""
-    for _ in range(100):
+def _command(process: int) -> list[str]:
+    try:
+        return psutil.Process(process).cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _alive(group: int, times: int = 100) -> list[int]:
+    """Processes of a session, a moment after its leader ended."""
+    for _ in range(times):
         found = []
         for process in psutil.process_iter():
             try:
-                if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                if os.getsid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process.pid)
             except (ProcessLookupError, psutil.NoSuchProcess):
                 continue
@@ -337,27 +371,43 @@ def _alive(group: int) -> list[int]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
-def test_workers_follow_a_parent_that_was_killed(tmp_path: Path):
+@pytest.mark.parametrize("dies", ["the parent", "the worker"])
+def test_nobody_outlives_who_started_him(tmp_path: Path, dies, monkeypatch):
+    """Nor do the files that they were writing."""
     text = """
-import time
+import subprocess, sys, tempfile, time
 from nnw_onnx.inference import IsolatedPool
+def work(seconds):
+    tempfile.mkdtemp()
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    time.sleep(seconds)
 if __name__ == "__main__":
-    with IsolatedPool(1) as pool:
-        results = pool.map(time.sleep, [0, 60])
+    with IsolatedPool(1, timeout=TIMEOUT) as pool:
+        results = pool.map(work, [0, 60])
         next(results)
         print("ready", flush=True)
-        next(results)
-"""
+        print(next(results), flush=True)
+        time.sleep(60)
+""".replace("TIMEOUT", "60" if dies == "the parent" else "2")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     process = subprocess.Popen(
         _script(tmp_path, text),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, "TMPDIR": str(tmp_path)},
         start_new_session=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    process.kill()
-    process.communicate(timeout=60)
-    assert _alive(process.pid) == []
+    if dies == "the parent":
+        process.kill()
+        process.communicate(timeout=60)
+        assert _alive(process.pid) == []
+        scratch.sweep()
+        assert list(tmp_path.glob("nnw-scratch-*")) == []
+    else:
+        assert "took longer than 2 s" in process.stdout.readline()
+        assert not [p for p in _alive(process.pid, 1) if "sleep(60)" in " ".join(_command(p))]
+        process.kill()
+        process.communicate(timeout=60)

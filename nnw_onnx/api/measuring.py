@@ -344,14 +344,16 @@ def _report(store: Store) -> Report:
     """The report of the records of a folder."""
     from nnw_onnx.records import CostRecord, Environment, InjectionRecord, Plan, TrialRecord
     from nnw_onnx.reports import build_report
+    from nnw_onnx.runs.collecting import uncollected
 
-    return build_report(
-        store.read(Plan),
-        store.records(InjectionRecord),
-        store.records(TrialRecord),
-        store.records(CostRecord),
-        store.read_if_there(Environment),
-    )
+    with uncollected():
+        return build_report(
+            store.read(Plan),
+            store.records(InjectionRecord),
+            store.records(TrialRecord),
+            store.records(CostRecord),
+            store.read_if_there(Environment),
+        )
 
 
 def conform(run_folder: str | Path, profile: str = "nnt-1.1") -> Conformance:

@@ -58,7 +58,8 @@ def resynchronised(run: Run) -> Run | None:
 
 def with_controls_again(run: Run) -> Run:
     """The run with what wrong keys came to on networks put back in order, and that alone."""
-    return Run(run.plan, run.injections, tuple(map(_controls_again, run.trials)))
+    trials = tuple(_controls_again(t) for t in run.trials if t.controls_resynchronised)
+    return Run(run.plan, run.injections, trials)
 
 
 def resynchronised_points(run: Run, settings: Sequence[Setting]) -> tuple[Resynchronised, ...]:

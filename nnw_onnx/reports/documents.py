@@ -150,19 +150,19 @@ def _rendered(report: Report, form: str) -> str:
 
 
 def _contents(report: Report) -> Iterator[tuple[str, str | bytes]]:
-    from nnw_onnx.reports.curves import curves
-    from nnw_onnx.reports.evidence import evidence
+    from nnw_onnx.reports.drawing import Drawing
     from nnw_onnx.reports.figures import figures
+    from nnw_onnx.reports.page import page
     from nnw_onnx.reports.pdf import pdf
 
-    called = names.technology_names(report)
-    yield "report.html", render(report, "html")
+    drawing = Drawing(report)
+    yield "report.html", page(report, drawing)
     yield "report.json", render(report, "json")
-    for figure in figures(evidence(report, called), curves(report, called), report):
+    for figure in figures(drawing):
         yield f"figures/{figure.name}.svg", figure.svg
         yield f"figures/{figure.name}.pdf", pdf(document(figure.svg))
     yield "tables/all.csv", tables.all_rows(report)
-    for made in _tables(report, called):
+    for made in drawing.tables.values():
         for form, (suffix, writer) in _WRITERS.items():
             if made.name not in (_WORDY if form == "csv" else _LONG):
                 yield f"tables/{made.name}.{suffix}", writer(made)

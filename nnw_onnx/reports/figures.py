@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nnw_onnx.reports.curves import Curve, Curves
+from nnw_onnx.reports.drawing import Drawing
 from nnw_onnx.reports.evidence import Evidence, Panel
-from nnw_onnx.reports.model import Report
 from nnw_onnx.reports.templating import templates
 
 _ACROSS = {True: 2, False: 5}
@@ -35,21 +35,16 @@ class Figure:
     svg: str
 
 
-def figures(proofs: Evidence | None, strips: Curves | None, report: Report) -> Iterator[Figure]:
-    """Every figure that there are numbers for.
-
-    Args:
-        proofs: evidence against loss, or None.
-        strips: curves of the Modifications, or None.
-        report: what they are of.
-    """
+def figures(drawing: Drawing) -> Iterator[Figure]:
+    """Every figure of a report that there are numbers for."""
+    proofs, strips = drawing.evidence, drawing.curves
     if proofs is not None:
-        yield Figure("evidence", _drawn("evidence", _EVIDENCE, proofs, proofs.panels, report))
+        yield Figure("evidence", _drawn("evidence", _EVIDENCE, proofs, proofs.panels, drawing))
     for _, group in strips.groups if strips else ():
         for strip in group:
             if strips and strip.curves:
                 title = f"{strip.code} {strip.title}"
-                svg = _drawn("curves", title, strips, strip.curves, report)
+                svg = _drawn("curves", title, strips, strip.curves, drawing)
                 yield Figure(f"curves-{slug(title)}", svg)
 
 
@@ -74,7 +69,7 @@ def _drawn(
     title: str,
     whole: Evidence | Curves,
     panels: Sequence[Panel] | Sequence[Curve],
-    report: Report,
+    drawing: Drawing,
 ) -> str:
     across = min(_ACROSS[whole.few], len(panels))
     wide, high = whole.width + _GAP, whole.height + _NAME + _GAP
@@ -88,12 +83,13 @@ def _drawn(
         .render(
             kind=kind,
             title=title,
-            caption=f"{report.title}. {_CURVES if kind == 'curves' else _EVIDENCE}",
+            caption=f"{drawing.report.title}. {_CURVES if kind == 'curves' else _EVIDENCE}",
             whole=whole,
             panels=places,
             width=across * wide,
             height=_HEAD + rows * high,
-            report=report,
+            report=drawing.report,
+            panel=drawing.panel,
             legend=_legend(whole, title),
         )
     )

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nnw_onnx.reports import names, sentences, tables, words
+from nnw_onnx.reports import sentences, words
 from nnw_onnx.reports.cards import cards
 from nnw_onnx.reports.costs import costs
-from nnw_onnx.reports.curves import curves
 from nnw_onnx.reports.definitions import definitions
-from nnw_onnx.reports.evidence import evidence
+from nnw_onnx.reports.drawing import Drawing
 from nnw_onnx.reports.forms import Table
 from nnw_onnx.reports.glossary import footnotes
 from nnw_onnx.reports.grids import grids
 from nnw_onnx.reports.losses import forest
-from nnw_onnx.reports.matrix import Matrix, matrix
+from nnw_onnx.reports.matrix import Matrix
 from nnw_onnx.reports.model import Report
 from nnw_onnx.reports.names import Name
 from nnw_onnx.reports.notices import reached
@@ -53,11 +52,10 @@ _MOST_ROWS = 200
 """Longer tables are files only."""
 
 
-def page(report: Report) -> str:
-    """The page of a report."""
-    called = names.technology_names(report)
-    drawn = matrix(report, called)
-    made = {t.name: t for t in tables.tables(report, drawn)}
+def page(report: Report, drawing: Drawing | None = None) -> str:
+    """The page of a report; what was drawn of it already can be given."""
+    drawing = drawing or Drawing(report)
+    called, drawn, made = drawing.called, drawing.matrix, drawing.tables
     parts = {
         "report": report,
         "shown": Shown(report.headline),
@@ -71,8 +69,9 @@ def page(report: Report) -> str:
         "visible": made.get("visibility"),
         "cards": cards(report),
         "dots": costs(report, called),
-        "proofs": evidence(report, called),
-        "strips": curves(report, called),
+        "proofs": drawing.evidence,
+        "strips": drawing.curves,
+        "panel": drawing.panel,
         "numbers": _numbers(made),
         "conformance": report.conformance,
         "grids": grids(report, called),

@@ -9,12 +9,15 @@ import pytest
 from scipy.stats import binom
 
 from nnw_onnx.measures.results import Value
+from nnw_onnx.reports import drawing as drawing_module
 from nnw_onnx.reports import names
 from nnw_onnx.reports.costs import costs
 from nnw_onnx.reports.curves import curves
+from nnw_onnx.reports.drawing import Drawing
 from nnw_onnx.reports.evidence import evidence
 from nnw_onnx.reports.figures import figures, slug
 from nnw_onnx.reports.losses import forest
+from nnw_onnx.reports.page import page
 
 from . import synthetic
 
@@ -218,9 +221,7 @@ def test_the_dot_of_a_time_is_on_its_logarithmic_axis(large):
 
 def test_figure_files_are_xml_with_names_that_are_safe(large, hostile):
     for report in (large, hostile):
-        made = list(
-            figures(evidence(report, called(report)), curves(report, called(report)), report)
-        )
+        made = list(figures(Drawing(report)))
         assert len({figure.name for figure in made}) == len(made)
         for figure in made:
             tree = ET.fromstring(figure.svg)
@@ -228,6 +229,17 @@ def test_figure_files_are_xml_with_names_that_are_safe(large, hostile):
             used = [e.get("href") for e in tree.iter() if e.tag.endswith("use")]
             assert {u.removeprefix("#") for u in used} <= known
             assert set(figure.name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+
+
+def test_page_and_files_share_what_is_drawn(small, monkeypatch):
+    drawing = Drawing(small)
+    panels = [*drawing.evidence.panels]
+    panels += [c for _, strips in drawing.curves.groups for s in strips for c in s.curves]
+    text = page(small, drawing)
+    monkeypatch.setattr(drawing_module, "templates", None)  # nothing is drawn any more
+    files = "".join(figure.svg for figure in figures(drawing))
+    assert all(drawing.panel(panel, None) in text for panel in panels)
+    assert all(drawing.panel(panel, None) in files for panel in panels)
 
 
 @pytest.mark.parametrize(

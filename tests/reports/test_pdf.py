@@ -9,17 +9,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from nnw_onnx.reports import names
-from nnw_onnx.reports.curves import curves
-from nnw_onnx.reports.evidence import evidence
+from nnw_onnx.reports.drawing import Drawing
 from nnw_onnx.reports.figures import figures
 from nnw_onnx.reports.paths import drawn, moved, vertices
 from nnw_onnx.reports.pdf import pdf
 
 
 def figures_of(report):
-    called = names.technology_names(report)
-    return list(figures(evidence(report, called), curves(report, called), report))
+    return list(figures(Drawing(report)))
 
 
 def content_of(data):

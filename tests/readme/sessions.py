@@ -52,15 +52,16 @@ def write_photos(folder: Path) -> None:
 
 
 def furnish(folder: Path) -> None:
-    """Put there what every page supposes: two networks, photos, and `nnw`."""
+    """Put there what every page supposes: two networks, photos, `nnw` and `dask`."""
     for name, source in (("model", "cnn-0"), ("other", "cnn-1")):
         data = (ROOT / f"models/digits/{source}.onnx").read_bytes()
         (folder / f"{name}.onnx").write_bytes(data)
     write_photos(folder / "photos")
-    script = folder / "bin" / "nnw"
-    script.parent.mkdir()
-    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m nnw_onnx "$@"\n', encoding="utf-8")
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    (folder / "bin").mkdir()
+    for name, module in (("nnw", "nnw_onnx"), ("dask", "dask")):
+        script = folder / "bin" / name
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {module} "$@"\n', "utf-8")
+        script.chmod(script.stat().st_mode | stat.S_IXUSR)
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,7 +10,7 @@ from typing import Literal, TypeAlias
 import onnx
 from onnx import NodeProto
 
-from nnw_onnx.graph import channel_sizes
+from nnw_onnx.graph import channel_sizes, inferring
 from nnw_onnx.graph import channel_stacks as stacks
 from nnw_onnx.graph.channel_flow import Flow
 from nnw_onnx.graph.channel_rules import FEWEST_INPUTS, PER_HEAD, RULES, SETTINGS
@@ -308,11 +307,8 @@ def _all_equal(tensor: StoredTensor) -> bool:
 
 def _sizes(file: ModelFile) -> dict[str, Dims]:
     """Name -> sizes of the values of the main graph, as far as onnx infers them."""
-    model = file.proto
-    # What it refuses has fewer sizes, and fewer hidden axes.
-    with contextlib.suppress(ValueError, RuntimeError, onnx.shape_inference.InferenceError):
-        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    graph = model.graph
+    # What onnx refuses has fewer sizes, and fewer hidden axes.
+    graph = inferring.with_sizes(file.proto).graph
     found: dict[str, Dims] = {}
     for info in (*graph.value_info, *graph.input, *graph.output):
         tensor = info.type.tensor_type

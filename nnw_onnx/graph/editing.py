@@ -11,6 +11,7 @@ import onnx
 import onnx.version_converter
 from google.protobuf.message import EncodeError  # type: ignore[import-untyped]  # has no stubs
 from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
+from onnx.checker import ValidationError
 
 from nnw_onnx.errors import ModelFileError
 from nnw_onnx.graph.files import Limits, open_file
@@ -170,7 +171,7 @@ def converted(model: ModelProto, opset: int) -> ModelProto:
     """
     try:
         return onnx.version_converter.convert_version(model, opset)
-    except (RuntimeError, ValueError, KeyError, EncodeError) as error:
+    except (RuntimeError, ValueError, KeyError, EncodeError, ValidationError) as error:
         raise ModelFileError(
             f"model: expected one that onnx can bring to opset {opset}, got: {one_line(error)}; "
             "export it with that opset"

@@ -18,7 +18,7 @@ from google.protobuf.message import Message as Parsed
 from onnx import ModelProto, TensorProto
 
 from nnw_onnx.errors import ModelFileError
-from nnw_onnx.graph import external, pages, sniffing, wire
+from nnw_onnx.graph import calling, external, pages, sniffing, wire
 from nnw_onnx.graph.external import NOT_WAITING
 from nnw_onnx.graph.tensors import (
     DATA_FIELD_NAMES,
@@ -57,6 +57,8 @@ class Limits:
         nodes: number of nodes.
         fields: number of protobuf fields; runs of numbers in attributes count once in 4096.
         depth: levels of graphs inside graphs.
+        calls: levels of functions that call functions.
+        written_out: nodes with every call of a function written out.
         hard_links: accept external data files with more than one name.
     """
 
@@ -66,6 +68,8 @@ class Limits:
     nodes: int = 100_000
     fields: int = 1_500_000
     depth: int = 24
+    calls: int = 100
+    written_out: int = 300_000
     hard_links: bool = False
 
 
@@ -144,6 +148,7 @@ def from_bytes(path: Path, folder: Path | None, buffer: Buffer, limits: Limits) 
         proto = onnx.ModelProto.FromString(b"".join(wire.rewrite(buffer, root, edits)))
         for value in (*proto.graph.input, *proto.graph.output):
             wire.expect_name(str(value.name), len(str(value.name).encode()))
+        calling.expect_finite(proto, limits.written_out, limits.calls)
     except wire.LimitError as error:
         raise sniffing.beyond_limit(path, bytes(buffer[:1024]), str(error)) from error
     except (wire.WireError, DecodeError, RecursionError) as error:

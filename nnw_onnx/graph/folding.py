@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper
 
 from nnw_onnx.graph.editing import Constants, remove_nodes, rewrite_file, unused_name, uses
+from nnw_onnx.graph.inferring import with_sizes
 from nnw_onnx.graph.scopes import number
 from nnw_onnx.vocabulary import Array
 
@@ -195,10 +195,7 @@ class _Folder:
 
     def _rank(self, name: str) -> int | None:
         """Number of axes of a value, or None where it cannot be inferred."""
-        try:
-            inferred = onnx.shape_inference.infer_shapes(self._model)
-        except (ValueError, RuntimeError, onnx.shape_inference.InferenceError):
-            return None
+        inferred = with_sizes(self._model, computed=False)
         for value in (*inferred.graph.value_info, *inferred.graph.output):
             if value.name == name and value.type.tensor_type.HasField("shape"):
                 return len(value.type.tensor_type.shape.dim)

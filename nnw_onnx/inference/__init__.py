@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         opened,
         packed,
         run_isolated,
+        sheltered,
         unpacked,
         unwrap,
     )
@@ -59,6 +60,7 @@ _MODULES = {
     "quantize_products": "quantization",
     "quantize_static": "quantization",
     "run_isolated": "isolation",
+    "sheltered": "isolation",
     "unwrap": "isolation",
     "runtime_description": "runtime",
     "to_float16": "quantization",
@@ -95,6 +97,7 @@ __all__ = [
     "quantize_static",
     "run_isolated",
     "runtime_description",
+    "sheltered",
     "simplify",
     "to_float16",
     "unpacked",

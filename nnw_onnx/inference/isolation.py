@@ -327,6 +327,32 @@ def run_isolated(
         return next(pool.map(_spread, [(function, args)]))
 
 
+def sheltered(function: Callable[[*Arguments], T], source: Path, *args: *Arguments) -> T:
+    """The value of `function(*args)`, which does something to a model file from elsewhere.
+
+    Tools in native code crash, hang or take any memory on graphs made for it. So they run in a
+    process of their own; in a worker, which is one already, as they are.
+
+    Args:
+        function: importable (not a lambda).
+        source: the model file, which says how much memory it may take.
+        args: of the function.
+
+    Raises:
+        InferenceError: it crashed, took too long, or failed; the message says how.
+    """
+    if multiprocessing.parent_process() is not None:
+        return function(*args)
+    size = sum(p.stat().st_size for p in source.parent.iterdir() if p.name.startswith(source.name))
+    outcome = run_isolated(function, *args, memory_bytes=memory_for(size, 0))
+    if outcome.error is not None and ": expected " not in outcome.error:
+        raise InferenceError(
+            f"model: expected one that this Modification takes, got: {outcome.error}; leave this "
+            "Modification out for it"
+        )
+    return unwrap(outcome)
+
+
 def memory_for(weights: int, feeds: int) -> int:
     """Bytes of memory that a worker may take to run a network from elsewhere.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nnw_onnx.errors import ConfigurationError, InferenceError
+from nnw_onnx.inference.isolation import sheltered
 from nnw_onnx.inference.quantization import as_one_line, quiet
 from nnw_onnx.inference.runtime import load_runtime
 from nnw_onnx.inference.sessions import runtime_errors
@@ -18,9 +19,9 @@ from nnw_onnx.inference.sessions import runtime_errors
 Level = Literal["basic", "extended", "all"]
 Simplifier = Literal["onnxslim", "onnxsim"]
 
-_FOLDS_ONLY = [
+_FOLDS_ONLY = (
     "graph_fusion", "dead_node_elimination", "subexpression_elimination", "weight_tying",
-]  # fmt: skip
+)  # fmt: skip
 """What onnxslim leaves out where it shall fold constants and do nothing else."""
 
 
@@ -38,6 +39,10 @@ def optimize(source: Path, target: Path, level: Level) -> None:
     Raises:
         InferenceError: the runtime does not take the model.
     """
+    sheltered(_optimize, source, source, target, level)
+
+
+def _optimize(source: Path, target: Path, level: Level) -> None:
     runtime = load_runtime()
     settings = runtime.SessionOptions()
     levels = runtime.GraphOptimizationLevel
@@ -64,9 +69,14 @@ def simplify(source: Path, target: Path, tool: Simplifier) -> None:
         ConfigurationError: it is not installed.
         InferenceError: it fails.
     """
+    _installed(tool)
     if tool == "onnxslim":
-        _slim(source, target)
-        return
+        sheltered(_slim, source, source, target, ())
+    else:
+        sheltered(_simplify, source, source, target)
+
+
+def _simplify(source: Path, target: Path) -> None:
     onnxsim = _installed("onnxsim")
     with as_one_line("onnxsim"), quiet(), _nothing_printed():
         onnxsim.simplify(str(source), output_path=str(target))
@@ -79,7 +89,8 @@ def fold_constants(source: Path, target: Path) -> None:
         ConfigurationError: it is not installed.
         InferenceError: it fails.
     """
-    _slim(source, target, skip_optimizations=_FOLDS_ONLY)
+    _installed("onnxslim")
+    sheltered(_slim, source, source, target, _FOLDS_ONLY)
 
 
 @functools.cache
@@ -104,8 +115,9 @@ def newest_opset(newest: int, model_of: Callable[[int], bytes]) -> int:
     )
 
 
-def _slim(source: Path, target: Path, **settings: object) -> None:
+def _slim(source: Path, target: Path, skipped: tuple[str, ...]) -> None:
     onnxslim = _installed("onnxslim")
+    settings = {"skip_optimizations": list(skipped)} if skipped else {}
     with as_one_line("onnxslim"), quiet(), _nothing_printed():
         onnxslim.slim(str(source), str(target), **settings)
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from nnw_onnx.errors import ConfigurationError, InferenceError
+from nnw_onnx.errors import ConfigurationError, InferenceError, NnwError
 from nnw_onnx.inference import _pieces
+from nnw_onnx.inference.isolation import sheltered
 from nnw_onnx.inference.runtime import load_runtime, one_line
-from nnw_onnx.inference.sessions import runtime_errors
 from nnw_onnx.vocabulary import Array, Feeds, TensorInfo
 
 Form = Literal["qdq", "qoperator"]
@@ -48,8 +48,21 @@ def quantize_static(
     Raises:
         InferenceError: the quantizer fails.
     """
+    sheltered(
+        _quantize_static, source, source, target, tuple(inputs), tuple(samples), form, per_channel
+    )
+
+
+def _quantize_static(
+    source: Path,
+    target: Path,
+    inputs: tuple[TensorInfo, ...],
+    samples: tuple[Feeds, ...],
+    form: Form,
+    per_channel: bool,
+) -> None:
     quantization = _quantization()
-    reader = _reader(quantization, tuple(inputs), samples)
+    reader = _reader(quantization, inputs, samples)
     with as_one_line("quantizer"), quiet():
         quantization.quantize_static(
             str(source), str(target), reader, _form(quantization, form), per_channel=per_channel
@@ -68,6 +81,10 @@ def quantize_dynamic(source: Path, target: Path, *, per_channel: bool = False) -
     Raises:
         InferenceError: the quantizer fails.
     """
+    sheltered(_quantize_dynamic, source, source, target, per_channel)
+
+
+def _quantize_dynamic(source: Path, target: Path, per_channel: bool) -> None:
     with as_one_line("quantizer"), quiet():
         _quantization().quantize_dynamic(str(source), str(target), per_channel=per_channel)
 
@@ -87,6 +104,11 @@ def quantize_products(source: Path, target: Path, block_size: int, form: Form) -
         InferenceError: the quantizer fails.
         ConfigurationError: a package that it needs is not installed.
     """
+    _nbits_quantizer()
+    sheltered(_quantize_products, source, source, target, block_size, form)
+
+
+def _quantize_products(source: Path, target: Path, block_size: int, form: Form) -> None:
     quantization = _quantization()
     with as_one_line("quantizer"), quiet():
         tool = _nbits_quantizer()(
@@ -120,6 +142,10 @@ def to_float16(source: Path, target: Path) -> None:
     Raises:
         InferenceError: the converter fails.
     """
+    sheltered(_to_float16, source, source, target)
+
+
+def _to_float16(source: Path, target: Path) -> None:
     load_runtime()
     with as_one_line("float16 converter"), quiet():
         from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -171,18 +197,11 @@ def quiet() -> Iterator[None]:
 @contextlib.contextmanager
 def as_one_line(tool: str) -> Iterator[None]:
     """What a tool raises as an `InferenceError` of one line."""
-    # The tools walk graphs of any kind and fail as Python code does, with whatever comes first.
-    own: tuple[type[Exception], ...] = (
-        KeyError,
-        AttributeError,
-        IndexError,
-        AssertionError,
-        OSError,
-    )
-    failures = own + runtime_errors()
     try:
         yield
-    except failures as error:
+    except NnwError:
+        raise
+    except Exception as error:
         raise InferenceError(
             f"{tool}: expected a model that onnxruntime's {tool} takes, got: "
             f"{type(error).__name__}: {one_line(error)}; leave this Modification out for it"

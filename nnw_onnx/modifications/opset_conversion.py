@@ -16,7 +16,7 @@ from nnw_onnx.graph import (
     open_network,
     smallest_model,
 )
-from nnw_onnx.inference import newest_opset
+from nnw_onnx.inference import newest_opset, sheltered
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import Bench, Family, FileModification
 
@@ -49,7 +49,7 @@ class OpsetConversion(FileModification):
             ModelFileError: onnx cannot convert it.
         """
         opset = self.opset or _another(open_network(source).opset.get("", 0))
-        convert_opset(source, target, opset)
+        sheltered(convert_opset, source, source, target, opset)
         expect_changed(
             self.name, source, target, lambda made: made.opset,
             f"a network with another operator set than {opset}", "one with this",

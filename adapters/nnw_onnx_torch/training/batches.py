@@ -11,14 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch.nn import functional
 
 from nnw_onnx.errors import TrainingError
-from nnw_onnx.vocabulary import Job, Recipe, Samples, Targets, TensorInfo
-from nnw_onnx_torch.graph.dtypes import to_tensor, torch_dtype
-from nnw_onnx_torch.graph.feeds import arranged
+from nnw_onnx.vocabulary import Job, Recipe, TensorInfo
+from nnw_onnx_torch.graph.dtypes import torch_dtype
+from nnw_onnx_torch.training import surroundings
+from nnw_onnx_torch.training.sources import Source, Span
 
 
 class Place(NamedTuple):
@@ -31,13 +31,6 @@ class Place(NamedTuple):
 
     device: torch.device
     memory_format: torch.memory_format
-
-
-class Span(NamedTuple):
-    """The smallest and largest class of some samples."""
-
-    low: int
-    high: int
 
 
 @dataclass(frozen=True)
@@ -83,7 +76,7 @@ def batches_per_epoch(samples: int, size: int, *, drop_single: bool) -> int:
 
 
 class Feed:
-    """The samples of a job, read batch by batch and brought to the device that trains.
+    """The samples of a job, batch by batch on the device that trains.
 
     Attributes:
         batches: number of batches of an epoch.
@@ -93,10 +86,15 @@ class Feed:
         self, job: Job, inputs: Sequence[TensorInfo], place: Place, *, batch_statistics: bool
     ) -> None:
         self._job, self._place = job, place
-        self._names = [info.name for info in inputs]
+        names = [info.name for info in inputs]
         self._dtypes = [torch_dtype(info.dtype) for info in inputs]
+        # A part of an epoch asks for few samples once.
+        often = job.recipe.epochs >= 1
+        self._task = Source(job.samples, names, place.device, keep=often)
         own = None if job.additions is None else job.additions.samples
-        self._own = None if own is None or not len(own) else own
+        self._own = (
+            None if own is None or not len(own) else Source(own, names, place.device, keep=True)
+        )
         if self._own is not None:
             self._turns = torch.randperm(len(self._own), generator=generator(job.seed, "triggers"))
         # A batch of a single sample has no statistics of its own.
@@ -108,45 +106,35 @@ class Feed:
     def epoch(self, number: int, first_step: int) -> Iterator[Batch]:
         """The batches of epoch 1, 2, ..., whose first step has this number in the training."""
         random = generator(self._job.seed, "epoch", number)
+        order = self._task.placed(torch.randperm(len(self._task), generator=random))
+        turns = self._turns_of_epoch(first_step)
         size = self._job.recipe.batch_size
-        order = torch.randperm(len(self._job.samples), generator=random)
         for k in range(self.batches):
-            yield self._batch(order[k * size : (k + 1) * size], first_step + k, random)
+            yield self._batch(order[k * size : (k + 1) * size], turns[k], random)
 
-    def _batch(self, chosen: torch.Tensor, step: int, random: torch.Generator) -> Batch:
-        inputs, targets = self._read(self._job.samples, chosen)
-        span = _span(targets)
-        inputs = [x.to(self._place.device) for x in inputs]
-        inputs, targets = augmented(
-            inputs, targets.to(self._place.device), self._job.recipe, random
-        )
-        prepared = [self._prepared(k, x) for k, x in enumerate(inputs)]
+    def _turns_of_epoch(self, first_step: int) -> Sequence[torch.Tensor | None]:
+        """Numbers of the own samples of each batch."""
         if self._own is None:
-            return Batch(tuple(prepared), targets, None, span, None)
+            return [None] * self.batches
         count = self._job.recipe.own_per_batch
-        turns = self._turns[(torch.arange(count) + step * count) % len(self._turns)]
-        own, own_targets = self._read(self._own, turns)
-        appended = [
-            torch.cat([x, self._prepared(k, y.to(self._place.device))])
-            for k, (x, y) in enumerate(zip(prepared, own, strict=True))
-        ]
-        moved = own_targets.to(self._place.device)
-        return Batch(tuple(appended), targets, moved, span, _span(own_targets))
+        places = torch.arange(count * self.batches) + first_step * count
+        order = self._own.placed(self._turns[places % len(self._turns)])
+        return [order[k * count : (k + 1) * count] for k in range(self.batches)]
 
-    def _read(
-        self, samples: Samples, chosen: torch.Tensor
-    ) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """Inputs in the order of the network's, and targets, on the CPU."""
-        read = samples.read(chosen.numpy())
-        inputs = [to_tensor(np.asarray(read.feeds[n])) for n in arranged(read.feeds, self._names)]
-        targets = target_tensor(read.targets)
-        for found in (*inputs, targets):
-            if found.ndim < 1 or len(found) != len(chosen):
-                raise TrainingError(
-                    f"samples: expected {len(chosen)} inputs and targets, got an array "
-                    f"{tuple(found.shape)}; correct Samples.read"
-                )
-        return inputs, targets
+    def _batch(
+        self, chosen: torch.Tensor, turns: torch.Tensor | None, random: torch.Generator
+    ) -> Batch:
+        read = self._task.read(chosen)
+        inputs, targets = augmented(read.inputs, read.targets, self._job.recipe, random)
+        prepared = [self._prepared(k, x) for k, x in enumerate(inputs)]
+        if self._own is None or turns is None:
+            return Batch(tuple(prepared), targets, None, read.span, None)
+        own = self._own.read(turns)
+        appended = [
+            torch.cat([x, self._prepared(k, y)])
+            for k, (x, y) in enumerate(zip(prepared, own.inputs, strict=True))
+        ]
+        return Batch(tuple(appended), targets, own.targets, read.span, own.span)
 
     def _prepared(self, number: int, values: torch.Tensor) -> torch.Tensor:
         dtype = self._dtypes[number]
@@ -154,30 +142,6 @@ class Feed:
         if values.ndim != 4:
             return converted
         return converted.contiguous(memory_format=self._place.memory_format)
-
-
-def target_tensor(targets: Targets) -> torch.Tensor:
-    """Targets (n, ...) as a tensor; booleans as float32, since they are learned as such.
-
-    Raises:
-        TrainingError: their shapes differ, or they are no numbers.
-    """
-    try:
-        array = targets if isinstance(targets, np.ndarray) else np.stack(list(targets))
-        found = to_tensor(array)
-    except (TypeError, ValueError) as error:
-        raise TrainingError(
-            f"targets: expected numbers of one shape for all samples, got others ({error}); choose "
-            "a data set whose targets can be stacked"
-        ) from error
-    return found.float() if found.dtype == torch.bool else found
-
-
-def _span(targets: torch.Tensor) -> Span | None:
-    if targets.is_floating_point() or not targets.numel():
-        return None
-    low, high = torch.aminmax(targets)
-    return Span(int(low), int(high))
 
 
 def check_augmentation(recipe: Recipe, shapes: Sequence[torch.Size], targets: torch.Size) -> None:
@@ -221,32 +185,35 @@ def augmented(
         return inputs, targets
     check_augmentation(recipe, [x.shape for x in inputs], targets.shape)
     (images,) = inputs
-    index = _pixels(images.shape, recipe, random)
+    index = _pixels(images.shape, recipe, random, images.device)
     if targets.ndim > 2:
         flat = targets.reshape(len(targets), -1, *images.shape[2:])
         targets = _gathered(flat, index).reshape(targets.shape)
     return [_gathered(images, index)], targets
 
 
-def _pixels(shape: torch.Size, recipe: Recipe, random: torch.Generator) -> torch.Tensor:
+def _pixels(
+    shape: torch.Size, recipe: Recipe, random: torch.Generator, device: torch.device
+) -> torch.Tensor:
     """For each pixel of each image the number of the pixel of the batch that comes there."""
     count, _, height, width = shape
     span = 2 * recipe.padding + 1
-    down = torch.randint(span, (count, 1), generator=random) - recipe.padding
-    right = torch.randint(span, (count, 1), generator=random) - recipe.padding
-    rows = _reflected(torch.arange(height) + down, height)
-    columns = _reflected(torch.arange(width) + right, width)
-    if recipe.augmentation == "crop-flip":
-        mirrored = torch.randint(2, (count, 1), generator=random).bool()
-        columns = torch.where(mirrored, columns.flip(1), columns)
-    start = torch.arange(count).view(count, 1, 1) * (height * width)
+    # Drawn on the CPU, so that every device sees the same images, and brought at once.
+    spans = [span, span, 2] if recipe.augmentation == "crop-flip" else [span, span]
+    drawn = torch.stack([torch.randint(n, (count, 1), generator=random) for n in spans])
+    down, right, *mirrored = surroundings.brought(drawn, device).unbind()
+    rows = _reflected(torch.arange(height, device=device) + (down - recipe.padding), height)
+    columns = _reflected(torch.arange(width, device=device) + (right - recipe.padding), width)
+    if mirrored:
+        columns = torch.where(mirrored[0].bool(), columns.flip(1), columns)
+    start = torch.arange(count, device=device).view(count, 1, 1) * (height * width)
     return (start + rows.unsqueeze(2) * width + columns.unsqueeze(1)).flatten()
 
 
 def _gathered(images: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     count, channels, height, width = images.shape
     pixels = images.permute(0, 2, 3, 1).reshape(-1, channels)
-    taken = functional.embedding(index.to(images.device), pixels)
+    taken = functional.embedding(index, pixels)
     return taken.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 

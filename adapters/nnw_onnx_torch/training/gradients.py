@@ -17,8 +17,8 @@ from nnw_onnx_torch.graph.layouts import as_array
 from nnw_onnx_torch.graph.module import OnnxModule
 from nnw_onnx_torch.graph.torch_network import evaluating
 from nnw_onnx_torch.training import jobs
-from nnw_onnx_torch.training.batches import target_tensor
 from nnw_onnx_torch.training.losses import answers, loss_of
+from nnw_onnx_torch.training.sources import target_tensor
 
 Tensors = Mapping[str, torch.Tensor]
 

@@ -12,8 +12,8 @@ from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.kit import trainings
 from nnw_onnx.plugins import closest
 from nnw_onnx.vocabulary import Job, Json, Network
-from nnw_onnx_torch.training.batches import Span
 from nnw_onnx_torch.training.losses import OVER_CLASSES
+from nnw_onnx_torch.training.sources import Span
 
 _NORM = "BatchNormalization"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Callable, Mapping
@@ -168,7 +169,7 @@ class Training:
         losses = self._losses(output, batch)
         total, term = losses.total, None
         if self._addition is not None:
-            term = self._addition.term(self._seen(batch, activations))
+            term = self._term(self._addition, batch, activations)
             total = total if term is None else total + term
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(total)
@@ -176,6 +177,12 @@ class Training:
         if self._addition is not None:
             self._addition.enforce()
         sums.add(losses.task, term)
+
+    def _term(
+        self, addition: Addition, batch: Batch, activations: Mapping[str, torch.Tensor]
+    ) -> torch.Tensor | None:
+        """What a method adds to the loss; only a method with a penalty waits for the device."""
+        return addition.term(self._seen(batch, activations)) if addition.has_penalty else None
 
     def _forward(self, batch: Batch) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
         """Answers (n + t, ...), and what the layers that the additions ask for answered."""
@@ -189,7 +196,7 @@ class Training:
     def _answers(self, batch: Batch) -> torch.Tensor:
         half = self._job.recipe.precision == "bfloat16" and _has_bfloat16(self._place.device)
         kind = self._place.device.type
-        with torch.autocast(kind, dtype=torch.bfloat16, enabled=half):
+        with torch.autocast(kind, dtype=torch.bfloat16) if half else contextlib.nullcontext():
             output = answers(self._module, batch.inputs, self._job.loss, self._job.output)
         jobs.check_answers(output, len(batch) + batch.own)
         return output

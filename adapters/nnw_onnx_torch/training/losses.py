@@ -96,7 +96,8 @@ def _entropy(
         # One row a place: over images torch has no deterministic gradient on an accelerator.
         scores, classes = scores.movedim(1, -1).flatten(0, -2), classes.flatten()
     ignored = classes < 0
-    if not ignoring or not ignored.any():
+    # On the CPU looking costs nothing; an accelerator would have to be waited for.
+    if not ignoring or (ignored.device.type == "cpu" and not ignored.any()):
         return functional.cross_entropy(scores, classes, label_smoothing=smoothing)
     total = functional.cross_entropy(
         scores,

@@ -14,7 +14,7 @@ from nnw_onnx.errors import TrainingError
 from nnw_onnx.vocabulary import Samples
 from nnw_onnx_torch.graph.dtypes import to_tensor
 from nnw_onnx_torch.graph.feeds import arranged
-from nnw_onnx_torch.training.batches import target_tensor
+from nnw_onnx_torch.training.sources import target_tensor
 
 Inputs = TypeVar("Inputs", torch.Tensor, dict[str, torch.Tensor])
 _ONE = "inputs"

@@ -39,6 +39,18 @@ def label(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
+def free_memory(device: torch.device) -> int:
+    """Bytes that an accelerator has free; 0 for a device that does not tell."""
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
+
+
+def brought(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the CPU on a device, without waiting for what the device does."""
+    # From memory that may be swapped out CUDA copies only when it has nothing else to do.
+    given = tensor.pin_memory() if device.type == "cuda" else tensor
+    return given.to(device, non_blocking=True)
+
+
 def finished(device: torch.device) -> None:
     """Wait until the device has done what it was given."""
     if device.type == "cuda":

@@ -116,8 +116,8 @@ def _run(func, args, kwargs, waits):
         named["device"] = torch.device("cpu")
     made = func(*inner, **named)
     to_host = target is not None and torch.device(target).type == "cpu"
-    if name == "copy_" or (func._schema.is_mutable and name.endswith("_")):
-        return args[0]
+    if func._schema.is_mutable and name.endswith("_"):
+        return args[0] if func._schema.returns else None
     if func._schema.is_mutable or to_host:
         return made
     return pytree.tree_map_only(torch.Tensor, Apart, made)

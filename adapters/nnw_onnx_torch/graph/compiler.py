@@ -146,7 +146,8 @@ class Compiler:
         steps = self._nodes(graph.node, address, scope)
         outputs = tuple(self._slot(value.name, scope) for value in graph.output)
         unsure = inputs if scope.around else ()
-        return Block(tuple(inputs), outputs, place(steps, scope.frame, self.bound, unsure))
+        placed = place(steps, scope.frame, self.bound, unsure)
+        return Block(tuple(inputs), outputs, placed, _constants(scope.frame))
 
     def _body(self, function: FunctionProto, address: Address, scope: Scope) -> Block:
         """The body of a function; inputs that a call leaves out are None."""
@@ -156,7 +157,8 @@ class Compiler:
         inputs = tuple(scope.names[name] for name in function.input)
         steps = self._nodes(function.node, address, scope)
         outputs = tuple(self._slot(name, scope) for name in function.output)
-        return Block(inputs, outputs, place(steps, scope.frame, self.bound, ()))
+        placed = place(steps, scope.frame, self.bound, ())
+        return Block(inputs, outputs, placed, _constants(scope.frame))
 
     def _check_depth(self, scope: Scope) -> None:
         if scope.depth > MOST_NESTED:
@@ -348,6 +350,10 @@ def _standard_function(domain: str, name: str, opset: int) -> tuple[FunctionProt
     if not schema.has_function:  # type: ignore[attr-defined]  # onnx's types leave it out
         return None
     return schema.function_body, (("onnx", opset), (f"{domain}.{name}", 0))
+
+
+def _constants(frame: Frame) -> frozenset[int]:
+    return frozenset({*frame.bindings, *frame.hosted})
 
 
 def _program(block: Block, frame: Frame, names: Mapping[str, int]) -> Program:

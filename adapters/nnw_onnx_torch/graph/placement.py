@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from nnw_onnx_torch.graph.operators._table import Call, Operator, Value
-from nnw_onnx_torch.graph.program import NOTHING, Step
+from nnw_onnx_torch.graph.program import ARITHMETIC, NOTHING, Step
 
 MOST_HOSTED = 1024
 """Elements of a constant that may be a shape."""
@@ -21,6 +21,9 @@ _MAY_BE_HOST = frozenset(
      "OptionalHasElement"}
 )  # fmt: skip
 """Operators whose result is where the numbers are that they read, or that read no tensor."""
+_VIEWS = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Expand"})
+_READ = {"CastLike": 1}
+"""Operator -> how many of its inputs it reads the values of, where not of all."""
 _RANDOM = frozenset(
     {"Dropout", "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
      "RandomUniformLike"}
@@ -96,30 +99,48 @@ class _Placing:
         around = {slot for step in steps for slot in step.inputs} - own
         self.maybe: set[int] = {*inputs, *around}
         self.twins: dict[int, int] = {}
+        self.origins: dict[int, int] = {}
 
     def placed(self, steps: Sequence[Step]) -> tuple[Step, ...]:
         return tuple(self._placed(step) for step in steps)
 
     def _placed(self, step: Step) -> Step:
         name = step.label.partition(" ")[0]
+        if name in _VIEWS:
+            self.origins[step.outputs[0]] = self.origins.get(step.inputs[0], step.inputs[0])
+        if name == "CastLike":
+            like = step.inputs[1]
+            # A view has the type of what it is of, which others may do without.
+            step = replace(step, inputs=(step.inputs[0], self.origins.get(like, like)))
         given = [slot for slot in step.inputs if slot != NOTHING]
-        on_host = name in _SOURCES or (
-            name not in _RANDOM
-            and not step.reads
-            and step.make_call is None
-            and given
-            and all(slot in self.hosts or self._is_small(slot) for slot in given)
+        on_host = (
+            name in _SOURCES
+            or (
+                name not in _RANDOM
+                and not step.reads
+                and step.make_call is None
+                and given
+                # CastLike looks at the type of its second input alone.
+                and all(
+                    slot in self.hosts or self._is_small(slot) for slot in given[: _READ.get(name)]
+                )
+            )
         )
         if name in _SOURCES:
             self.hosts.update(step.outputs)
-            return replace(step, operator=_RememberedShape(step.operator))
+            return replace(step, operator=_RememberedShape(step.operator), hosted=True)
         if on_host:
             self.hosts.update(step.outputs)
             inputs = tuple(self._hosted(slot) for slot in step.inputs)
-            return replace(step, inputs=inputs, operator=_Remembered(step.operator))
+            # It would hold on to what CastLike only looks at.
+            remembers = name not in _READ
+            operator = _Remembered(step.operator) if remembers else step.operator
+            return replace(step, inputs=inputs, operator=operator, hosted=True)
         read = HOST_INPUTS.get(name, frozenset())
         inputs = tuple(
-            self._hosted(slot) if k in read and self._is_small(slot, read=True) else slot
+            self._hosted(slot)
+            if (k in read and self._is_small(slot, read=True)) or self._is_number(name, slot)
+            else slot
             for k, slot in enumerate(step.inputs)
         )
         if step.make_call is not None or name in _MAY_BE_HOST:
@@ -141,6 +162,14 @@ class _Placing:
             and value.numel() <= MOST_HOSTED
             and (read or not (value.is_floating_point() and value.dim()))
         )
+
+    def _is_number(self, name: str, slot: int) -> bool:
+        """Whether arithmetic takes a slot as a number, which may then stay on the CPU."""
+        number = self.frame.bindings.get(slot)
+        if name not in ARITHMETIC or number is None or not self._is_small(slot):
+            return False
+        value = self.bound[number].value
+        return isinstance(value, torch.Tensor) and value.dim() == 0
 
     def _hosted(self, slot: int) -> int:
         """The slot of a constant's twin on the CPU."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NoReturn, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 
-from nnw_onnx.errors import TrainingError
+from nnw_onnx_torch.graph.failures import FAILURES, failed
+from nnw_onnx_torch.graph.fusing import fused
 from nnw_onnx_torch.graph.operators._table import Call, Operator, Value
 
 Address = tuple[tuple[str, int], ...]
+ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div", "Pow"})
+"""Operators that take a number of the CPU beside tensors of any device."""
+_MOST_FOLDED = 8
 NOTHING, UNUSED = 0, 1
 """Slot of an input left out, which is always None; slot of results that nobody wants."""
 
@@ -31,6 +35,7 @@ class Step:
         moved: inputs that are computed on the CPU, but are needed where the network is.
         address: place of the node in the model.
         label: operator and name, for messages.
+        hosted: whether it computes on the CPU, of shapes and small constants alone.
     """
 
     operator: Operator
@@ -42,6 +47,7 @@ class Step:
     address: Address
     label: str
     moved: tuple[int, ...] = ()
+    hosted: bool = False
 
     def call(self, run: Run, values: list[Value]) -> Call:
         """What the operator is told in this run and frame."""
@@ -50,17 +56,64 @@ class Step:
         return self.make_call(run, values)
 
 
+class Timed(NamedTuple):
+    """A step and what following it needs, at hand.
+
+    Attributes:
+        step: as it stands.
+        operator: its.
+        calls: its.
+        inputs: its.
+        output: its only output, or -1 where there are others.
+        free: slots that are free after it.
+    """
+
+    step: Step
+    operator: Operator
+    calls: tuple[Call, ...]
+    inputs: tuple[int, ...]
+    output: int
+    free: tuple[int, ...]
+
+
+def timed_step(step: Step, free: tuple[int, ...]) -> Timed:
+    """A step, and the slots that are free after it."""
+    output = step.outputs[0] if len(step.outputs) == 1 else -1
+    return Timed(step, step.operator, step.calls, step.inputs, output, free)
+
+
 _Kind: TypeAlias = tuple[frozenset[Address], frozenset[Address], bool]
 
 
 @dataclass(frozen=True, eq=False)
+class Folded:
+    """A plan for inputs of certain shapes.
+
+    Attributes:
+        known: slots with the values that shapes alone decide.
+        steps: what is left, each with its place in the plan.
+    """
+
+    known: tuple[tuple[int, Value], ...]
+    steps: tuple[Timed, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Plan:
-    """Steps that are needed, each with the slots that are free after it."""
+    """Steps that are needed.
 
-    steps: tuple[tuple[Step, tuple[int, ...]], ...]
+    Attributes:
+        steps: in order.
+        foldable: whether some of them compute of shapes alone.
+        folded: shapes of the inputs -> the plan for them; None for some that cannot be folded.
+    """
+
+    steps: tuple[Timed, ...]
+    foldable: bool
+    folded: dict[tuple[torch.Size, ...], Folded | None] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Run:
     """One execution of a module.
 
@@ -88,11 +141,20 @@ class Run:
 
 @dataclass(eq=False)
 class Block:
-    """A graph: its inputs, outputs and steps, in a frame that it may share with others."""
+    """A graph: its inputs, outputs and steps, in a frame that it may share with others.
+
+    Attributes:
+        inputs: slots of what it is given.
+        outputs: slots of what it answers.
+        steps: in order.
+        constants: slots of the frame that hold weights and constants.
+        plans: those that were made.
+    """
 
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     steps: tuple[Step, ...]
+    constants: frozenset[int] = frozenset()
     plans: dict[tuple[_Kind, tuple[int, ...]], Plan] = field(default_factory=dict)
 
     def plan(self, run: Run, wanted: tuple[int, ...]) -> Plan:
@@ -108,7 +170,7 @@ class Block:
         """Values of the wanted slots, for these inputs, in this frame."""
         for slot, value in zip(self.inputs, given, strict=False):
             values[slot] = value
-        follow(self.plan(run, wanted), run, values)
+        carry_out(self, self.plan(run, wanted), run, values)
         return [values[slot] for slot in wanted]
 
     def as_function(self, run: Run, values: list[Value]) -> Callable[..., list[Value]]:
@@ -162,27 +224,28 @@ class Program:
         return self.block.execute(run, self.frame(run), given, self.block.outputs)
 
 
-# What torch and the functions of the table raise, on any device: errors of an accelerator, lack of
-# memory and NotImplementedError are RuntimeErrors; optional parts of torch may not be installed.
-_FAILURES = (
-    RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError,
-    AssertionError, MemoryError, ImportError,
-)  # fmt: skip
-
-
 def make_plan(block: Block, wanted: tuple[int, ...], run: Run) -> Plan:
     """The steps that the wanted slots or captures need, and when each value is used last."""
-    needed, kept = set(wanted), {*wanted, NOTHING}
     own = {*block.inputs, UNUSED}.union(*(step.outputs for step in block.steps))
-    chosen: list[tuple[Step, tuple[int, ...]]] = []
-    for step in reversed(block.steps):
-        if step.address not in run.captures and not needed.intersection(step.outputs):
-            continue
+    steps = fused(_needed(block, wanted, run), set(wanted), {*run.captures, *run.skipped})
+    needed, kept = set(wanted), {*wanted, NOTHING}
+    chosen: list[Timed] = []
+    for step in reversed(steps):
         read = {*step.inputs, *step.reads}
         last = (read | set(step.outputs)) - needed - kept
-        chosen.append((_adapted(step, run), tuple(sorted(last & own))))
+        chosen.append(timed_step(_adapted(step, run), tuple(sorted(last & own))))
         needed |= read
-    return Plan(tuple(reversed(chosen)))
+    return Plan(tuple(reversed(chosen)), any(step.hosted for step in steps))
+
+
+def _needed(block: Block, wanted: tuple[int, ...], run: Run) -> list[Step]:
+    """The steps that the wanted slots or captures need, in order."""
+    needed, found = set(wanted), []
+    for step in reversed(block.steps):
+        if step.address in run.captures or needed.intersection(step.outputs):
+            found.append(step)
+            needed |= {*step.inputs, *step.reads}
+    return found[::-1]
 
 
 def _adapted(step: Step, run: Run) -> Step:
@@ -194,43 +257,134 @@ def _adapted(step: Step, run: Run) -> Step:
     return _moving(step) if step.moved and run.device.type != "cpu" else step
 
 
-def follow(plan: Plan, run: Run, values: list[Value]) -> None:
-    """Run the steps of a plan in a frame; raises `TrainingError` naming the node that fails."""
+def carry_out(block: Block, plan: Plan, run: Run, values: list[Value]) -> None:
+    """Run a plan in a frame; what shapes alone decide is computed once for all inputs of a shape.
+
+    Raises:
+        TrainingError: naming the node that fails.
+    """
+    shapes = _shapes(values, block.inputs) if plan.foldable else None
+    if shapes is None or (shapes not in plan.folded and len(plan.folded) >= _MOST_FOLDED):
+        follow(plan.steps, run, values)
+    elif shapes not in plan.folded:
+        plan.folded[shapes] = _fold(block, plan, run, values)
+    else:
+        _follow_folded(plan, shapes, run, values)
+
+
+def _shapes(values: list[Value], inputs: tuple[int, ...]) -> tuple[torch.Size, ...] | None:
+    """Shapes of the inputs, if all of them are tensors and nobody traces what is done."""
+    # What is made in inference mode cannot be used in a training later.
+    if torch.is_inference_mode_enabled() or torch.compiler.is_compiling():
+        return None
+    if torch._C._get_tracing_state() is not None:
+        return None
+    found = [values[slot] for slot in inputs]
+    shapes = tuple(value.shape for value in found if isinstance(value, torch.Tensor))
+    return shapes if len(shapes) == len(found) else None
+
+
+def _fold(block: Block, plan: Plan, run: Run, values: list[Value]) -> Folded:
+    """Run a plan, and keep what its hosted steps made."""
+    slots = {slot for timed in plan.steps if timed.step.hosted for slot in timed.step.outputs}
+    seen = {*slots, *block.inputs}
+    left: list[Timed] = []
+    for k, timed in enumerate(plan.steps):
+        step, free = timed.step, timed.free
+        # The type of a weight changes where a module is moved to another, which CastLike sees.
+        sure = seen if step.label.startswith("CastLike") else seen | block.constants
+        guard = _guard(k, step, values, sure) if step.hosted else step
+        seen.update(guard.inputs if step.hosted else ())
+        follow((timed_step(step, tuple(s for s in free if s not in slots)),), run, values)
+        left.append(timed_step(guard, free))
+    known = tuple((slot, values[slot]) for slot in sorted(slots))
+    return Folded(known, _merged(left, slots))
+
+
+def _guard(place: int, step: Step, values: list[Value], sure: Set[int]) -> Step:
+    """What stands for a hosted step: it sees that what it has read looks as it did."""
+    read = [slot for slot in step.inputs if slot not in sure]
+    looks = [_look(values[slot]) for slot in read]
+    operator = _Guard(place, tuple(looks)) if any(looks) else _nothing
+    return replace(step, operator=operator, inputs=tuple(read), outputs=(UNUSED,))
+
+
+def _merged(steps: list[Timed], hosted: set[int]) -> tuple[Timed, ...]:
+    """The steps that do something, each with the slots that those before it have left to free."""
+    found: list[Timed] = []
+    waiting: list[int] = []
+    for timed in steps:
+        waiting += [slot for slot in timed.free if slot not in hosted]
+        if timed.operator is not _nothing:
+            found.append(timed_step(timed.step, tuple(waiting)))
+            waiting = []
+    return tuple(found)
+
+
+def _follow_folded(
+    plan: Plan, shapes: tuple[torch.Size, ...], run: Run, values: list[Value]
+) -> None:
+    folded = plan.folded[shapes]
+    if folded is None:
+        follow(plan.steps, run, values)
+        return
+    for slot, value in folded.known:
+        values[slot] = value
+    try:
+        follow(folded.steps, run, values)
+    except _OtherShape as other:
+        # Shapes hang on values here: go on from there, and do not try again.
+        plan.folded[shapes] = None
+        follow(plan.steps[other.place :], run, values)
+
+
+class _OtherShape(Exception):  # noqa: N818 - no error
+    """A shape inside the graph is another than before, although those of the inputs are not."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__(place)
+        self.place = place
+
+
+def _look(value: Value) -> tuple[torch.Size, torch.dtype] | None:
+    return (value.shape, value.dtype) if isinstance(value, torch.Tensor) else None
+
+
+@dataclass(frozen=True)
+class _Guard:
+    """Stands for a step that reads shapes and types, while they are those of before."""
+
+    place: int
+    looks: tuple[tuple[torch.Size, torch.dtype] | None, ...]
+
+    def __call__(self, call: Call, *inputs: Value) -> None:
+        for value, look in zip(inputs, self.looks, strict=True):
+            if _look(value) != look:
+                raise _OtherShape(self.place)
+
+
+def _nothing(call: Call, *inputs: Value) -> None:
+    return None
+
+
+def follow(steps: Sequence[Timed], run: Run, values: list[Value]) -> None:
+    """Run steps in a frame; raises `TrainingError` naming the node that fails."""
     mode = run.mode
     step = None
     try:
-        for step, free in plan.steps:
-            call = step.calls[mode] if step.calls else step.call(run, values)
-            result = step.operator(call, *[values[slot] for slot in step.inputs])
-            if len(step.outputs) == 1:
-                values[step.outputs[0]] = result[0] if isinstance(result, tuple) else result
+        for step, operator, calls, inputs, output, free in steps:
+            call = calls[mode] if calls else step.call(run, values)
+            result = operator(call, *[values[slot] for slot in inputs])
+            if output >= 0:
+                values[output] = result[0] if isinstance(result, tuple) else result
             else:
                 several = result if isinstance(result, tuple | list) else (result,)
                 for slot, value in zip(step.outputs, several, strict=False):
                     values[slot] = value
             for slot in free:
                 values[slot] = None
-    except _FAILURES as error:
-        _fail(step, error)
-
-
-def _fail(step: Step | None, error: Exception) -> NoReturn:
-    where = "model" if step is None else step.label
-    reason = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        raise TrainingError(
-            f"{where}: expected memory enough, got: {reason.partition('. ')[0][:300]}; choose a "
-            "smaller batch size, or device 'cpu'"
-        ) from error
-    if isinstance(error, NotImplementedError):
-        raise TrainingError(
-            f"{where}: expected an operator that torch has for this device and type, got: "
-            f"{reason.partition('. ')[0][:300]}; use device 'cpu', or float32"
-        ) from error
-    raise TrainingError(
-        f"{where}: expected inputs that it can compute with, got an error of torch ({reason[:300]})"
-        "; check shapes and types of the inputs, and whether the graph fixes the size of a batch"
-    ) from error
+    except FAILURES as error:
+        raise failed("model" if step is None else step.label, error) from error
 
 
 def _first_input(call: Call, *inputs: Value) -> Value:
@@ -253,15 +407,27 @@ def _recording(step: Step) -> Step:
 
 def _moving(step: Step) -> Step:
     """The step with some inputs moved to where the network is."""
+    arithmetic = step.label.partition(" ")[0] in ARITHMETIC
+    there: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def moved(index: int, value: torch.Tensor, device: torch.device) -> torch.Tensor:
+        """The value there; what was computed of shapes is the very object of the last time."""
+        before, copy = there.get(index, (None, value))
+        if before is not value or copy.device != device:
+            copy = value.to(device, non_blocking=True)
+            if copy is not value and not value.requires_grad and not torch.is_inference(value):
+                there[index] = value, copy
+        return copy
 
     def move(call: Call, *inputs: Value) -> Value:
         device = call.attributes["run"].device
-        moved = list(inputs)
+        given = list(inputs)
         for index in step.moved:
-            value = moved[index]
-            if isinstance(value, torch.Tensor):
-                moved[index] = value.to(device, non_blocking=True)
-        return step.operator(call.attributes["call"], *moved)
+            value = given[index]
+            # A number of the CPU is an argument of the kernels of arithmetic.
+            if isinstance(value, torch.Tensor) and (value.dim() or not arithmetic):
+                given[index] = moved(index, value, device)
+        return step.operator(call.attributes["call"], *given)
 
     return replace(step, operator=move, calls=(), make_call=_wrapped(step))
 

@@ -20,6 +20,8 @@ Operator = Callable[..., Value]
 A sequence is a list of tensors (as an output inside a tuple), an empty optional is None.
 """
 
+_NUMBERS = "_nnw_numbers"
+
 OPERATORS: dict[tuple[str, str], Operator] = {}
 """(domain, operator) -> function; the standard domain is ""."""
 
@@ -75,6 +77,17 @@ def operator(*names: str, domain: str = "") -> Callable[[Function], Function]:
 
 def numbers(tensor: torch.Tensor) -> list[int]:
     """The integers of a tensor that holds a shape, axes or sizes."""
+    if type(tensor) is not torch.Tensor or tensor.device.type != "cpu":
+        return _read(tensor)
+    # Shapes are asked for at every run, and nothing writes into them.
+    known: list[int] | None = tensor.__dict__.get(_NUMBERS)
+    if known is None:
+        known = _read(tensor)
+        tensor.__dict__[_NUMBERS] = known
+    return list(known)
+
+
+def _read(tensor: torch.Tensor) -> list[int]:
     # Of a constant that is reshaped torch's exporter no longer knows the values.
     flat = tensor if tensor.ndim == 1 else tensor.reshape(-1)
     return [int(value) for value in flat.tolist()]

@@ -1,4 +1,4 @@
-"""A training away from the CPU: the same weights, and nobody waits for the device in a step."""
+"""A training away from the CPU, in a process of its own: see `test_on_a_device`."""
 
 from __future__ import annotations
 

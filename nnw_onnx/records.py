@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from nnw_onnx.text import harmless
 from nnw_onnx.vocabulary import Use, Way
+from nnw_onnx.vocabulary.tasks import LARGEST
 
 Status = Literal["done", "failed", "skipped", "not-applicable"]
 
@@ -22,8 +23,6 @@ class RecordModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-LARGEST = 1e15
-"""Largest number of a record."""
 Identity = Annotated[str, Field(pattern="^[0-9A-Za-z._-]{1,64}$")]
 _GREATEST = 10**300
 LEAST = 1e-100

@@ -17,6 +17,7 @@ from nnw_onnx.vocabulary import (
     Decoding,
     Detection,
     Feeds,
+    Found,
     Key,
     Method,
     Network,
@@ -249,18 +250,19 @@ def verify(
         ConfigurationError: the rate is no rate, no null distribution is known, there is no such
             layer, or a reference is nothing for this method or key.
     """
-    from nnw_onnx.runs import dependence, ranking, resync
     from nnw_onnx.runs import verify as verifying
     from nnw_onnx.runs.suspect import isolated, suspects
 
     opened = arguments.opened(network)
     whole = arguments.whole_claim(claim)
     suspect_of: verifying.SuspectOf = suspects(opened, isolated(opened, timeout, memory_limit))
-    tried = dependence.probe(opened, arguments.inputs_of(inputs), min(timeout, dependence.TIMEOUT))
-    search = verifying.Search(thorough=True, layer=layer, probe=tried if run or inputs else None)
+    tried = _probe(opened, inputs, timeout) if run or inputs else None
+    search = verifying.Search(thorough=True, layer=layer, probe=tried)
     if reference is None:
         verdict = next(verifying.verify(suspect_of, [whole], false_positive_rate, search))
     else:
+        from nnw_onnx.runs import resync
+
         verdict, suspect_of = resync.alone(
             opened,
             arguments.opened(reference),
@@ -270,9 +272,19 @@ def verify(
             lambda network: isolated(network, timeout, memory_limit),
         )
     if wrong_keys:
+        from nnw_onnx.runs import ranking
+
         unprobed = verifying.Search(thorough=True, layer=layer)
         verdict = ranking.ranked(suspect_of, verdict, wrong_keys, false_positive_rate, unprobed)
     return verifying.as_claimed(verdict, false_positive_rate)
+
+
+def _probe(
+    network: OnnxNetwork, inputs: Feeds | str | Path | None, timeout: float
+) -> Callable[[tuple[Found, ...]], tuple[Found, ...]]:
+    from nnw_onnx.runs import dependence
+
+    return dependence.probe(network, arguments.inputs_of(inputs), min(timeout, dependence.TIMEOUT))
 
 
 def decode(

@@ -18,17 +18,25 @@ from nnw_onnx.cli.options import (
     parse_payload,
 )
 from nnw_onnx.cli.output import Format
+from nnw_onnx.cli.verbosity import with_verbosity
 from nnw_onnx.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from nnw_onnx.kit.preprocessing import Preprocessing
     from nnw_onnx.vocabulary import Claim, Json, Payload
 
+key_app = typer.Typer(
+    name="key",
+    rich_markup_mode=None,
+    help="Import a foreign key, show a key, make a seed.",
+)
 Out = Annotated[
     Path, typer.Option("-o", "--out", metavar="KEY.npz", help="Key file to write; keep it secret.")
 ]
 
 
+@key_app.command("import")
+@with_verbosity
 def import_(
     model: Model,
     method: Annotated[str, typer.Option(help="uchida, deepsigns or adi.")],
@@ -107,6 +115,8 @@ def import_(
     output.text(f"{out}: {_what(claim)}", f"evidence: {_null(claim)}")
 
 
+@key_app.command("show")
+@with_verbosity
 def show(
     key: Annotated[Path, typer.Argument(metavar="KEY.npz", help="Key file.")],
     output_format: OutputFormat = Format.TEXT,
@@ -124,6 +134,8 @@ def show(
     output.text(*(f"{name}: {_words(value)}" for name, value in told.items() if value != []))
 
 
+@key_app.command("seed")
+@with_verbosity
 def seed(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="File to write; keep it secret.")],
 ) -> None:

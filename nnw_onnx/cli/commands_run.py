@@ -25,7 +25,7 @@ from nnw_onnx.cli.options import (
     parse_changes,
     write_text,
 )
-from nnw_onnx.cli.output import Format
+from nnw_onnx.cli.output import Format, InterruptedRunError
 from nnw_onnx.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -37,10 +37,6 @@ if TYPE_CHECKING:
 REPORT_PAGE = "report.html"
 
 Open = Annotated[bool, typer.Option("--open", help="Show the report in the browser.")]
-
-
-class InterruptedRunError(Exception):
-    """The person stopped a command that can go on later; the message says how."""
 
 
 class ReportFormat(StrEnum):

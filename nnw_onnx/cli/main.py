@@ -2,78 +2,81 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from nnw_onnx.cli import output
-from nnw_onnx.cli.commands_actors import ambiguity
-from nnw_onnx.cli.commands_aif import aif_app
-from nnw_onnx.cli.commands_catalogue import list_plugins, new_evaluation
-from nnw_onnx.cli.commands_compare import compare, plan_power
-from nnw_onnx.cli.commands_conform import conform
-from nnw_onnx.cli.commands_doctor import doctor
-from nnw_onnx.cli.commands_gate import gate
-from nnw_onnx.cli.commands_integrity import integrity_app
-from nnw_onnx.cli.commands_key import import_, seed, show
-from nnw_onnx.cli.commands_network import inject, layers, modify
-from nnw_onnx.cli.commands_owner import decode, detect, verify_commitment
-from nnw_onnx.cli.commands_recipients import recipients_app
-from nnw_onnx.cli.commands_run import InterruptedRunError, evaluate, log, report
-from nnw_onnx.cli.commands_tune import tune
-from nnw_onnx.cli.commands_view import view
+from nnw_onnx.cli.output import InterruptedRunError
 from nnw_onnx.cli.verbosity import with_verbosity
 from nnw_onnx.errors import NnwError, expected
 from nnw_onnx.version import __version__
 
 ERROR, INTERRUPTED = 2, 130
 
-app = typer.Typer(
-    name="nnw",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-COMMANDS: dict[str, Callable[..., None]] = {
-    "layers": layers,
-    "inject": inject,
-    "decode": decode,
-    "detect": detect,
-    "verify-commitment": verify_commitment,
-    "ambiguity": ambiguity,
-    "modify": modify,
-    "gate": gate,
-    "evaluate": evaluate,
-    "report": report,
-    "log": log,
-    "conform": conform,
-    "compare": compare,
-    "view": view,
-    "plan-power": plan_power,
-    "tune": tune,
-    "list": list_plugins,
-    "new-evaluation": new_evaluation,
-    "doctor": doctor,
+COMMANDS = {
+    "layers": "commands_network:layers",
+    "inject": "commands_network:inject",
+    "decode": "commands_owner:decode",
+    "detect": "commands_owner:detect",
+    "verify-commitment": "commands_owner:verify_commitment",
+    "ambiguity": "commands_actors:ambiguity",
+    "modify": "commands_network:modify",
+    "gate": "commands_gate:gate",
+    "evaluate": "commands_run:evaluate",
+    "report": "commands_run:report",
+    "log": "commands_run:log",
+    "conform": "commands_conform:conform",
+    "compare": "commands_compare:compare",
+    "view": "commands_view:view",
+    "plan-power": "commands_compare:plan_power",
+    "tune": "commands_tune:tune",
+    "list": "commands_catalogue:list_plugins",
+    "new-evaluation": "commands_catalogue:new_evaluation",
+    "doctor": "commands_doctor:doctor",
 }
-for name, command in COMMANDS.items():
-    app.command(name)(with_verbosity(command))
-KEY_COMMANDS: dict[str, Callable[..., None]] = {"import": import_, "show": show, "seed": seed}
-key_app = typer.Typer(
-    help="Import a foreign key, show a key, make a seed.",
-    rich_markup_mode=None,
-)
-for name, command in KEY_COMMANDS.items():
-    key_app.command(name)(with_verbosity(command))
-app.add_typer(key_app, name="key")
-app.add_typer(recipients_app)
-app.add_typer(integrity_app)
-app.add_typer(aif_app)
+"""Command -> the module of this room that has it, and the name of its function."""
+GROUPS = {
+    "key": "commands_key:key_app",
+    "recipients": "commands_recipients:recipients_app",
+    "integrity": "commands_integrity:integrity_app",
+    "aif": "commands_aif:aif_app",
+}
 
 
-@app.callback(invoke_without_command=True)
+def application(words: Sequence[str] = ()) -> typer.Typer:
+    """The application; of its commands only the one that these words begin with, else all.
+
+    To load the others takes as long as many a command.
+    """
+    app = typer.Typer(
+        name="nnw",
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    app.callback(invoke_without_command=True)(start)
+    first = words[0] if words else None
+    known = first in COMMANDS or first in GROUPS
+    for name in [first] if known else COMMANDS:
+        if name in COMMANDS:
+            app.command(name)(with_verbosity(_loaded(COMMANDS[name])))
+    for name in [first] if known else GROUPS:
+        if name in GROUPS:
+            app.add_typer(_loaded(GROUPS[name]), name=name)
+    return app
+
+
+def _loaded(where: str) -> Any:
+    module, _, name = where.partition(":")
+    return vars(importlib.import_module(f"nnw_onnx.cli.{module}"))[name]
+
+
 def start(
     context: typer.Context,
     version: Annotated[
@@ -118,7 +121,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *where: output.warning(str(message))
-            status = app(args=arguments, prog_name="nnw", standalone_mode=False)
+            words = sys.argv[1:] if arguments is None else arguments
+            status = application(words)(args=words, prog_name="nnw", standalone_mode=False)
     except InterruptedRunError as interruption:
         output.note(str(interruption))
         return INTERRUPTED

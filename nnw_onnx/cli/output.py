@@ -28,6 +28,10 @@ _LEVEL = [logging.INFO]
 """Least level of what is told; in a list, because there is one for the process."""
 
 
+class InterruptedRunError(Exception):
+    """The person stopped a command that can go on later; the message says how."""
+
+
 class Format(StrEnum):
     """How an answer is written."""
 

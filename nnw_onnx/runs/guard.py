@@ -10,14 +10,12 @@ import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
-from pydantic import ValidationError
 
 from nnw_onnx.errors import DatasetError
 from nnw_onnx.graph import OnnxNetwork
-from nnw_onnx.records import LARGEST
 from nnw_onnx.runs.calls import LONGEST, MisuseError, expect_words, fault, guarded, measured, named
 from nnw_onnx.vocabulary import (
     Additions,
@@ -47,6 +45,10 @@ from nnw_onnx.vocabulary import (
     Trainer,
     Trains,
 )
+from nnw_onnx.vocabulary.tasks import LARGEST
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 __all__ = [
     "GuardedSamples",
@@ -95,6 +97,7 @@ def answering(
 
 def recorded(plugin: PlugIn, what: str, make: Callable[[], T]) -> T:
     """A record of what a plug-in answered; raises `PluginError` where no record can hold it."""
+    from pydantic import ValidationError  # a record is a model of it; who only reads has none
 
     def made() -> T:
         try:

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from nnw_onnx import plugins
 from nnw_onnx.records import (
-    LARGEST,
     BlocksRecord,
     FoundRecord,
     NullRecord,
@@ -23,6 +22,7 @@ from nnw_onnx.records import (
 from nnw_onnx.runs import guard
 from nnw_onnx.runs.verify import Verdict
 from nnw_onnx.vocabulary import Json, Quality
+from nnw_onnx.vocabulary.tasks import LARGEST
 
 MOST_PLACES = 64
 

@@ -29,6 +29,10 @@ telling the next one.
 """
 
 
+LARGEST = 1e15
+"""Largest number that is recorded."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """Some samples.

@@ -12,7 +12,7 @@ import pytest
 import nnw_onnx
 from nnw_onnx import plugins
 from nnw_onnx.cli import completion
-from nnw_onnx.cli.main import app
+from nnw_onnx.cli.main import application
 from nnw_onnx.runs.evaluation import shipped
 
 WITHOUT_DETECTION = "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION"
@@ -95,7 +95,7 @@ def test_what_is_listed_is_of_the_group() -> None:
 
 
 def test_the_script_for_a_shell_is_shown() -> None:
-    assert app.info.name == "nnw"
+    assert application().info.name == "nnw"
     done = subprocess.run(
         [sys.executable, "-m", "nnw_onnx", "--show-completion", "bash"], capture_output=True,
         text=True, check=False, env={**os.environ, WITHOUT_DETECTION: "1"},

@@ -41,7 +41,7 @@ def test_a_bug_is_an_error_and_not_the_answer_no(nnw, monkeypatch, model):
     def broken(*words, **options):
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr(program, "app", broken)
+    monkeypatch.setattr(program, "application", lambda words: broken)
     assert main(["layers", str(model)]) == 2
 
 
@@ -49,7 +49,7 @@ def test_memory_that_is_not_there_is_one_line(nnw, monkeypatch, model, capsys):
     def hungry(*words, **options):
         raise MemoryError
 
-    monkeypatch.setattr(program, "app", hungry)
+    monkeypatch.setattr(program, "application", lambda words: hungry)
     assert main(["layers", str(model)]) == 2
     assert "expected enough memory, got none left" in capsys.readouterr().err
 

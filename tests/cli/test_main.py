@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import nnw_onnx
-from nnw_onnx.cli.main import COMMANDS, app, main
+from nnw_onnx.cli.main import COMMANDS, GROUPS, application, main
 from nnw_onnx.errors import NnwError
 
 Nnw = Callable[..., Any]
@@ -115,4 +115,13 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 def test_main_is_the_entry_point_of_the_application() -> None:
     assert callable(main)
-    assert {command.name for command in app.registered_commands} == set(COMMANDS)
+    whole = application()
+    assert {command.name for command in whole.registered_commands} == set(COMMANDS)
+    assert {group.name for group in whole.registered_groups} == set(GROUPS)
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, *GROUPS])
+def test_a_command_is_loaded_alone(name: str) -> None:
+    alone = application([name, "--help"])
+    loaded = [*alone.registered_commands, *alone.registered_groups]
+    assert [made.name for made in loaded] == [name]

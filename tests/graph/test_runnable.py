@@ -8,6 +8,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
@@ -146,3 +147,23 @@ def test_new_weights_of_one_that_nothing_reads_are_saved(tmp_path: Path) -> None
     assert _same(changed)
     changed.save(tmp_path / "n.onnx")
     assert np.array_equal(open_network(tmp_path / "n.onnx").weights["u"], changed.weights["u"])
+
+
+def test_the_runtime_folds_normalisations_into_the_weights_of_each_variant(tmp_path: Path) -> None:
+    nodes = [
+        node("Conv", ["x", "w"], ["c"]),
+        node("BatchNormalization", ["c", "s", "b", "m", "v"], ["n"]),
+        node("Relu", ["n"], ["y"]),
+    ]
+    norm = {name: np.abs(values(16, seed=i)) + 1 for i, name in enumerate("sbmv")}
+    onnx.save(make(nodes, {"w": values(16, 8, 3, 3), **norm}, (2, 8, 6, 6)), tmp_path / "m.onnx")
+    base = open_network(tmp_path / "m.onnx")
+    made = base.with_weights({"w": base.weights["w"] * 2}).runnable()
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    given = {n: ort.OrtValue.ortvalue_from_numpy(a) for n, a in made.initializers.items()}
+    options.add_external_initializers(list(given), list(given.values()))
+    ort.InferenceSession(made.model, options, providers=["CPUExecutionProvider"])
+    left = {n.op_type for n in onnx.load(tmp_path / "optimised.onnx").graph.node}
+    assert "w" in made.initializers
+    assert "BatchNormalization" not in left

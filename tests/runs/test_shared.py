@@ -8,15 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import nnw_onnx as nnw
 from nnw_onnx import plugins
 from nnw_onnx.errors import InferenceError
 from nnw_onnx.graph import open_network
 from nnw_onnx.inference import Session, SessionSettings, SharedSession, sharing
+from nnw_onnx.kit.samples import ArraySamples
 from nnw_onnx.runs import shared, trial
+from nnw_onnx.runs.quality import measure
 from nnw_onnx.runs.shared import session_of
 from nnw_onnx.runs.suspect import Running, suspects
-from nnw_onnx.vocabulary import Method, Spec
+from nnw_onnx.runs.verify import verify
+from nnw_onnx.vocabulary import Method, Spec, Task
 
+from . import answering
 from .test_trial import run_of
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
@@ -139,3 +144,20 @@ def test_who_only_reads_weights_makes_no_session(base, monkeypatch):
     suspect = suspects(base, Running(base, SETTINGS, 64, base))
     method = plugins.create(Method, Spec("uchida"))
     assert suspect(method).weights[LATE].shape == (128, 128, 3, 3)
+
+
+def test_quality_and_five_keys_take_one_session_and_no_inference_twice(tmp_path, monkeypatch):
+    payload = nnw.Payload.from_text("mine!")
+    claims = [answering.claim_of(payload, bytes([number] * 32)) for number in range(5)]
+    network = open_network(answering.write_classifier(tmp_path / "m.onnx", claims[0]))
+    made, ran, start, run = [], [], Session.__init__, Session.run
+    monkeypatch.setattr(Session, "__init__", lambda *a, **k: made.append(1) or start(*a, **k))
+    monkeypatch.setattr(Session, "run", lambda *a, **k: ran.append(1) or run(*a, **k))
+    pictures, classes = np.zeros((20, 1, 8, 8), np.float32), list("0123456789")
+    samples = ArraySamples({"x": pictures}, np.arange(20) % 10, {"classes": classes})
+    asked = Running(network, SETTINGS, 64, network)
+    task = plugins.create(Task, Spec("image-classification"))
+    measure(asked, task, samples, batch_size=5)
+    verdicts = list(verify(suspects(network, asked), claims, 1e-6))
+    assert [bool(verdict) for verdict in verdicts] == [True, False, False, False, False]
+    assert (len(made), len(ran)) == (1, 4 + 5)

@@ -31,6 +31,7 @@ class Dask(Engine):
     """
 
     name = "dask"
+    elsewhere = True
     summary = "tasks on the workers of a cluster of dask.distributed (dask://HOST:PORT)"
 
     address: str = option(help="of the scheduler: dask://HOST:PORT, tcp://... or tls://...")
@@ -69,10 +70,9 @@ class Dask(Engine):
                 "engine dask: expected the package distributed, got none; run "
                 "pip install 'nnw-onnx[dask]'"
             ) from error
-        place = self.address.replace("dask://", "tcp://", 1)
         try:
             client = Client(
-                place, timeout=self.patience, security=self._security(), set_as_default=False
+                self._place, timeout=self.patience, security=self._security(), set_as_default=False
             )
         except (OSError, ValueError, TypeError, RuntimeError) as error:
             words = " ".join(str(error).split())[:200]
@@ -82,6 +82,11 @@ class Dask(Engine):
             ) from error
         with client:
             yield client
+
+    @property
+    def _place(self) -> str:
+        """The scheduler as Dask calls it."""
+        return self.address.replace("dask://", "tcp://", 1)
 
     def _security(self) -> Any:
         if self.security is None:
@@ -97,12 +102,12 @@ class Dask(Engine):
 
     def _expect_workers(self, cluster: _OnDask) -> None:
         if not cluster.wait_for_one(self.patience):
-            what = "--resources 'GPU=1' " if cluster.resources else ""
+            what, options = (
+                (" with a GPU", "--resources 'GPU=1' ") if cluster.resources else ("", "")
+            )
             raise ConfigurationError(
-                f"engine dask: expected a worker {'with a GPU ' if what else ''}at {self.address}, "
-                f"got none; start one with 'dask worker {what}{self.address}'".replace(
-                    "worker dask://", "worker tcp://"
-                ).replace("' dask://", "' tcp://")
+                f"engine dask: expected a worker{what} at {self.address}, got none; start one "
+                f"with 'dask worker {options}{self._place}'"
             )
 
 

@@ -29,6 +29,7 @@ class Ray(Engine):
     """
 
     name = "ray"
+    elsewhere = True
     summary = "tasks on the workers of a Ray cluster (ray://HOST:PORT), or of a local one"
 
     address: str = option(
@@ -49,18 +50,21 @@ class Ray(Engine):
         """Outcomes in the order of the items."""
         limits = _cluster.Limits(timeout, memory_limit, self.shared_files)
         gpu = isinstance(call, Portable) and call.gpu
-        with self._connected() as ray:
-            cluster = _OnRay(ray, gpu)
-            if not cluster.at_once():
-                raise ConfigurationError(
-                    f"engine ray: expected a {'GPU' if gpu else 'CPU'} among the resources of the "
-                    f"cluster{' at ' if self.address else ''}{self.address}, got none; add a node "
-                    f"with 'ray start --num-{'gpus' if gpu else 'cpus'}=1'"
-                )
-            yield from _cluster.carried(cluster, call, items, limits)
+        cluster = _OnRay(self._connected(), gpu)
+        if not cluster.at_once():
+            raise ConfigurationError(
+                f"engine ray: expected a {'GPU' if gpu else 'CPU'} among the resources of the "
+                f"cluster{self._at}, got none; add a node with "
+                f"'ray start --num-{'gpus' if gpu else 'cpus'}=1'"
+            )
+        yield from _cluster.carried(cluster, call, items, limits)
 
-    @contextlib.contextmanager
-    def _connected(self) -> Iterator[Any]:
+    @property
+    def _at(self) -> str:
+        return f" at {self.address}" if self.address else ""
+
+    def _connected(self) -> Any:
+        """Ray, connected until this process ends: to start a cluster takes seconds."""
         # Ray would tell its makers of every cluster that it starts.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
@@ -70,8 +74,7 @@ class Ray(Engine):
                 "engine ray: expected the package ray, got none; run pip install 'nnw-onnx[ray]'"
             ) from error
         if ray.is_initialized():
-            yield ray
-            return
+            return ray
         try:
             ray.init(
                 address=self.address or None,
@@ -82,14 +85,10 @@ class Ray(Engine):
         except (OSError, ValueError, RuntimeError, ImportError) as error:
             words = " ".join(str(error).split())[:200]
             raise ConfigurationError(
-                f"engine ray: expected a cluster{' at ' if self.address else ''}{self.address}, "
-                f"got: {words}; start one with 'ray start --head', or use another engine, which "
-                "goes on with the same run"
+                f"engine ray: expected a cluster{self._at}, got: {words}; start one with "
+                "'ray start --head', or use another engine, which goes on with the same run"
             ) from error
-        try:
-            yield ray
-        finally:
-            ray.shutdown()
+        return ray
 
 
 class _OnRay:

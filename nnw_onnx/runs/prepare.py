@@ -34,7 +34,9 @@ from nnw_onnx.runs.sources import Sources, digest_of, files_of, named_files
 from nnw_onnx.runs.surroundings import Trainings
 from nnw_onnx.runs.sweeps import with_sweeps
 from nnw_onnx.runs.tables import Evaluation, located
+from nnw_onnx.runs.work import Look
 from nnw_onnx.vocabulary import (
+    Engine,
     Method,
     Modification,
     Need,
@@ -85,9 +87,10 @@ def prepare(evaluation: Evaluation, folder: Path) -> Prepared:
     networks = tuple(open_network(path) for path in paths)
     _check_networks(evaluation, networks)
     _check_layers(evaluation, networks)
-    _check_machine(evaluation)
+    context = _context(evaluation, networks, folder)
+    _check_machine(evaluation, context)
     _check_places(evaluation, networks, folder)
-    context = _with_digests(evaluation, _context(evaluation, networks, folder))
+    context = _with_digests(evaluation, context)
     context = replace(
         context,
         marked=marked_files(evaluation, paths, context.sha256),
@@ -305,12 +308,28 @@ def _changes_weights(evaluation: Evaluation) -> bool:
     )
 
 
-def _check_machine(evaluation: Evaluation) -> None:
-    """Providers and Trainer, in other processes: asking a GPU would make this one hold it."""
+def _check_machine(evaluation: Evaluation, context: Context) -> None:
+    """Providers and Trainer, where tasks run: asking a GPU would make this process hold it."""
     session = evaluation.session
-    unwrap(run_isolated(check_providers, session.providers, timeout=session.timeout))
-    if trains(evaluation):
-        _check_trainer(evaluation)
+    engine = plugins.create(Engine, evaluation.engine.spec)
+    if not engine.elsewhere:
+        unwrap(run_isolated(check_providers, session.providers, timeout=session.timeout))
+        if trains(evaluation):
+            _check_trainer(evaluation)
+        return
+    look = Look(_machine_works, context)
+    asked = [trains(evaluation)]
+    for outcome in engine.map(
+        look, asked, timeout=session.timeout, memory_limit=session.memory_limit
+    ):
+        unwrap(outcome)
+
+
+def _machine_works(context: Context, training: bool) -> None:
+    """Raise `NnwError` where this machine has not what the tasks of a run need."""
+    check_providers(context.settings.providers)
+    if training and context.trainings is not None:
+        trainer_works(context.trainings.trainer)
 
 
 def _check_trainer(evaluation: Evaluation) -> None:

@@ -118,7 +118,7 @@ class Work(Portable[Item, Result]):
         opened = tuple((name, Path(moves.get(path, path))) for name, path in paths)
         context = moved(self.context, moves)
         context = replace(context, folder=Path(folder), received=received, opened=opened)
-        return Work(self.function, context, (*moves.items(), (str(run), folder)))
+        return replace(self, context=context, moves=(*moves.items(), (str(run), folder)))
 
     def keep(self, left: Mapping[str, bytes], gone: Iterable[str]) -> None:
         """Put what a task has written into the run folder."""
@@ -140,6 +140,15 @@ class Work(Portable[Item, Result]):
         for path, place in sorted(self.moves, key=lambda move: -len(move[1])):
             words = words.replace(place, path)
         return words
+
+
+@dataclass(frozen=True)
+class Look(Work[Item, Result]):
+    """A look at the machine that carries tasks out, for which nothing of the run travels."""
+
+    def common(self) -> tuple[Parcel, ...]:
+        """Nothing."""
+        return ()
 
 
 def moved(value: Any, places: Mapping[str, str]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import ClassVar, Generic, Literal, TypeVar
 
 from nnw_onnx.vocabulary.specs import PlugIn, Spec
 from nnw_onnx.vocabulary.training import Recipe
@@ -172,7 +172,13 @@ class Portable(ABC, Generic[Item, Result]):
 
 
 class Engine(PlugIn):
-    """Who carries out tasks: the plug-ins of `nnw_onnx.engines`."""
+    """Who carries out tasks: the plug-ins of `nnw_onnx.engines`.
+
+    Attributes:
+        elsewhere: whether tasks run on other machines, which then must have what they need.
+    """
+
+    elsewhere: ClassVar[bool] = False
 
     @property
     def at_once(self) -> int:

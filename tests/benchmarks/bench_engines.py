@@ -23,7 +23,7 @@ from ratios import Ratio, show
 from nnw_onnx import plugins
 from nnw_onnx.vocabulary import Engine, Spec
 
-TASKS, ROUNDS = 24, 3
+TASKS, ROUNDS = 12, 2
 ASKED = 1 / 1.8
 _SUM = 4_000_000
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 
 import pytest
 
 from nnw_onnx import plugins
+from nnw_onnx.engines import _worker
 from nnw_onnx.errors import ConfigurationError, RunError
-from nnw_onnx.vocabulary import Engine, Outcome, Spec
+from nnw_onnx.vocabulary import Engine, Outcome, Portable, Spec
 
 from .clusters import evaluated, expect_same
 
@@ -88,7 +90,9 @@ def test_no_scheduler_is_one_line():
 def test_no_worker_is_one_line():
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster:
+    with LocalCluster(
+        n_workers=0, processes=False, dashboard_address=None, silence_logs=50
+    ) as cluster:
         address = cluster.scheduler_address
         with pytest.raises(ConfigurationError) as caught:
             mapped(engine(address, patience=0.5), abs, [1])
@@ -96,6 +100,56 @@ def test_no_worker_is_one_line():
         f"engine dask: expected a worker at {address}, got none; start one with "
         f"'dask worker {address}'"
     )
+
+
+class OnGpu(Portable):
+    """A call that wants a GPU, reads nothing and leaves nothing."""
+
+    gpu = True
+
+    def __call__(self, item):
+        return -item
+
+    def common(self):
+        return ()
+
+    def files(self, item):
+        return ()
+
+    def secrets(self, item):
+        return {}
+
+    def at(self, places, folder):
+        return self
+
+    def keep(self, left, gone):
+        assert not left
+
+
+def test_a_gpu_is_a_resource_of_workers(dask_address):
+    from distributed import LocalCluster
+
+    with pytest.raises(ConfigurationError) as caught:
+        mapped(engine(dask_address), OnGpu(), [1])
+    assert str(caught.value) == (
+        f"engine dask: expected a worker with a GPU at {dask_address}, got none; start one with "
+        f"'dask worker --resources 'GPU=1' {dask_address}'"
+    )
+    with LocalCluster(
+        n_workers=1, processes=False, resources={"GPU": 1}, dashboard_address=None
+    ) as cluster:
+        assert mapped(engine(cluster.scheduler_address), OnGpu(), [1, 2]) == [
+            Outcome(-1), Outcome(-2),
+        ]  # fmt: skip
+
+
+def test_other_versions_are_refused(dask_address, monkeypatch):
+    there = {**_worker.versions(), "numpy": "1.0"}
+    monkeypatch.setattr(_worker, "versions", lambda: there)
+    with pytest.raises(ConfigurationError) as caught:
+        mapped(engine(dask_address), abs, [1])
+    words = r"expected numpy 1\.0, got [\d.]+; install the same versions on every host"
+    assert re.fullmatch(rf"worker tcp://\S+: {words}", str(caught.value))
 
 
 def test_an_address_is_needed():

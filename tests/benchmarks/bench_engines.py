@@ -23,7 +23,7 @@ from ratios import Ratio, show
 from nnw_onnx import plugins
 from nnw_onnx.vocabulary import Engine, Spec
 
-TASKS, ROUNDS = 12, 2
+TASKS, ROUNDS = 8, 2
 ASKED = 1 / 1.8
 _SUM = 4_000_000
 
@@ -77,7 +77,7 @@ def wall(engine: Engine, call: Callable[..., object], item: object) -> float:
     return time.perf_counter() - start
 
 
-def ratios(seconds: float = 0.5) -> Iterator[Ratio]:
+def ratios(seconds: float = 1.0) -> Iterator[Ratio]:
     """Two workers over one, for each engine and kind of task."""
     kinds = {"waiting": (time.sleep, seconds), "computing": (sum, sized(seconds))}
     for name, workers in (("dask", dask_workers), ("ray", ray_workers)):

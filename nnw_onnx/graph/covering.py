@@ -48,34 +48,47 @@ def _reason(entry: ListedLayer) -> str:
     return layer.role if layer.role != "other" else f"other ({layer.operator})"
 
 
-def copies(layers: Sequence[Layer], weights: Weights) -> tuple[tuple[str, ...], ...]:
+def copies(
+    layers: Sequence[Layer], weights: Weights, stored: Weights
+) -> tuple[tuple[str, ...], ...]:
     """Names of layers that hold the same weights in tensors of their own; each group in order.
 
     Exporters write tied weights once or several times, and turned around in one of the places.
     What arrives by arithmetic is compared with nothing.
+
+    Args:
+        layers: of the network.
+        weights: as they arrive, read where a few numbers are equal.
+        stored: as the file has them, from which the few numbers of quantized layers are taken.
     """
     alike: dict[tuple[object, ...], list[str]] = defaultdict(list)
     for layer in layers:
         if layer.role in WEIGHT_ROLES and layer.size > 1 and not layer.arithmetic:
-            alike[layer.shape, layer.dtype, layer.quantization].append(layer.name)
+            seen = stored if layer.quantization else weights
+            few = _few(seen[layer.name])
+            alike[layer.shape, layer.dtype, layer.quantization, few].append(layer.name)
     found = [g for names in alike.values() if len(names) > 1 for g in _equal(names, weights)]
     return tuple(sorted(found))
 
 
+def _few(array: Array) -> bytes:
+    """Some numbers of an array, so that those that differ need not be read whole."""
+    step = max(1, array.size // _LOOKED_AT)
+    return bytes(array[np.unravel_index(np.arange(0, array.size, step), array.shape)].tobytes())
+
+
 def _equal(names: Sequence[str], weights: Weights) -> list[tuple[str, ...]]:
     """Groups of names with the same numbers, where these are not all one and the same."""
-    groups: list[tuple[Array, list[str]]] = []
+    groups: list[list[str]] = []
     for name in names:
         array = weights[name]
-        known = next((g for first, g in groups if _same(first, array)), None)
+        known = next((g for g in groups if np.array_equal(weights[g[0]], array)), None)
         if known is None:
-            groups.append((array, [name]))
+            groups.append([name])
         else:
             known.append(name)
-    return [tuple(g) for first, g in groups if len(g) > 1 and bool((first != first.flat[0]).any())]
+    return [tuple(g) for g in groups if len(g) > 1 and _differ(weights[g[0]])]
 
 
-def _same(one: Array, other: Array) -> bool:
-    step = max(1, one.size // _LOOKED_AT)
-    places = np.unravel_index(np.arange(0, one.size, step), one.shape)
-    return bool((one[places] == other[places]).all()) and np.array_equal(one, other)
+def _differ(array: Array) -> bool:
+    return bool((array != array.flat[0]).any())

@@ -15,6 +15,9 @@ from nnw_onnx.graph.quantized import Dequantization
 from nnw_onnx.graph.tensors import StoredTensor, numpy_dtype, shown
 from nnw_onnx.vocabulary import Array
 
+_BLOCK = 1 << 18
+"""Weights that are unpacked at a time."""
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -39,6 +42,8 @@ class Grid:
             ModelFileError: scales that are computed while the network runs, or that do not fit.
         """
         try:
+            if self.how.shape is not None and self._index is not None:
+                return self._weights_by_rows(self._rows(stored), self._index)
             return self._weights(self._numbers(stored))
         except (ValueError, IndexError, ZeroDivisionError) as error:
             raise self._unfit() from error
@@ -74,6 +79,20 @@ class Grid:
         top = (1 << self.how.bits) - 1
         return self._stored(np.clip(numbers.astype(np.int64) + by, 0, top), stored)
 
+    def _weights_by_rows(self, rows: Array, index: Array) -> NDArray[np.float32]:
+        """The same for rows of bytes, some at a time: those that follow stay in the cache."""
+        scale, zero = self._few
+        result = np.empty(self._shape, np.float32)
+        step = max(1, _BLOCK // max(1, self._shape[-1]))
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            real = self._of_weights(unpacked(rows[part], self.how.bits)).astype(np.float32)
+            with np.errstate(over="ignore", invalid="ignore"):
+                real -= zero if zero.ndim == 0 else np.take(zero[part], index, axis=1)
+                real *= np.take(scale[part], index, axis=1)
+            result[part] = real.astype(self.how.result)
+        return result
+
     def _weights(self, numbers: Array) -> NDArray[np.float32]:
         scale, zero = self._spread
         with np.errstate(over="ignore", invalid="ignore"):
@@ -89,13 +108,19 @@ class Grid:
     @cached_property
     def _spread(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Scales and zero points, which broadcast with the weights."""
+        scale, zero = self._few
+        return self._along(scale), self._along(zero)
+
+    @cached_property
+    def _few(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Scales and zero points as they are arranged, one for each block."""
         if self.how.scale is None:
             raise ModelFileError(
                 f"layer {shown(self.tensor.name)}: expected constant scales for {self.how.kind}, "
                 "got computed ones; these weights cannot be read"
             )
         scale = self._arranged(self.how.scale.array().astype(np.float32))
-        return self._along(scale), self._along(self._zeros(scale.shape))
+        return scale, self._zeros(scale.shape)
 
     def _zeros(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Zero points in the arrangement of the scales; none is the middle of packed bits."""
@@ -129,10 +154,18 @@ class Grid:
         whole = values.reshape(aligned)
         if how.axis is None:
             return whole
-        index = np.arange(shape[how.axis]) // how.block if how.block else None
+        return whole if self._index is None else np.take(whole, self._index, axis=how.axis)
+
+    @cached_property
+    def _index(self) -> Array | None:
+        """The block of each weight along the axis of blocks; None without blocks."""
+        how = self.how
+        if how.axis is None:
+            return None
+        size = self._shape[how.axis]
         if how.groups is not None:
-            index = how.groups.array().reshape(-1)[: shape[how.axis]]
-        return whole if index is None else np.take(whole, index, axis=how.axis)
+            return how.groups.array().reshape(-1)[:size]
+        return np.arange(size) // how.block if how.block else None
 
     @property
     def _shape(self) -> tuple[int, ...]:

@@ -247,7 +247,7 @@ class OnnxNetwork:
 
         Reads the weights of layers of equal shape.
         """
-        return covering.copies(self.layers, self.weights)
+        return covering.copies(self.layers, self.weights, self.stored)
 
     @cached_property
     def no_weights_reason(self) -> str | None:

@@ -1,4 +1,4 @@
-"""The k-th smallest absolute value of a tensor of any size, without a sorted or a wider copy."""
+"""The smallest or largest values of a tensor of any size, found without sorting all of it."""
 
 from __future__ import annotations
 
@@ -64,6 +64,18 @@ def kth_magnitude(values: Array, rank: int) -> Kth:
     low, high = _bounds(values, rank)
     found = _between(_against(values, low, high), low, high, rank)
     return found or _of(magnitudes(values), rank)
+
+
+def largest(values: Array, count: int) -> NDArray[np.intp]:
+    """Flat places of the `count` largest values, the largest first; ties by lowest place."""
+    flat = kernels.flat(values)
+    count = min(count, flat.size)
+    if not count:
+        return np.zeros(0, np.intp)
+    limit = np.partition(flat, flat.size - count)[flat.size - count]
+    above = np.flatnonzero(flat > limit)
+    chosen = np.concatenate([above, np.flatnonzero(flat == limit)[: count - len(above)]])
+    return chosen[np.argsort(-flat[chosen], kind="stable")]
 
 
 def _of(sizes: NDArray[np.floating], rank: int) -> Kth:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nnw_onnx.kit import knowing
 from nnw_onnx.kit.steps import neighbours
 from nnw_onnx.math.casting import cast_like
+from nnw_onnx.math.selection import largest
 from nnw_onnx.plugins import option
 from nnw_onnx.vocabulary import (
     Array,
@@ -66,7 +67,7 @@ class GridNoise(Modification):
         values = np.asarray(stored, np.float64)
         step = _steps(network, layer, values)
         units = np.divide(np.abs(values), step, out=np.zeros(values.shape), where=step > 0)
-        chosen = np.argsort(-np.rint(units), axis=None, kind="stable")[: self.count]
+        chosen = largest(np.rint(units), self.count)
         most = np.abs(values).reshape(len(values), -1).max(axis=1)
         limit = np.broadcast_to(most.reshape(-1, *[1] * (values.ndim - 1)), values.shape)
         noise = np.zeros(values.size)

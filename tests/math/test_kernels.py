@@ -128,6 +128,13 @@ def test_numbers_that_are_none_are_the_largest(small, rank):
     assert np.isnan(selection.kth_magnitude(weights, 1990).value)
 
 
+@pytest.mark.parametrize("count", [0, 1, 7, 40, 60, 100])
+def test_the_largest_are_the_first_of_a_stable_sort(count):
+    values = generator().integers(-3, 4, (6, 10)).astype(np.float64)
+    expected = np.argsort(-values, axis=None, kind="stable")[:count]
+    assert selection.largest(values, count).tolist() == expected.tolist()
+
+
 @pytest.mark.parametrize("offset", [0.0, 1e6])
 def test_moments_are_those_of_numpy(small, offset):
     values = generator().standard_normal(1000) + offset

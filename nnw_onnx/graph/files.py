@@ -179,7 +179,8 @@ def _read(path: Path, limits: Limits) -> Buffer:
         _expect_file(path, found.st_mode, found.st_size, limits)
         if found.st_size > MAP_ABOVE:
             return pages.mapped(descriptor, found.st_size)
-        return memoryview(stream.read(limits.file_bytes))
+        # Not up to the limit: that many bytes would be reserved first.
+        return memoryview(stream.read(found.st_size))
 
 
 def _expect_file(path: Path, mode: int, size: int, limits: Limits) -> None:

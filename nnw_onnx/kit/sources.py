@@ -346,7 +346,9 @@ def _is_gzip(path: Path) -> bool:
 
 def _content(title: str, path: Path) -> bytes:
     with _reported(title), path.open("rb") as file:
-        content = file.read(MAX_FILE_BYTES + 1)
+        # What is asked for is reserved first, for each of many small files.
+        size = min(os.fstat(file.fileno()).st_size, MAX_FILE_BYTES)
+        content = file.read(size + 1)
     _check_bytes(title, len(content))
     return content
 

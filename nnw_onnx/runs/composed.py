@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import multiprocessing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -22,7 +21,7 @@ from nnw_onnx.errors import ConfigurationError, RunError
 from nnw_onnx.graph import OnnxNetwork, open_network
 from nnw_onnx.inference import SessionSettings
 from nnw_onnx.kit.samples import Kept
-from nnw_onnx.runs.suspect import AskLayers, Running, isolated, wrapped
+from nnw_onnx.runs.suspect import AskLayers, Running, running, wrapped
 from nnw_onnx.vocabulary import (
     Around,
     Array,
@@ -225,8 +224,4 @@ def _opened(file: Path, digest: str) -> OnnxNetwork:
 
 @lru_cache(maxsize=16)
 def _asking(file: Path, digest: str, settings: SessionSettings, batch_size: int) -> AskLayers:
-    """What runs a network: in a worker as it is, elsewhere in a process of its own."""
-    network = _opened(file, digest)
-    if multiprocessing.parent_process() is None:
-        return isolated(network)
-    return Running(network, settings, batch_size)
+    return running(_opened(file, digest), settings, batch_size)

@@ -75,7 +75,8 @@ def content(path: Path, most: int = MAX_BYTES) -> bytes:
         OSError: it cannot be read, or there is none.
     """
     with reading(path) as file:
-        found = file.read(most + 1)
+        # As much as it has, because what is asked for is reserved first.
+        found = file.read(min(os.fstat(file.fileno()).st_size, most) + 1)
     if len(found) > most:
         raise _too_large(path, most)
     return found

@@ -19,7 +19,7 @@ from nnw_onnx.kit import carriers, knowing
 from nnw_onnx.math import blocks
 from nnw_onnx.runs import guard
 from nnw_onnx.runs.bench import RunBench
-from nnw_onnx.runs.suspect import Running, wrapped
+from nnw_onnx.runs.suspect import running, wrapped
 from nnw_onnx.vocabulary import (
     Around,
     Array,
@@ -329,7 +329,7 @@ def _answers(
 ) -> Values:
     fitted = samples.fitted(stacked.network.inputs)
     batch = fitted.read(np.arange(min(COMPARED, len(fitted))))
-    told = wrapped(Running(stacked.network, settings, batch_size), stacked.around)(batch.feeds)
+    told = wrapped(running(stacked.network, settings, batch_size), stacked.around)(batch.feeds)
     return {name: values for name, values in told.items() if values.dtype.kind != "O"}
 
 

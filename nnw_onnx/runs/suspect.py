@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -320,6 +321,13 @@ def isolated(
         return _named(network, asked, told)
 
     return ask
+
+
+def running(network: OnnxNetwork, settings: SessionSettings, batch_size: int) -> AskLayers:
+    """What runs a network: in a worker as it is, elsewhere in a process of its own."""
+    if multiprocessing.parent_process() is None:
+        return isolated(network)
+    return Running(network, settings, batch_size)
 
 
 def asked(

@@ -43,13 +43,15 @@ def parsed(path: Path, what: str = EVALUATION) -> dict[str, Json]:
 
     Raises:
         ConfigurationError: it is no regular file of at most 256 KiB, has a key of more than
-            `MOST_PARTS` parts, or is no TOML.
+            `MOST_PARTS` parts or an integer of more than 64 bits, or is no TOML.
     """
     try:
         content = _content(path)
         text = content.decode().replace("\r\n", "\n")
         _expect_short_keys(text, path.name)
-        return tomllib.loads(text)
+        document = tomllib.loads(text)
+        _expect_integers(document)
+        return document
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise ConfigurationError(
@@ -61,6 +63,19 @@ def parsed(path: Path, what: str = EVALUATION) -> dict[str, Json]:
         raise ConfigurationError(
             f"{path.name}: expected TOML, got: {reason}; correct it"
         ) from error
+
+
+def _expect_integers(document: object) -> None:
+    """Raise `ValueError` for an integer that TOML does not have but Python reads."""
+    waiting = [document]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ValueError("an integer of more than 64 bits")
 
 
 def _content(path: Path) -> bytes:

@@ -102,7 +102,13 @@ class Parameter:
 
     def _parts(self, given: float | str) -> tuple[float, str]:
         if not isinstance(given, str):
-            return float(given), ""
+            try:
+                return float(given), ""
+            except OverflowError as error:
+                raise ConfigurationError(
+                    f"expected a number, such as {self.example()}, got one beyond all that a "
+                    "computer calculates with; correct it"
+                ) from error
         found = _QUANTITY.fullmatch(given)
         if found is None:
             raise ConfigurationError(

@@ -43,12 +43,16 @@ class Case:
         answers: what was asked and how it ended -> how often.
         faults: one line for each thing that must not be.
         slowest: seconds of CPU of the slowest answer.
+        free: further folders that may be written to.
+        before: what lay around it when the first answer was asked for.
     """
 
     folder: Path
     answers: Counter[tuple[str, str]] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     slowest: float = 0.0
+    free: tuple[Path, ...] = ()
+    before: dict[str, tuple[int, int]] | None = None
 
     @property
     def out(self) -> Path:
@@ -82,9 +86,11 @@ class Case:
         self._timed(what, answer)
 
     def _timed(self, what: str, ask: Callable[[], str]) -> None:
+        if self.before is None:
+            self.before = self._surroundings()
         began = time.process_time()
         try:
-            with WATCH.within(self.out, self.folder / "tmp") as seen:
+            with WATCH.within(self.out, self.folder / "tmp", *self.free) as seen:
                 ended = ask()
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not have been raised
             ended = "raised"
@@ -107,9 +113,17 @@ class Case:
         if status == 2 and not any(line.startswith("nnw: error: ") for line in lines):
             self.faults.append(f"{words[0]}: ends with 2 and no line: {ascii(told)[:300]}")
 
-    def finish(self, before: dict[str, tuple[int, int]]) -> None:
+    def _surroundings(self) -> dict[str, tuple[int, int]]:
+        """Size and time of change of everything around but what may be written."""
+        every = [p for part in ("case", "outside") for p in (self.folder / part).rglob("*")]
+        fixed = [p for p in every if not any(p.is_relative_to(free) for free in self.free)]
+        seen = [(str(p.relative_to(self.folder)), p.lstat()) for p in fixed]
+        return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in seen}
+
+    def finish(self) -> None:
         """Look at what was written, and at what should be as it was."""
-        if (now := surroundings(self.folder)) != before:
+        before = self.before or {}
+        if (now := self._surroundings()) != before:
             changed = {k for k in before.keys() | now.keys() if before.get(k) != now.get(k)}
             self.faults.append(f"changed outside: {sorted(changed)!a}")
         for path in self.out.rglob("*"):
@@ -118,16 +132,6 @@ class Case:
                     self.faults.append(f"written: {path.name!a}, which is no file")
             elif path.stat().st_size < 1 << 24 and SECRET[:200] in path.read_bytes():
                 self.faults.append(f"written: {path.name!a} with what lies outside")
-
-
-def surroundings(folder: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of change of everything around a case but what may be written."""
-    found = {}
-    for part in ("case", "outside"):
-        for path in (folder / part).rglob("*"):
-            seen = path.lstat()
-            found[str(path.relative_to(folder))] = seen.st_size, seen.st_mtime_ns
-    return found
 
 
 @dataclass

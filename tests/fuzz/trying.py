@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Self, TypeAlias
@@ -15,7 +15,8 @@ from nnw_onnx.errors import NnwError
 from nnw_onnx.graph import OnnxNetwork, open_network
 from nnw_onnx.vocabulary import Payload
 
-from .asking import Case, Runner, prepared, surroundings
+from .asking import Case, Runner, prepared
+from .files import FILES
 from .models import DIGITS, mutant
 from .mutants import rounds
 
@@ -40,7 +41,6 @@ class Trier:
     ) -> None:
         self.kind, self.folder, self.more, self.runs = kind, folder, more, runs
         self.runner = Runner()
-        self.ask = FILES.get(kind, models)
 
     def __enter__(self) -> Self:
         return self
@@ -71,7 +71,11 @@ class Trier:
         """Make the mutant of this number and ask everything."""
         rng = np.random.Generator(np.random.PCG64([list(KINDS).index(self.kind), number]))
         with prepared(self.folder) as case:
-            self.ask(self, case, rng, number)
+            if self.kind == "model":
+                models(self, case, rng, number)
+            else:
+                FILES[self.kind](case, rng, number)
+            case.finish()
         return case
 
 
@@ -81,14 +85,12 @@ def models(trier: Trier, case: Case, rng: np.random.Generator, number: int) -> N
     key = trier.keys[rng.integers(len(trier.keys))]
     method = METHODS[_often_first(len(METHODS), rng)]
     changed = MODIFICATIONS[rng.integers(len(MODIFICATIONS))]
-    before = surroundings(case.folder)
     if number % 5 == 0:
         by_commands(case, path, key, method, changed)
     else:
         by_calls(case, path, key, method, changed)
     if trier.runs and number % 4 == 0:
         trier.runner.run(case, path)
-    case.finish(before)
 
 
 def by_commands(case: Case, path: Path, key: Path, method: str, changed: Changed) -> None:
@@ -145,5 +147,4 @@ def _often_first(count: int, rng: np.random.Generator) -> int:
     return 0 if rng.random() < 0.5 else int(rng.integers(count))
 
 
-FILES: dict[str, Callable[[Trier, Case, np.random.Generator, int], None]] = {}
 KINDS = ("model", *FILES)

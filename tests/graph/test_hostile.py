@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle  # written, never loaded: the tool must refuse such a file
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -381,3 +382,14 @@ def test_no_file(tmp_path: Path) -> None:
         f"{str(tmp_path / 'absent.onnx')!r}; check the path"
     )
     refusal(Path("a\0b.onnx"))
+
+
+def test_a_small_file_reserves_little(tmp_path: Path) -> None:
+    """Reading up to a limit reserves that much memory first, which there may not be."""
+    onnx.save(CASES["matmul"]().model, tmp_path / "m.onnx")
+    tracemalloc.start()
+    try:
+        open_network(tmp_path / "m.onnx")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()

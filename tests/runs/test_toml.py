@@ -102,3 +102,17 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         toml.parsed(tmp_path / "latin.toml")
     with pytest.raises(ConfigurationError, match="got: No such file or directory"):
         toml.parsed(tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize(
+    "value", [str(2**63), str(-(2**63) - 1), "1" + "0" * 400, "[[0x1" + "0" * 20]
+)
+def test_integers_have_64_bits(tmp_path: Path, value: str) -> None:
+    """As TOML says; Python would read larger ones, which no float holds."""
+    path = tmp_path / "e.toml"
+    path.write_text(f"a = [{{ b = {value}{']' * value.count('[')} }}]\n")
+    words = r"^e\.toml: expected TOML, got: an integer of more than 64 bits; correct it$"
+    with pytest.raises(ConfigurationError, match=words):
+        toml.parsed(path)
+    path.write_text(f"a = {2**63 - 1}\nb = {-(2**63)}\n")
+    assert toml.parsed(path) == {"a": 2**63 - 1, "b": -(2**63)}

@@ -68,6 +68,7 @@ def test_units_are_read(parameter: Parameter, given: float | str, value: float) 
         (SHARE, "3 bits", "expected a number in %, such as 90 %, got '3 bits'; correct it"),
         (BITS, "4 %", "expected a number in bits, such as 32 bits, got '4 %'"),
         (BITS, "four", "expected a number, such as 32 bits, got 'four'"),
+        (BITS, 10**400, "expected a number, such as 32 bits, got one beyond all that a computer"),
         (PLAIN, "3 %", "expected a number in no unit"),
         (NOISE, "", "expected a number, such as 0.3 x sigma, got ''"),
         (NOISE, "nan", "expected a number"),

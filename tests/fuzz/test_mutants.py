@@ -1,4 +1,4 @@
-"""Fuzzing of models: structure, bytes, and the data beside them; `campaign` does so at length."""
+"""Fuzzing of models, of the data beside them, and of other files; `campaign` does so at length."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from .asking import WATCH
+from .files import FILES
 from .mutants import LONG
 from .trying import Trier
 
@@ -29,8 +30,14 @@ def tried(kind: str, folder: Path, few: int, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ends = tried("model", tmp_path, 60, monkeypatch)
-    assert min(ends["yes"], ends["refused"]) > 20
+    ends = tried("model", tmp_path, 40, monkeypatch)
+    assert min(ends["yes"], ends["refused"]) > 10
+
+
+@pytest.mark.parametrize("kind", list(FILES))
+def test_files(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = tried(kind, tmp_path, 12 if kind == "run folder" else 24, monkeypatch)
+    assert ends["refused"]
 
 
 def test_what_is_touched_elsewhere_is_seen(tmp_path: Path) -> None:

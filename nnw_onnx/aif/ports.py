@@ -40,8 +40,33 @@ class Port:
     depth: int | None = None
 
 
+class Headed:
+    """What a module and a workflow have alike: a header, and ports."""
+
+    acronym: str
+    of: str
+    version: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+    @property
+    def header(self) -> str:
+        """Such as NNW-MFM-V2.0; AIMName of its descriptor in form V3."""
+        return f"{self.of}-{self.acronym}-{self.version}"
+
+    @property
+    def short(self) -> str:
+        """Such as NNW-MFM; name in form V2."""
+        return f"{self.of}-{self.acronym}"
+
+    @property
+    def ports(self) -> tuple[Port, ...]:
+        """Inputs, then outputs."""
+        return (*self.inputs, *self.outputs)
+
+
 @dataclass(frozen=True)
-class Module:
+class Module(Headed):
     """An AI Module: one function from files to files.
 
     Attributes:
@@ -68,21 +93,6 @@ class Module:
     of: str = STANDARD
     version: str = "V2.0"
     alone: bool = False
-
-    @property
-    def header(self) -> str:
-        """Such as NNW-MFM-V2.0; AIMName of its descriptor in form V3."""
-        return f"{self.of}-{self.acronym}-{self.version}"
-
-    @property
-    def short(self) -> str:
-        """Such as NNW-MFM; name in form V2."""
-        return f"{self.of}-{self.acronym}"
-
-    @property
-    def ports(self) -> tuple[Port, ...]:
-        """Inputs, then outputs."""
-        return (*self.inputs, *self.outputs)
 
 
 def port(name: str, *, optional: bool = False) -> Any:

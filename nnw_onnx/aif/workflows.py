@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from nnw_onnx.aif.cost_modules import COST_MODULES
 from nnw_onnx.aif.modules import MODULES
-from nnw_onnx.aif.ports import Direction, Module, Port
+from nnw_onnx.aif.ports import Direction, Headed, Module, Port
 from nnw_onnx.aif.types import (
     OWN,
     STANDARD,
@@ -70,7 +70,7 @@ class Channel:
 
 
 @dataclass(frozen=True)
-class Workflow:
+class Workflow(Headed):
     """Modules joined by their ports.
 
     Attributes:
@@ -96,21 +96,6 @@ class Workflow:
     channels: tuple[Channel, ...]
     of: str = STANDARD
     version: str = "V2.0"
-
-    @property
-    def header(self) -> str:
-        """Such as NNW-NIR-V2.0."""
-        return f"{self.of}-{self.acronym}-{self.version}"
-
-    @property
-    def short(self) -> str:
-        """Such as NNW-NIR."""
-        return f"{self.of}-{self.acronym}"
-
-    @property
-    def ports(self) -> tuple[Port, ...]:
-        """Inputs, then outputs."""
-        return (*self.inputs, *self.outputs)
 
     def port(self, end: End, source: bool) -> Port | None:
         """The port of an end, as a source or a target of messages; None where there is none."""

@@ -3,7 +3,8 @@
     python tests/benchmarks/bench_data_cache.py FOLDER [WORKERS [COMMANDS]]
 
 FOLDER holds `train/<class>/<image>` and `test/<class>/<image>`, such as CIFAR-10 as JPEG files.
-Arrays are kept in a folder of this run alone, so that the first command finds nothing.
+Arrays are kept in a folder of this run alone, so that the first command finds nothing. As ratios:
+pictures made here, first and second command over decoding each file with Pillow.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+from ratios import Ratio, busy, full
 
 from nnw_onnx.datasets.image_folder import ImageFolder
 from nnw_onnx.inference import IsolatedPool, unwrap
@@ -54,8 +58,34 @@ def _command(folder: str) -> tuple[float, float]:
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, __file__, "--once", folder], check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return time.perf_counter() - start, busy
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - start, spent
+
+
+def ratios(images: int | None = None) -> Iterator[Ratio]:
+    """The first command, which decodes and keeps, and the second, which finds the arrays."""
+    images = images or (20_000 if full() else 2000)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "images"
+        files = _pictures(folder, images)
+        os.environ["NNW_CACHE"] = str(Path(place) / "cache")
+        decoding = busy(lambda: [np.asarray(Image.open(file).convert("RGB")) for file in files])
+        for which in ("first", "second"):
+            _, seconds = _command(str(folder))
+            what = f"{images:,} pictures, {which} command"
+            yield Ratio(what, seconds, "decoding them with Pillow", decoding)
+
+
+def _pictures(folder: Path, count: int) -> list[Path]:
+    """JPEG files of noise: two splits of two classes."""
+    rng = np.random.Generator(np.random.PCG64(1))
+    found = []
+    for k in range(count):
+        path = folder / ("train" if k % 4 else "test") / f"class-{k % 2}" / f"{k}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (128, 128, 3), np.uint8)).save(path)
+        found.append(path)
+    return found
 
 
 def main() -> None:
@@ -65,8 +95,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         os.environ["NNW_CACHE"] = cache
         for number in range(1, commands + 1):
-            seconds, busy = _command(folder)
-            print(f"command {number}: {seconds:.1f} s, of the processor {busy:.1f} s", flush=True)
+            seconds, spent = _command(folder)
+            print(f"command {number}: {seconds:.1f} s, of the processor {spent:.1f} s", flush=True)
         with IsolatedPool(count) as pool:
             loaded = [unwrap(o) for o in pool.map(used, [folder] * count)]
             told = {unwrap(o)["pid"]: unwrap(o) for o in pool.map(memory, range(count))}

@@ -9,6 +9,7 @@ be noticed. A block is right where it is named if and only if its bytes are othe
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
 import sys
@@ -24,6 +25,7 @@ import onnx
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "graph"))
 
 import reserialising
+from ratios import Ratio, busy, full
 
 import nnw_onnx as nnw
 from nnw_onnx import plugins
@@ -301,8 +303,8 @@ def _healed(subject: Marked, share: float, rng: np.random.Generator) -> bool:
     return True
 
 
-def speed(megabytes: int, folder: Path) -> None:
-    """Bytes a second of a large network that is sealed and verified."""
+def large(megabytes: int, folder: Path) -> Path:
+    """A network of about so many MiB, its weights in a file of their own."""
     from onnx import helper, numpy_helper
 
     rng = np.random.Generator(np.random.Philox(3))
@@ -318,6 +320,12 @@ def speed(megabytes: int, folder: Path) -> None:
     )  # fmt: skip
     path = folder / "large.onnx"
     onnx.save(helper.make_model(graph), path, save_as_external_data=True, location="large.bin")
+    return path
+
+
+def speed(megabytes: int, folder: Path) -> None:
+    """Bytes a second of a large network that is sealed and verified."""
+    path = large(megabytes, folder)
     network = nnw.open(path)
     begin = time.perf_counter()
     sealed = nnw.seal(network)
@@ -326,6 +334,20 @@ def speed(megabytes: int, folder: Path) -> None:
     size = (folder / "large.json").stat().st_size
     print(f"\n{megabytes} MiB sealed in {done:.2f} s ({megabytes / done:.0f} MiB/s); the seal has "
           f"{size / 1024:.0f} KiB in {sealed.blocks} blocks of {sealed.block}")  # fmt: skip
+
+
+def ratios(megabytes: int | None = None) -> Iterator[Ratio]:
+    """Sealing a network and verifying the seal, over one hash of its file."""
+    megabytes = megabytes or (1024 if full() else 64)
+    with tempfile.TemporaryDirectory() as name:
+        path = large(megabytes, Path(name))
+        content = path.with_name("large.bin")
+        hashing = min(busy(lambda: hashlib.sha256(content.read_bytes())) for _ in range(3))
+        seals: list[Seal] = []
+        sealing = min(busy(lambda: seals.append(nnw.seal(nnw.open(path)))) for _ in range(3))
+        verifying = min(busy(lambda: nnw.verify_seal(nnw.open(path), seals[0])) for _ in range(3))
+    yield Ratio(f"sealing {megabytes} MiB", sealing, "sha256 of the file", hashing)
+    yield Ratio(f"verifying the seal of {megabytes} MiB", verifying, "sha256 of the file", hashing)
 
 
 def main() -> None:

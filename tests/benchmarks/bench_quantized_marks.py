@@ -2,6 +2,7 @@
 
 Injects into every quantized network of the given folders, and into a small network in each form
 that onnxruntime's quantizers write, saves, decodes the file, and prints a line for each method.
+As ratios: what a mark changes of the answers, over what quantizing the weights changed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+from ratios import Ratio, full
 
 import nnw_onnx as nnw
 from nnw_onnx.graph import OnnxNetwork
@@ -23,6 +25,12 @@ from nnw_onnx.inference import Session, SessionSettings
 
 METHODS = ("uchida", "block-spread", "levels", "emmark", "presence", "fragile")
 PAYLOAD = nnw.Payload.from_hex("0123456789abcdef")
+_FORMS = (
+    "dynamic int8",
+    "static QDQ int8 per channel",
+    "static QDQ int4 per channel",
+    "matmul 4 bits",
+)
 CHANNELS, CLASSES = 32, 10
 PLAIN = SessionSettings(optimization="basic")
 
@@ -165,6 +173,36 @@ def _line(
         f"{wrong or 'mark'}, {verdict}, {drawn}, rounding {made.network.rounding[layer.name]:.0%}, "
         f"{moved / layer.size:.0%} of the codes moved, change {made.change:.3f}, {effect}"
     )
+
+
+def ratios() -> Iterator[Ratio]:
+    """The small network in each form; without `--full` two methods in four forms."""
+    logging.disable(logging.WARNING)
+    with tempfile.TemporaryDirectory() as name:
+        source = small_network(Path(name))
+        exact, cases = answers(source), dict(variants(source))
+        for form in cases if full() else _FORMS:
+            plain = answers(cases[form])
+            for method in METHODS[:4] if full() else METHODS[:2]:
+                marked = _marked(cases[form], method, Path(name))
+                if marked is not None and plain is not None:
+                    moved, before = (_apart(x, plain) for x in (answers(marked), exact))
+                    yield Ratio(f"{method} in {form}", moved, "quantizing", before, "share")
+
+
+def _marked(path: Path, method: str, folder: Path) -> Path | None:
+    """The network with a mark in its largest quantized layer, or None where there is no room."""
+    network = nnw.open(path)
+    try:
+        made = nnw.inject(network, PAYLOAD, method=method, layer=quantized(network)[0].name, seed=1)
+    except nnw.NnwError:
+        return None
+    made.network.save(folder / "marked.onnx")
+    return folder / "marked.onnx"
+
+
+def _apart(one: Any, other: Any) -> float:
+    return float(np.linalg.norm(one - other) / np.linalg.norm(other))
 
 
 def main() -> None:

@@ -48,12 +48,21 @@ def test_force_without_out_is_refused(nnw, runs):
     assert answer.err == "nnw: error: --force: expected --out with it, got none; leave it out\n"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process")
-def test_it_is_served_until_it_is_interrupted(runs):
+@pytest.fixture
+def served(runs):
+    """A process that serves them, which ends with the test however that ends."""
     command = [sys.executable, "-m", "nnw_onnx", "view", str(runs), "--port", "0", "--no-browser"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ}
     )
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process")
+def test_it_is_served_until_it_is_interrupted(served):
+    process = served
     line = process.stdout.readline()
     address = line.split()[1].rstrip(",")
     assert line == f"page: {address}, 1 run; Ctrl-C ends it\n"

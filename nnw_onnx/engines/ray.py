@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from nnw_onnx.engines import _cluster, _worker
 from nnw_onnx.errors import ConfigurationError, RunError
@@ -17,6 +19,7 @@ from nnw_onnx.vocabulary import Engine, Outcome, Portable
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _WAIT = 1.0
+_CONNECT = 30.0
 _RETRIES = 8
 """Times that Ray gives a task to another worker after the one that had it was lost."""
 
@@ -73,22 +76,29 @@ class Ray(Engine):
             raise ConfigurationError(
                 "engine ray: expected the package ray, got none; run pip install 'nnw-onnx[ray]'"
             ) from error
-        if ray.is_initialized():
-            return ray
         try:
+            self._expect_somebody()
+            if ray.is_initialized():
+                return ray
             ray.init(
                 address=self.address or None,
                 include_dashboard=None if self.address else False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-        except (OSError, ValueError, RuntimeError, ImportError) as error:
+        except (OSError, ValueError, RuntimeError, ImportError, SystemExit) as error:
             words = " ".join(str(error).split())[:200]
             raise ConfigurationError(
                 f"engine ray: expected a cluster{self._at}, got: {words}; start one with "
                 "'ray start --head', or use another engine, which goes on with the same run"
             ) from error
         return ray
+
+    def _expect_somebody(self) -> None:
+        """Raise `OSError` where nobody listens; Ray takes minutes for it, and ends the process."""
+        place = urlsplit(self.address if "//" in self.address else f"//{self.address}")
+        if place.hostname is not None and place.port is not None:
+            socket.create_connection((place.hostname, place.port), _CONNECT).close()
 
 
 class _OnRay:

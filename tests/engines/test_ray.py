@@ -83,6 +83,17 @@ def _kill_once(item: tuple[str, int]) -> int:
     return -1
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9"])
+def test_no_cluster_is_one_line(address):
+    engine = plugins.create(Engine, Spec("ray", {"address": address}))
+    with pytest.raises(ConfigurationError) as caught:
+        list(engine.map(abs, [1], timeout=5.0, memory_limit=None))
+    assert str(caught.value) == (
+        f"engine ray: expected a cluster at {address}, got: [Errno 111] Connection refused; start "
+        "one with 'ray start --head', or use another engine, which goes on with the same run"
+    )
+
+
 def test_no_gpu_is_one_line():
     from nnw_onnx.vocabulary import Portable
 

@@ -306,7 +306,7 @@ def test_a_network_that_cannot_be_saved_leaves_no_key(
 ) -> None:
     from nnw_onnx.graph import OnnxNetwork
 
-    def refuse(self: OnnxNetwork, path: Path) -> None:
+    def refuse(self: OnnxNetwork, path: Path, **how: object) -> None:
         raise ModelFileError("expected space, got none; make some")
 
     monkeypatch.setattr(OnnxNetwork, "save", refuse)

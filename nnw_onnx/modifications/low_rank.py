@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from annotated_types import Gt, Le
 
+from nnw_onnx.errors import NotApplicableError
 from nnw_onnx.math.casting import cast_like
 from nnw_onnx.math.low_rank import Truncated, truncated
 from nnw_onnx.plugins import option
@@ -60,6 +61,11 @@ class LowRank(WeightModification):
         found = {}
         for name, layer in weights.items():
             full = min(len(layer), layer.size // len(layer)) if layer.ndim > 1 and layer.size else 0
+            if full > 1 and not np.isfinite(np.asarray(layer, np.float64)).all():
+                raise NotApplicableError(
+                    f"{self.name}: expected finite weights, got NaN or infinite ones in layer "
+                    f"{name!r}; leave it out for this network"
+                )
             if full > 1:
                 found[name] = truncated(layer, max(1, round(self.intensity * full / 100)))
         return found

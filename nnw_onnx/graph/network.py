@@ -486,6 +486,10 @@ class OnnxNetwork:
         """
         return runnable.make_runnable(self._file, self._replaced, self.inner(layers))
 
+    def lifted(self) -> Runnable:
+        """As `runnable`, with weights as inputs: one session runs every network of this graph."""
+        return runnable.lifted(self.runnable())
+
     def cuts(self, base: OnnxNetwork) -> tuple[Cut, ...]:
         """Places where the graph can be cut so that all before is as in another network of it.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,28 @@ def make_runnable(
         name: np.require(values, requirements=["C", "A"]) for name, values in now.items()
     }
     return Runnable(made.model, initializers, made.folder, inner)
+
+
+def lifted(made: Runnable) -> Runnable:
+    """The same with its weights as inputs of the graph, which a session is fed at every run."""
+    return Runnable(_lifted(made.model), made.initializers, made.folder, made.inner)
+
+
+@lru_cache(maxsize=8)
+def _lifted(model: bytes) -> bytes:
+    proto = onnx.ModelProto()
+    proto.ParseFromString(model)
+    graph = proto.graph
+    outside = {t.name: t for t in graph.initializer if t.data_location == TensorProto.EXTERNAL}
+    known = {value.name for value in graph.input}
+    for name, tensor in outside.items():
+        if name not in known:
+            info = onnx.helper.make_tensor_value_info(name, tensor.data_type, list(tensor.dims))
+            graph.input.append(info)
+    kept = [t for t in graph.initializer if t.name not in outside]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    return _serialized(proto)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from nnw_onnx.inference.device_memory import DeviceMemory, device_peak
     from nnw_onnx.inference.isolation import (
         IsolatedPool,
         leave_if_importing_main,
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
         unpacked,
         unwrap,
     )
+    from nnw_onnx.inference.lifting import LiftedSession, is_worthwhile
     from nnw_onnx.inference.optimization import (
         fold_constants,
         newest_opset,
         optimize,
         simplify,
     )
+    from nnw_onnx.inference.providers import bound_device, full_name
     from nnw_onnx.inference.quantization import (
         quantize_dynamic,
         quantize_products,
@@ -45,6 +48,12 @@ if TYPE_CHECKING:
     from nnw_onnx.inference.sharing import Head, SharedSession
 
 _MODULES = {
+    "DeviceMemory": "device_memory",
+    "device_peak": "device_memory",
+    "LiftedSession": "lifting",
+    "is_worthwhile": "lifting",
+    "bound_device": "providers",
+    "full_name": "providers",
     "IsolatedPool": "isolation",
     "leave_if_importing_main": "isolation",
     "limit_memory": "isolation",
@@ -75,16 +84,22 @@ _MODULES = {
 }
 
 __all__ = [
+    "DeviceMemory",
     "Head",
     "IsolatedPool",
+    "LiftedSession",
     "RunnableGraph",
     "Server",
     "Session",
     "SessionSettings",
     "SharedSession",
+    "bound_device",
     "check_providers",
+    "device_peak",
     "filled",
     "fold_constants",
+    "full_name",
+    "is_worthwhile",
     "leave_if_importing_main",
     "limit_memory",
     "memory_for",

@@ -18,6 +18,15 @@ import numpy as np
 from nnw_onnx.errors import InferenceError
 from nnw_onnx.inference import _pieces
 from nnw_onnx.inference._pieces import Piece, Pieces
+from nnw_onnx.inference.binding import Bound, can_be_bound, runtime_value
+from nnw_onnx.inference.providers import (
+    bound_device,
+    full_name,
+    is_numbered,
+    nodes_by_provider,
+    provider_of,
+    with_options,
+)
 from nnw_onnx.inference.runtime import load_runtime, one_line
 from nnw_onnx.vocabulary import Array, Feeds, TensorInfo
 
@@ -41,14 +50,6 @@ PROBE = (
 """A serialised model of one Relu from x to y, both float32 (1,): IR version 8, opset 17."""
 _NO_TENSORS = ("seq(", "map(")
 _DTYPES = {"float": "float32", "double": "float64"}
-# Element types of onnx.TensorProto that numpy has no name for: number and bytes of an element.
-_EXTENSION_TYPES = {
-    "bfloat16": (16, 2),
-    "float8_e4m3fn": (17, 1),
-    "float8_e4m3fnuz": (18, 1),
-    "float8_e5m2": (19, 1),
-    "float8_e5m2fnuz": (20, 1),
-}
 
 
 class RunnableGraph(Protocol):
@@ -81,7 +82,8 @@ class SessionSettings:
     """How networks are run; the same for every network of an evaluation.
 
     Attributes:
-        providers: execution providers in order of preference.
+        providers: execution providers in order of preference; "cuda" is CUDAExecutionProvider,
+            "cuda:1" its second device.
         threads: threads within one operator; operators run one after another.
         optimization: level of graph optimisation.
     """
@@ -89,6 +91,9 @@ class SessionSettings:
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     threads: int = 1
     optimization: Optimization = "all"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "providers", tuple(map(full_name, self.providers)))
 
 
 class Session:
@@ -118,12 +123,15 @@ class Session:
         _preload(runtime, settings.providers)
         options = _session_options(runtime, settings, runnable.folder)
         # The values alias the arrays, which therefore must live until the session has copied them.
-        values = {name: _value(runtime, name, a) for name, a in runnable.initializers.items()}
+        values = {
+            name: runtime_value(runtime, name, array)
+            for name, array in runnable.initializers.items()
+        }
         try:
             if values:
                 options.add_external_initializers(list(values), list(values.values()))
             self._session = runtime.InferenceSession(
-                runnable.model, options, providers=list(settings.providers)
+                runnable.model, options, providers=with_options(settings.providers)
             )
         except self._errors as error:
             raise InferenceError(
@@ -132,6 +140,8 @@ class Session:
             ) from error
         self.providers = tuple(self._session.get_providers())
         _check_used(settings.providers, self.providers)
+        device = bound_device(settings.providers)
+        self._bound = None if device is None else Bound(runtime, self._session, device)
         self.inputs = tuple(map(_tensor_info, self._session.get_inputs()))
         self.outputs = tuple(map(_tensor_info, self._session.get_outputs()))
         # What runs have shown of outputs: not batch-first, or said to have one size and not tried.
@@ -145,7 +155,7 @@ class Session:
             InferenceError: the runtime refuses the inputs or fails while it runs.
         """
         try:
-            values = self._session.run(None if outputs is None else list(outputs), dict(feeds))
+            values = self._values(feeds, outputs)
         except self._errors as error:
             raise InferenceError(
                 f"model: expected it to run, got: {_clean(error)}; check the inputs' shapes and "
@@ -159,6 +169,14 @@ class Session:
                     "the network without sequences and maps (zipmap=False in skl2onnx)"
                 )
         return list(values)
+
+    def _values(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None) -> list[Any]:
+        names = self._tensors() if outputs is None else list(outputs)
+        whole = outputs is not None or len(names) == len(self.outputs)
+        if self._bound is None or not whole or not can_be_bound(list(feeds.values())):
+            found: list[Any] = self._session.run(None if outputs is None else names, dict(feeds))
+            return found
+        return self._bound.run(feeds, names)
 
     def predict(
         self,
@@ -263,18 +281,23 @@ def check_providers(providers: tuple[str, ...]) -> None:
     _preload(runtime, providers)
     options = _session_options(runtime, SessionSettings(providers), None)
     try:
-        session = runtime.InferenceSession(PROBE, options, providers=list(providers))
-        session.run(None, {"x": np.zeros(1, np.float32)})
+        session = runtime.InferenceSession(PROBE, options, providers=with_options(providers))
+        ran = nodes_by_provider(runtime, PROBE, options, providers, {"x": np.zeros(1, np.float32)})
     except _runtime_errors(runtime) as error:
         raise InferenceError(
             f"providers: expected {', '.join(providers)} to run a model of one node, got: "
             f"{_clean(error)}; {_CURE}"
         ) from error
     _check_used(providers, session.get_providers())
+    if ran and provider_of(providers[0]) not in ran:
+        raise InferenceError(
+            f"providers: expected {provider_of(providers[0])} to run a model of one node, got it "
+            f"run by {', '.join(ran)}; {_CURE}"
+        )
 
 
 def _preload(runtime: Any, providers: Sequence[str]) -> None:
-    if "CUDAExecutionProvider" in providers and "preload_dlls" in vars(runtime):
+    if "CUDAExecutionProvider" in map(provider_of, providers) and "preload_dlls" in vars(runtime):
         runtime.preload_dlls()
 
 
@@ -299,22 +322,14 @@ def _session_options(runtime: Any, settings: SessionSettings, folder: Path | Non
     return options
 
 
-def _value(runtime: Any, name: str, array: Array) -> Any:
-    contiguous = np.ascontiguousarray(array).reshape(array.shape)
-    if array.dtype.name in _EXTENSION_TYPES:
-        number, size = _EXTENSION_TYPES[array.dtype.name]
-        bits = contiguous.view(np.dtype(f"uint{8 * size}"))
-        return runtime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, number)
-    if array.dtype.kind not in "fiub":
-        raise InferenceError(
-            f"initializer {name!r}: expected numbers that onnxruntime takes, got "
-            f"{array.dtype.name}; leave it inside the model"
-        )
-    return runtime.OrtValue.ortvalue_from_numpy(contiguous)
-
-
 def _check_available(asked: Sequence[str], available: Sequence[str]) -> None:
-    missing = [name for name in asked if name not in available]
+    for name in asked:
+        if not is_numbered(name):
+            raise InferenceError(
+                f"providers: expected a provider with devices before the number of one, got "
+                f"{name!a}; write cuda:0 for the first device of CUDA"
+            )
+    missing = [name for name in asked if provider_of(name) not in available]
     if missing or not asked:
         raise InferenceError(
             f"providers: expected some of {', '.join(available)}; got "
@@ -324,7 +339,7 @@ def _check_available(asked: Sequence[str], available: Sequence[str]) -> None:
 
 
 def _check_used(asked: Sequence[str], used: Sequence[str]) -> None:
-    missing = [name for name in asked if name not in used]
+    missing = [name for name in asked if provider_of(name) not in used]
     if missing:
         raise InferenceError(
             f"providers: expected {', '.join(asked)}, got {', '.join(used)}: onnxruntime could "

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from nnw_onnx import plugins
 from nnw_onnx.errors import NnwError, RunError
 from nnw_onnx.graph import OnnxNetwork
+from nnw_onnx.inference import bound_device, device_peak
 from nnw_onnx.kit.samples import Drawn
 from nnw_onnx.measures import clock
 from nnw_onnx.measures.cost import (
@@ -195,8 +196,10 @@ def _measured(context: Context, task: CostTask, marked: OnnxNetwork | None) -> F
         return _inference(context, task, marked)
     if task.operation == "injection" and technology.recipe is not None:
         return _training(context, task, technology, technology.recipe)
-    cost = measure_operation(_operation(context, task, technology, marked), task.repetitions)
+    operation = _operation(context, task, technology, marked)
+    cost = measure_operation(operation, task.repetitions)
     return {
+        **_on_device(context, operation),
         "seconds": cost.seconds,
         "minimum": cost.minimum,
         "repetitions": cost.repetitions,
@@ -313,8 +316,12 @@ def _inference(context: Context, task: CostTask, marked: OnnxNetwork | None) -> 
 
         return load
 
+    def loaded_and_run() -> None:
+        loader(marked)()()
+
     cost = measure_inference(loader(marked), loader(original), task.repetitions, task.warmups)
     return {
+        **_on_device(context, loaded_and_run),
         "seconds": cost.seconds,
         "minimum": min(cost.watermarked),
         "repetitions": len(cost.watermarked),
@@ -323,6 +330,16 @@ def _inference(context: Context, task: CostTask, marked: OnnxNetwork | None) -> 
         "ratio": cost.ratio,
         "batch": batch,
     }
+
+
+def _on_device(context: Context, operation: Callable[[], object]) -> Fields:
+    """The device that networks run on, and the memory that an operation takes there."""
+    device = bound_device(context.settings.providers)
+    if device is None:
+        return {}
+    found, name = device_peak(operation, device[1]), ":".join(map(str, device))
+    label = f"{name} (device memory {found.reason})" if found.reason else name
+    return {"device": label[:200], "device_peak_bytes": found.peak}
 
 
 def _renamed(network: OnnxNetwork, feeds: dict[str, Array]) -> Feeds:

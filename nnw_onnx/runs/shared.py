@@ -10,7 +10,14 @@ from collections import OrderedDict
 
 from nnw_onnx.errors import InferenceError
 from nnw_onnx.graph import Cut, OnnxNetwork
-from nnw_onnx.inference import Head, Session, SessionSettings, SharedSession
+from nnw_onnx.inference import (
+    Head,
+    LiftedSession,
+    Session,
+    SessionSettings,
+    SharedSession,
+    is_worthwhile,
+)
 
 MOST_HEADS = 4
 MOST_BYTES = 1 << 30
@@ -41,6 +48,12 @@ def session_of(network: OnnxNetwork, base: OnnxNetwork, settings: SessionSetting
             return SharedSession(head, tail, network.runnable, inputs, settings)
         except InferenceError:
             head.refuted = True
+    if is_worthwhile(settings):
+        try:
+            return LiftedSession(network.lifted(), settings)
+        except InferenceError:
+            # Some operators take constants alone; then every network has a session of its own.
+            return Session(network.runnable(), settings)
     return Session(network.runnable(), settings)
 
 

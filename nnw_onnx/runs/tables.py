@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Protocol, Self, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -19,6 +20,7 @@ from pydantic import (
 
 from nnw_onnx import plugins
 from nnw_onnx.errors import ConfigurationError, PluginError
+from nnw_onnx.inference.providers import full_name
 from nnw_onnx.records import LEAST, LeftOutRecord, Workflow
 from nnw_onnx.runs import modification_ids
 from nnw_onnx.runs.network_tables import NetworkEntry, NetworkTable
@@ -222,12 +224,13 @@ class SessionTable(_Table):
     """`[session]`: how onnxruntime runs a network; recorded with every result.
 
     Attributes:
+        providers: in order of preference, in full or short ("cuda", "cuda:1"); kept in full.
         batch_size: samples per run, where the graph leaves it open.
         timeout: seconds that one injection, trial or cost measurement may take.
         memory_limit: bytes of memory that one may take, or None.
     """
 
-    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    providers: tuple[Annotated[str, AfterValidator(full_name)], ...] = ("CPUExecutionProvider",)
     threads: Annotated[int, Field(ge=1)] = 1
     optimization: Literal["disable", "basic", "extended", "all"] = "all"
     batch_size: Annotated[int, Field(ge=1)] = 256

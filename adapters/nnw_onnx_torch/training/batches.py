@@ -27,10 +27,12 @@ class Place(NamedTuple):
     Attributes:
         device: that computes.
         memory_format: of images and kernels of convolutions.
+        cuda_graphs: whether forward and backward are captured as graphs of the device.
     """
 
     device: torch.device
     memory_format: torch.memory_format
+    cuda_graphs: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from nnw_onnx_torch.graph.module import OnnxModule
 from nnw_onnx_torch.training import checkpoints, jobs, optimizers, schedules, surroundings
 from nnw_onnx_torch.training.additions import Addition, Seen, task_gradient_of
 from nnw_onnx_torch.training.batches import Batch, Feed, Place, generator
+from nnw_onnx_torch.training.graphs import Graphed
 from nnw_onnx_torch.training.losses import answers, loss_of
 
 _CHECK_EVERY = 32
@@ -89,6 +89,11 @@ class Training:
         )
         self._begun = network.weights
         self.epochs: list[Epoch] = []
+        heard = self._addition is not None and self._addition.additions.activations
+        # What layers answer inside is not among the results of a graph.
+        self._graphed = (
+            Graphed(self._module, self._asked) if place.cuda_graphs and not heard else None
+        )
         if self._addition is not None:
             self._addition.begin()
 
@@ -194,12 +199,21 @@ class Training:
         return output, activations
 
     def _answers(self, batch: Batch) -> torch.Tensor:
-        half = self._job.recipe.precision == "bfloat16" and _has_bfloat16(self._place.device)
-        kind = self._place.device.type
-        with torch.autocast(kind, dtype=torch.bfloat16) if half else contextlib.nullcontext():
-            output = answers(self._module, batch.inputs, self._job.loss, self._job.output)
+        if self._graphed is not None:
+            output = self._graphed(batch.inputs)
+        else:
+            output = self._asked(self._module, batch.inputs)
         jobs.check_answers(output, len(batch) + batch.own)
         return output
+
+    def _asked(self, module: OnnxModule, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        half = self._job.recipe.precision == "bfloat16" and _has_bfloat16(self._place.device)
+        if not half:
+            return answers(module, inputs, self._job.loss, self._job.output)
+        # A graph must not hold on to weights that were converted once for several uses.
+        kept = not self._place.cuda_graphs
+        with torch.autocast(self._place.device.type, dtype=torch.bfloat16, cache_enabled=kept):
+            return answers(module, inputs, self._job.loss, self._job.output)
 
     def _losses(self, output: torch.Tensor, batch: Batch) -> _Losses:
         """Both losses; own samples count as the others do."""

@@ -47,6 +47,10 @@ class TorchTrainer(Trainer):
         True, help="the same seed gives the same weights; refuses operators that cannot"
     )
 
+    cuda_graphs: bool = option(
+        False, help="steps as CUDA graphs, where launching kernels takes longer than they do"
+    )
+
     def check(self) -> None:
         """Raise `TrainingError` where PyTorch or the device is not there."""
         _check_torch()
@@ -77,7 +81,12 @@ class TorchTrainer(Trainer):
         onnx = jobs.onnx_network(network)
         device = surroundings.device_named(self.device)
         formats = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
-        place = batches.Place(device, formats[self.memory_format])
+        if self.cuda_graphs and device.type != "cuda":
+            raise TrainingError(
+                f"cuda_graphs: expected a CUDA device, got {device}; set the option to false, or "
+                "the device to 'cuda'"
+            )
+        place = batches.Place(device, formats[self.memory_format], self.cuda_graphs)
         with (
             surroundings.failures_told(),
             surroundings.set_for_training(device, self.threads, deterministic=self.deterministic),

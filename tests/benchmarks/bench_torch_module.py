@@ -1,19 +1,20 @@
-"""What OnnxModule costs against the same network written in torch; run it as a program.
+"""What OnnxModule costs against the same network written in torch, in runs that alternate.
 
-Prints for each network the ratio of median processor times, OnnxModule to native, of runs that
-alternate in one process.
+python tests/benchmarks/bench_torch_module.py [DEVICE]
 """
 
 from __future__ import annotations
 
 import statistics
+import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from ratios import Ratio, show
 from torch import nn
 
 import nnw_onnx
@@ -97,32 +98,46 @@ def both(model: nn.Module, x: torch.Tensor) -> None:
     model(x).square().mean().backward()
 
 
-def ratio(one: nn.Module, other: nn.Module, x: torch.Tensor, task: Callable[..., None]) -> str:
-    """Median times in ms, and how many times more the second takes."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for k in range(ROUNDS + 3):
-        for model, kept in zip((one, other), times, strict=True):
-            start = time.process_time()
+def times(
+    one: nn.Module, other: nn.Module, x: torch.Tensor, task: Callable[..., None], rounds: int
+) -> tuple[float, float]:
+    """Median times in ms of both, in turn: of the processor, or on an accelerator by the clock."""
+    found: tuple[list[float], list[float]] = ([], [])
+    clock = time.process_time if x.device.type == "cpu" else time.perf_counter
+    for k in range(rounds + 3):
+        for model, kept in zip((one, other), found, strict=True):
+            finish(x.device)
+            start = clock()
             task(model, x)
+            finish(x.device)
             if k >= 3:
-                kept.append(time.process_time() - start)
-    first, second = (statistics.median(kept) * 1e3 for kept in times)
-    return f"{first:8.2f} ms {second:8.2f} ms {second / first:6.2f}"
+                kept.append(clock() - start)
+    first, second = (statistics.median(kept) * 1e3 for kept in found)
+    return first, second
 
 
-def main() -> None:
-    """Print the table."""
+def finish(device: torch.device) -> None:
+    """Wait for the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def ratios(device: str = "cpu", rounds: int = 10) -> Iterator[Ratio]:
+    """OnnxModule over the same network written in torch; at most 1.1 is asked on CUDA."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    print(f"{'':22} {'':17} {'native':>11} {'OnnxModule':>11} {'ratio':>6}")
     with tempfile.TemporaryDirectory() as folder:
         for name, (native, x) in networks().items():
-            module = exported(native, x, Path(folder))
+            module = exported(native, x, Path(folder)).to(device)
+            native.to(device)
+            given = x.to(device)
             for task in (forward, both):
                 native.train(), module.train()
                 label = "forward" if task is forward else "forward+backward"
-                print(f"{name:22} {label:17} {ratio(native, module, x, task)}")
+                theirs, ours = times(native, module, given, task, rounds)
+                asked = 1.1 if device != "cpu" else None
+                yield Ratio(f"module: {name}, {label}", ours, "torch", theirs, "ms", asked)
 
 
 if __name__ == "__main__":
-    main()
+    show(ratios(*sys.argv[1:2], rounds=ROUNDS))

@@ -162,6 +162,7 @@ def evaluate(
     presets: Sequence[str] = (),
     require: Sequence[str] = (),
     progress: bool = True,
+    retry_failed: bool = False,
 ) -> Evaluated:
     """Carry out an evaluation and write its report.
 
@@ -182,9 +183,11 @@ def evaluate(
         require: thresholds on the rows of the report, such as "quality.loss <= 1.0"; see
             `reports.requirements`. What the evaluation cannot tell is refused before it runs.
         progress: show progress bars on a terminal.
+        retry_failed: whether injections, trials and costs that failed are tried again.
 
     Raises:
         ConfigurationError, DatasetError, ModelFileError, RunError: see their classes.
+        UnavailableError: what the run needs is gone, such as space; the same call goes on later.
     """
     from nnw_onnx.inference import leave_if_importing_main
 
@@ -194,7 +197,7 @@ def evaluate(
     wanted = _parsed(require)
     asked = arguments.asked(evaluation, data, engine, settings, presets)
     folder = Path(run_folder) if run_folder else default_folder(asked)
-    return _carried_out(asked, folder, wanted, progress=progress)
+    return _carried_out(asked, folder, wanted, progress=progress, retry_failed=retry_failed)
 
 
 def repeat(
@@ -259,6 +262,7 @@ def _carried_out(
     *,
     progress: bool,
     planned: Plan | None = None,
+    retry_failed: bool = False,
 ) -> Evaluated:
     """Carry an evaluation out; the plan that it repeats, if any, must be the same."""
     from nnw_onnx.reports import requirements
@@ -275,7 +279,8 @@ def _carried_out(
         check_same(planned, prepared.plan)
     requirements.expect_rows(wanted, prepared.plan)
     _tell_short(prepared)
-    runs.run(prepared, progress=progress, tell=arguments.log.warning)
+    tell = arguments.log.warning
+    runs.run(prepared, progress=progress, tell=tell, retry_failed=retry_failed)
     made = report(folder)
     evaluated = Evaluated(folder, made, requirements.checked(wanted, made))
     runs.check_measured(folder)
@@ -325,18 +330,25 @@ def forecast(
     return forecasting.forecast(prepared)
 
 
-def report(run_folder: str | Path) -> Report:
+def report(run_folder: str | Path, *, into: str | Path | None = None) -> Report:
     """Write the report of a run folder again from its records; nothing is run.
 
+    Args:
+        run_folder: of an evaluation, whole or not; also one that cannot be written, with `into`.
+        into: folder for the documents, made where it is missing; the run folder if None.
+
     Raises:
-        RunError: there is no run, or its records are broken.
+        RunError: there is no run, its records are broken, or the documents cannot be written.
     """
     from nnw_onnx.reports import write_documents
+    from nnw_onnx.runs.folders import make
     from nnw_onnx.runs.store import Store
 
     store = Store(Path(run_folder))
     made = _report(store)
-    write_documents(made, store.folder)
+    if into is not None:
+        make(Path(into), "--into")
+    write_documents(made, store.folder if into is None else Path(into))
     return made
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 import shlex
+import signal
 import sys
 import webbrowser
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from nnw_onnx.cli.options import (
     write_text,
 )
 from nnw_onnx.cli.output import Format, InterruptedRunError
+from nnw_onnx.cli.stopping import BY_SIGNAL, StoppedError, stoppable
 from nnw_onnx.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -94,6 +96,9 @@ def evaluate(
         ),
     ] = None,
     checks: Checks = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what failed in this run folder.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only count and time what would be done.")
     ] = False,
@@ -104,8 +109,9 @@ def evaluate(
 
     Imperceptibility, robustness and computational cost, with a report. Without an argument the
     embedded evaluation runs: two methods on handwritten digits. A run that was interrupted goes on
-    when the same command is given again. With --require the exit status is 1 where the report does
-    not meet a threshold, or does not tell; with --from it is 1 where records differ from the run's.
+    when the same command is given again; with --retry-failed, what failed is tried again too. With
+    --require the exit status is 1 where the report does not meet a threshold, or does not tell;
+    with --from it is 1 where records differ from the run's.
 
     Example: nnw evaluate mine.toml --run-folder run
     """
@@ -114,7 +120,7 @@ def evaluate(
     changes = parse_changes(settings)
     check_checks([], checks)
     if source is not None:
-        _expect_alone(evaluation, settings, presets, dry_run)
+        _expect_alone(evaluation, settings, presets, dry_run, retry_failed)
     if dry_run:
         expected = nnw.forecast(
             evaluation, data=data, engine=engine, settings=changes, presets=presets or (),
@@ -124,27 +130,26 @@ def evaluate(
         return
     progress = output.LOGGER.isEnabledFor(logging.INFO)
     try:
-        done = (
-            nnw.evaluate(
-                evaluation, data=data, run_folder=run_folder, engine=engine, settings=changes,
-                presets=presets or (), require=require or (), progress=progress,
-            )
-            if source is None
-            else nnw.repeat(
-                source, files=files or (), data=data, run_folder=run_folder, engine=engine,
-                require=require or (), progress=progress,
-            )
-        )  # fmt: skip
-    except KeyboardInterrupt:
+        with stoppable():
+            done = (
+                nnw.evaluate(
+                    evaluation, data=data, run_folder=run_folder, engine=engine, settings=changes,
+                    presets=presets or (), require=require or (), progress=progress,
+                    retry_failed=retry_failed,
+                )
+                if source is None
+                else nnw.repeat(
+                    source, files=files or (), data=data, run_folder=run_folder, engine=engine,
+                    require=require or (), progress=progress,
+                )
+            )  # fmt: skip
+    except KeyboardInterrupt as stop:
         repeated = {
             "--from": [source] if source else [], "--files": files or (),
             "--set": settings or (), "--preset": presets or (), "--require": require or (),
             "--checks": checks or (),
         }  # fmt: skip
-        again = _again(evaluation, data, run_folder, engine, repeated)
-        raise InterruptedRunError(
-            f"interrupted; what is done is kept, go on with: {again}"
-        ) from None
+        raise _interrupted(stop, _again(evaluation, data, run_folder, engine, repeated)) from None
     _answer(done, output_format, bool(require))
     form = "text" if require and output_format is Format.TEXT else ""
     tell("nnw evaluate", str(done.folder / REPORT_PAGE), done.checks, form, checks)
@@ -155,16 +160,26 @@ def evaluate(
         raise typer.Exit(1)
 
 
+def _interrupted(stop: KeyboardInterrupt, again: str) -> InterruptedRunError:
+    """What is told of a run that somebody stopped, with the command that goes on with it."""
+    number = stop.number if isinstance(stop, StoppedError) else int(signal.SIGINT)
+    how = "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
+    return InterruptedRunError(
+        f"{how}; what is done is kept, go on with: {again}", BY_SIGNAL + number
+    )
+
+
 def _expect_alone(
     evaluation: str | None,
     settings: Sequence[str] | None,
     presets: Sequence[str] | None,
     dry_run: bool,
+    retry_failed: bool,
 ) -> None:
     """Refuse beside --from what would make another evaluation of it."""
     given = {
         f"the evaluation {evaluation!r}": evaluation, "--set": settings, "--preset": presets,
-        "--dry-run": dry_run,
+        "--dry-run": dry_run, "--retry-failed": retry_failed,
     }  # fmt: skip
     for name, value in given.items():
         if value:
@@ -223,13 +238,18 @@ def report(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="FILE", help="A file instead of stdout.")
     ] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the documents here instead of the run folder."),
+    ] = None,
     force: Force = False,
     open_report: Open = False,
 ) -> None:
     """Draw the report of a run again.
 
-    Nothing is run: the documents in the run folder are written anew from its records. With
-    --format one of them also goes to stdout.
+    Nothing is run: the documents in the run folder are written anew from its records; with --into
+    elsewhere, so that nothing in the run folder is touched. With --format one of them also goes to
+    stdout.
 
     Example: nnw report run --format markdown
     """
@@ -241,13 +261,13 @@ def report(
             raise ConfigurationError(
                 "--out: expected --format with it, got none; add for example --format markdown"
             )
-    drawn = nnw.report(run)
+    drawn = nnw.report(run, into=into)
     if report_format is None:
-        output.text(f"report: {run / REPORT_PAGE}")
+        output.text(f"report: {(into or run) / REPORT_PAGE}")
     else:
         _write_report(drawn, report_format, out)
     if open_report:
-        show(run / REPORT_PAGE)
+        show((into or run) / REPORT_PAGE)
 
 
 def log(

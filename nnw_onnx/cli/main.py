@@ -125,7 +125,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             status = application(words)(args=words, prog_name="nnw", standalone_mode=False)
     except InterruptedRunError as interruption:
         output.note(str(interruption))
-        return INTERRUPTED
+        return interruption.status
     except Exception as error:  # noqa: BLE001 - whatever happens must not look like the answer no
         output.LOGGER.debug("%s", type(error).__name__, exc_info=True)
         for line in _told(error):

@@ -29,7 +29,15 @@ _LEVEL = [logging.INFO]
 
 
 class InterruptedRunError(Exception):
-    """The person stopped a command that can go on later; the message says how."""
+    """The person stopped a command that can go on later; the message says how.
+
+    Attributes:
+        status: exit status.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Format(StrEnum):

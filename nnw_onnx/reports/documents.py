@@ -61,10 +61,17 @@ def write_documents(report: Report, folder: Path) -> tuple[Path, ...]:
         The files, report.html first.
 
     Raises:
-        RunError: figures or tables is a link, so files would be written elsewhere.
+        RunError: figures or tables is a link, so files would be written elsewhere; or they cannot
+            be written.
     """
     _check_folders(folder)
-    return tuple(_write(folder / name, content) for name, content in _contents(report))
+    try:
+        return tuple(_write(folder / name, content) for name, content in _contents(report))
+    except OSError as error:
+        raise RunError(
+            f"{folder}: expected a folder that the report can be written into, got: "
+            f"{error.strerror or error}; mend that, or give another with 'nnw report --into'"
+        ) from error
 
 
 def write_comparison(found: Comparison, folder: Path) -> tuple[Path, ...]:

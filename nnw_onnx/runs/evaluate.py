@@ -37,8 +37,14 @@ def default_folder(evaluation: Evaluation) -> Path:
     return Path("nnw-runs") / f"{words}-{identity(**described)[:8]}"
 
 
-def run(prepared: Prepared, *, progress: bool, tell: Tell) -> None:
+def run(prepared: Prepared, *, progress: bool, tell: Tell, retry_failed: bool = False) -> None:
     """Do what is not done yet in the run folder: all of it, or the rest of an unfinished run.
+
+    Args:
+        prepared: the evaluation.
+        progress: show progress bars on a terminal.
+        tell: is told what a person should know, one line each.
+        retry_failed: whether what failed is not done either.
 
     Raises:
         ConfigurationError: a first look at the networks says that measuring them is no use.
@@ -49,7 +55,7 @@ def run(prepared: Prepared, *, progress: bool, tell: Tell) -> None:
     if not store.exists and prepared.evaluation.preview.samples:
         first_look.look(prepared, tell)
     with mishaps.stopping(store.folder), store.locked():
-        _begin(store, prepared.plan, tell)
+        _begin(store, prepared.plan, tell, retry_failed=retry_failed)
         injected = _injections(store, prepared, progress, tell)
         _trials(store, prepared, injected, progress, tell)
         _costs(store, prepared, injected, progress)
@@ -65,11 +71,11 @@ def check_measured(folder: Path) -> None:
     if first is not None:
         raise RunError(
             f"{folder}: expected trials that can be measured, got {count} that failed: "
-            f"{first.reason}; mend it and start a new run"
+            f"{first.reason}; mend it and give the same command with --retry-failed"
         )
 
 
-def _begin(store: Store, made: Plan, tell: Tell) -> None:
+def _begin(store: Store, made: Plan, tell: Tell, *, retry_failed: bool) -> None:
     if not store.exists:
         store.create()
         store.write(made)
@@ -81,6 +87,9 @@ def _begin(store: Store, made: Plan, tell: Tell) -> None:
             f"{store.folder}: expected a run of this evaluation, got one of another "
             "(configuration, networks or data differ); choose another with --run-folder"
         )
+    store.drop_torn_lines()
+    if retry_failed:
+        store.forget_failed()
     if store.read_if_there(Environment):
         tell(
             f"{store.folder}: this evaluation is finished already, its report is written again; "
@@ -88,7 +97,6 @@ def _begin(store: Store, made: Plan, tell: Tell) -> None:
         )
     else:
         _log.info("%s: an unfinished run of this evaluation; the rest is done now", store.folder)
-    store.drop_torn_lines()
 
 
 def _check_same_plugins(planned: Plan, made: Plan) -> None:

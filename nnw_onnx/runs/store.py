@@ -200,6 +200,15 @@ class Store:
         with replacing(self.folder / RECORDS[model], durable=True) as file:
             file.writelines(_line(record) for record in records)
 
+    def forget_failed(self) -> None:
+        """Keep no record of what failed, so that it is done again, and the run is unfinished."""
+        (self.folder / SINGLE[Environment]).unlink(missing_ok=True)
+        for model in (InjectionRecord, TrialRecord, CostRecord):
+            records = self.records(model)
+            kept = [record for record in records if vars(record)["status"] != "failed"]
+            if len(kept) != len(records):
+                self.rewrite(model, kept)
+
     def drop_torn_lines(self) -> None:
         """Cut off a last line that an interruption left without its end."""
         for name in RECORDS.values():

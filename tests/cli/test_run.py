@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
+import subprocess
 import sys
 import webbrowser
 from collections.abc import Callable
@@ -167,6 +169,49 @@ def test_an_interruption_tells_how_to_go_on(
         "--run-folder run --engine processes --set session.threads=2 --preset mpai-nnt "
         "--preset 'my own.toml'\n",
     )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are another thing there")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_stops_a_run_that_can_go_on(
+    nnw: Nnw, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    number = signal.Signals[name]
+    before = signal.getsignal(number)
+
+    def stopped(*arguments: Any, **options: Any) -> None:
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(nnw_onnx, "evaluate", stopped, raising=False)
+    how = "interrupted" if name == "SIGINT" else f"stopped by {name}"
+    assert nnw("evaluate", "mine.toml") == (
+        128 + number,
+        "",
+        f"nnw: {how}; what is done is kept, go on with: nnw evaluate mine.toml\n",
+    )
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are another thing there")
+def test_a_second_signal_ends_at_once_and_nohup_stays() -> None:
+    text = """
+import signal
+from nnw_onnx.cli.stopping import stoppable
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+try:
+    with stoppable():
+        signal.raise_signal(signal.SIGHUP)
+        print("goes on", flush=True)
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+finally:
+    print("never")
+"""
+    command = [sys.executable, "-c", text]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "goes on\n", "")
 
 
 def test_warnings_go_to_stderr(nnw: Nnw, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,9 @@ class _File:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
 
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._file)
+
     def __enter__(self) -> _File:
         return self
 

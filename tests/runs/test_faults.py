@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -75,10 +76,10 @@ class Here(Engine):
             yield Outcome(call(item))
 
 
-def carried_out(prepared: Prepared, folder: Path) -> Path:
+def carried_out(prepared: Prepared, folder: Path, **options: bool) -> Path:
     context = dataclasses.replace(prepared.context, folder=folder)
     moved = dataclasses.replace(prepared, context=context)
-    evaluate.run(moved, progress=False, tell=lambda line: None)
+    evaluate.run(moved, progress=False, tell=lambda line: None, **options)
     return folder
 
 
@@ -323,3 +324,45 @@ def test_a_file_of_the_data_that_is_gone_is_no_fault_of_the_plug_in():
         ": expected data that can be read, got: No such file or directory; put them back or mend "
         "them"
     )
+
+
+def test_what_failed_is_tried_again_where_that_is_asked(measured, tmp_path):
+    folder = copied(measured, tmp_path / "run")
+    store = Store(folder)
+    trials = store.records(TrialRecord)
+    bad = trials[1].model_copy(update={"status": "failed", "reason": "took longer than 1 s"})
+    store.rewrite(TrialRecord, [trials[0], bad, *trials[2:]])
+    carried_out(measured.prepared, folder)
+    assert store.records(TrialRecord)[1] == bad
+    measured.done.clear()
+    carried_out(measured.prepared, folder, retry_failed=True)
+    assert measured.done == [bad.identity]
+    assert contents(folder) == measured.whole
+
+
+def test_an_injection_that_failed_and_the_trials_without_it_are_made_anew(measured, tmp_path):
+    folder = copied(measured, tmp_path / "run")
+    store, prepared = Store(folder), measured.prepared
+    (mark,) = store.records(InjectionRecord)
+    failed = injections.failed(SimpleNamespace(**vars(mark)), "ran out of memory")
+    store.rewrite(InjectionRecord, [failed])
+    alone = [t for t in store.records(TrialRecord) if t.injection is None]
+    store.rewrite(TrialRecord, [alone[0].model_copy(update={"identity": "1" * 64})])
+    carried_out(prepared, folder, retry_failed=True)
+    assert contents(folder) == measured.whole
+
+
+def test_a_report_goes_elsewhere_where_the_run_folder_cannot_be_written(
+    measured, tmp_path, monkeypatch
+):
+    folder = copied(measured, tmp_path / "run")
+    monkeypatch.setattr(documents, "_contents", lambda report: [("report.html", "<p>")])
+    with breaking(1, full=True), pytest.raises(RunError) as caught:
+        nnw.report(folder)
+    assert str(caught.value) == (
+        f"{folder}: expected a folder that the report can be written into, got: No space left on "
+        "device; mend that, or give another with 'nnw report --into'"
+    )
+    nnw.report(folder, into=tmp_path / "elsewhere")
+    assert contents(folder) == measured.whole
+    assert contents(tmp_path / "elsewhere") == {"report.html": b"<p>"}

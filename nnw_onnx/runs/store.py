@@ -131,6 +131,7 @@ class Store:
             raise _unwritable(self.folder, error) from error
         try:
             yield
+            self._tidy()  # a worker that was killed may have left something since
         finally:
             lock.release()
 

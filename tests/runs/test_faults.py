@@ -210,6 +210,16 @@ def test_what_an_ended_process_has_left_is_put_away(measured, tmp_path):
     assert contents(folder) == {**measured.whole, ".mine.tmp": b"somebody's own"}
 
 
+def test_what_a_worker_leaves_while_the_run_goes_on_is_put_away(measured, tmp_path, monkeypatch):
+    def measured_here(*asked: object) -> Environment:
+        (tmp_path / "run" / "keys" / ".0123456789abcdef.tmp").write_bytes(b"secret")
+        return here(*asked)
+
+    here = evaluate.describe_environment
+    monkeypatch.setattr(evaluate, "describe_environment", measured_here)
+    assert contents(carried_out(measured.prepared, tmp_path / "run")) == measured.whole
+
+
 def test_a_line_that_was_copied_counts_once(measured, tmp_path):
     folder = copied(measured, tmp_path / "run")
     path = folder / "records.jsonl"

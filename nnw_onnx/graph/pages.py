@@ -7,6 +7,8 @@ back. That is always safe: the file has it, and whoever looks again gets the sam
 from __future__ import annotations
 
 import mmap
+from threading import Lock
+from weakref import WeakSet
 
 _HELD = 1 << 26
 _GIVE_BACK: int | None = vars(mmap).get("MADV_DONTNEED")
@@ -19,16 +21,25 @@ class Pages(mmap.mmap):
     """Bytes that were asked for since pages were last given back."""
 
     def make_room(self, size: int) -> None:
-        """Give back what was read before, if with `size` more bytes it would be much."""
-        if self.held and self.held + size > _HELD:
-            self.give_back()
-        self.held += size
+        """Give back what was read before, of any file, if with `size` more it would be much."""
+        with _LOCK:
+            if sum(pages.held for pages in _READ) + size > _HELD:
+                for pages in list(_READ):
+                    pages.give_back()
+            self.held += size
+            _READ.add(self)
 
     def give_back(self) -> None:
         """Give all pages back."""
         if _GIVE_BACK is not None:
             self.madvise(_GIVE_BACK)
         self.held = 0
+        _READ.discard(self)
+
+
+_LOCK = Lock()
+_READ: WeakSet[Pages] = WeakSet()
+"""Files of which something is held: a sidecar and the data that it belongs to are two."""
 
 
 def mapped(descriptor: int, size: int) -> memoryview:

@@ -173,13 +173,22 @@ def test_pages_that_were_read_are_given_back(tmp_path: Path, monkeypatch: pytest
     path.write_bytes(bytes(range(256)) * 64)
     given: list[int] = []
     monkeypatch.setattr(pages, "_HELD", 8192)
-    monkeypatch.setattr(pages.Pages, "give_back", lambda self: given.append(self.held))
+    monkeypatch.setattr(pages, "_READ", set())
+    original = pages.Pages.give_back
+
+    def told(self: pages.Pages) -> None:
+        given.append(self.held)
+        original(self)
+
+    monkeypatch.setattr(pages.Pages, "give_back", told)
     with path.open("rb") as stream:
-        whole = pages.mapped(stream.fileno(), path.stat().st_size)
+        whole, other = (pages.mapped(stream.fileno(), path.stat().st_size) for _ in range(2))
     assert bytes(pages.part(whole, 1, 5000)[:3]) == b"\1\2\3"
     assert given == []
-    pages.part(whole, 5000, 9000)
+    pages.part(other, 5000, 9000)
     assert given == [4999]
+    assert bytes(pages.part(whole, 1, 5000)[:3]) == b"\1\2\3"
+    assert given == [4999, 4000]
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])

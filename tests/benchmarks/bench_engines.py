@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ratios import Ratio, show
+from ratios import NotMeasuredError, Ratio, show
 
 from nnw_onnx import plugins
 from nnw_onnx.vocabulary import Engine, Spec
@@ -54,8 +54,10 @@ def dask_workers(count: int) -> Iterator[Engine]:
 def ray_workers(count: int) -> Iterator[Engine]:
     import logging
 
-    import ray
-
+    try:
+        import ray
+    except ImportError as error:
+        raise NotMeasuredError("needs ray: pip install '.[ray]'") from error
     ray.init(
         num_cpus=count, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
     )

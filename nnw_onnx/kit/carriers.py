@@ -32,6 +32,11 @@ from nnw_onnx.vocabulary import (
     Weights,
 )
 
+ENOUGH = 1 << 25
+"""Weights beyond which a kernel is taken only where no smaller one will do.
+
+A mark gains little by more, and what is computed with a carrier takes up to 100 bytes a weight.
+"""
 _SPARSE = 0.1
 _RANKS = 3
 _SHOWN = 8
@@ -231,8 +236,8 @@ def first_fit(network: Weighted, preference: Iterable[Layer], refusal: str) -> C
 
 
 def largest_first(layers: Iterable[Layer]) -> list[Layer]:
-    """Layers by their number of weights, for `preferred`."""
-    return sorted(layers, key=lambda layer: layer.size, reverse=True)
+    """Layers by their number of weights, for `preferred`; those beyond `ENOUGH` last, in turn."""
+    return sorted(layers, key=lambda x: x.size if x.size > ENOUGH else -x.size)
 
 
 def largest(
@@ -264,7 +269,9 @@ def largest(
         best = max((x.size for x in found), default=0)
         words = refusal("largest kernel", f"{best}" if best else why_none(network))
         carrier = first_fit(network, [x for x in found if x.size >= least], words)
-        return carrier, "the largest kernel fit to carry it"
+        passed = best > ENOUGH >= carrier.layer.size
+        bound = f"of at most {ENOUGH:,} weights " if passed else ""
+        return carrier, f"the largest kernel {bound}fit to carry it"
     carrier = take(network, named(network, name))
     if carrier.layer.size < least:
         raise InjectionError(refusal(f"layer {name!r}", f"{carrier.layer.size}"))

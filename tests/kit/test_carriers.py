@@ -44,6 +44,19 @@ def test_the_largest_or_the_one_asked_for(network):
         carriers.largest(network, ArrayBench(), "m", 361, "x; do y")
 
 
+def test_a_kernel_of_more_than_enough_weights_is_taken_where_no_smaller_one_will_do(
+    network, monkeypatch
+):
+    monkeypatch.setattr(carriers, "ENOUGH", 100)
+    carrier, why = carriers.largest(network, ArrayBench(), "m", 10, "x; do y")
+    found = "the largest kernel of at most 100 weights fit to carry it"
+    assert (carrier.layer.name, why) == ("a", found)
+    carrier, why = carriers.largest(network, ArrayBench(), "m", 21, "x; do y")
+    assert (carrier.layer.name, why) == ("b", "the largest kernel fit to carry it")
+    monkeypatch.setattr(carriers, "ENOUGH", 10)
+    assert [x.name for x in carriers.largest_first(network.layers[:2])] == ["a", "b"]
+
+
 def test_a_key_of_several_carriers(network):
     chosen = [carriers.take(network, layer) for layer in network.layers[:2]]
     key = carriers.key_for(Presence(), chosen, network, 3, SECRET, ["why"], {"n": 2})

@@ -17,7 +17,7 @@ from nnw_onnx.graph import open_network
 from nnw_onnx.inference import SessionSettings
 from nnw_onnx.kit.samples import ArraySamples
 from nnw_onnx.reports import documents
-from nnw_onnx.runs import composed
+from nnw_onnx.runs import composed, suspect
 from nnw_onnx.runs.evaluation import read_evaluation
 from nnw_onnx.runs.prepare import prepare
 from nnw_onnx.runs.repeating import repeated
@@ -265,7 +265,7 @@ def test_outside_of_workers_networks_run_in_processes_of_their_own(folder, monke
     asked = []
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: None)
     monkeypatch.setattr(
-        composed, "isolated", lambda network: lambda feeds, layers: asked.append(network) or feeds
+        suspect, "isolated", lambda network: lambda feeds, layers: asked.append(network) or feeds
     )
     composed._asking.cache_clear()
     chain = composed.chain_of([folder / "first.onnx"], SessionSettings(), 8)

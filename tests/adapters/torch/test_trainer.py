@@ -310,7 +310,7 @@ def test_the_plug_in_is_found_and_checked(tmp_path: Path) -> None:
     assert isinstance(made, TorchTrainer)
     made.check()
     assert [o.name for o in plugins.options(TorchTrainer)] == [
-        "device", "threads", "memory_format", "deterministic",
+        "device", "threads", "memory_format", "deterministic", "cuda_graphs",
     ]  # fmt: skip
     if not torch.cuda.is_available():
         with pytest.raises(TrainingError, match="expected a CUDA device, got none that torch"):

@@ -39,8 +39,10 @@ def small(monkeypatch):
 def test_threads_do_not_matter(small, monkeypatch, name, dtype):
     weights = generator().standard_normal((31, 57)).astype(dtype)
     found = []
+    monkeypatch.setattr("nnw_onnx.math.threads._cores", lambda: 8)
+    for variable in THREAD_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
     for count in ("1", "2", "7"):
-        monkeypatch.setattr("nnw_onnx.math.threads._cores", lambda: 8)
         monkeypatch.setenv("OMP_NUM_THREADS", count)
         assert threads() == int(count)
         found.append(KERNELS[name](weights, generator()))

@@ -201,7 +201,7 @@ def as_one_line(tool: str) -> Iterator[None]:
         yield
     except NnwError:
         raise
-    except Exception as error:
+    except Exception as error:  # the tools are others' code and raise whatever they meet
         raise InferenceError(
             f"{tool}: expected a model that onnxruntime's {tool} takes, got: "
             f"{type(error).__name__}: {one_line(error)}; leave this Modification out for it"

@@ -22,7 +22,6 @@ from .clusters import evaluated, expect_same
 pytest.importorskip("distributed", reason="needs the package distributed")
 NET = "10.87.65"
 PORT = 8786
-LOG = Path("/tmp/p/eng-log")
 TAG = f"nnw{os.getpid() % 10000}"
 FAST = {
     # A worker that is cut off says nothing; Dask waits minutes for it if it is not told otherwise.

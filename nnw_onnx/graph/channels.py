@@ -102,7 +102,8 @@ class _Follower:
         named = [name for name in node.input if name]
         if named and self._flow.constants.issuperset(named):
             self._flow.constants.update(node.output)
-        known = self._has_rule(node) and len(held) >= FEWEST_INPUTS.get(node.op_type, 1)
+        fewest = FEWEST_INPUTS.get(node.op_type, 1)
+        known = self._has_rule(node) and len(held) >= fewest and all(node.input[:fewest])
         made: Sequence[Held] | None = None
         if known:
             made = self._stacked(node, held)

@@ -38,7 +38,7 @@ def _info(value: ValueInfoProto) -> TensorInfo:
 def _dimension(dim: TensorShapeProto.Dimension) -> int | str | None:
     which = dim.WhichOneof("value")
     if which == "dim_value":
-        return int(dim.dim_value)
+        return int(dim.dim_value) if dim.dim_value >= 0 else None
     return (str(dim.dim_param) or None) if which == "dim_param" else None
 
 

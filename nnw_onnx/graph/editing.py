@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnx.version_converter
 from google.protobuf.message import EncodeError  # type: ignore[import-untyped]  # has no stubs
-from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 from onnx.checker import ValidationError
 
 from nnw_onnx.errors import ModelFileError
@@ -32,8 +32,9 @@ class Constants:
         self._graph, self._listed = model.graph, model.ir_version < _INITIALIZERS_ARE_INPUTS
         self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
         for node in model.graph.node:
-            if node.op_type == "Constant" and node.attribute[0].name == "value":
-                self._tensors[node.output[0]] = node.attribute[0].t
+            value = _constant(node)
+            if value is not None:
+                self._tensors[node.output[0]] = value
 
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
@@ -134,17 +135,24 @@ def write_model(model: ModelProto, target: Path, *, outside: bool = False) -> No
         ) from error
 
 
+def _constant(node: NodeProto) -> TensorProto | None:
+    """The tensor of a Constant node; None where it is none, or one that has no tensor or name."""
+    if node.op_type != "Constant" or not node.output:
+        return None
+    return next((found.t for found in node.attribute if found.name == "value"), None)
+
+
 def _lift_constants(graph: GraphProto) -> None:
     known = {tensor.name for tensor in graph.initializer}
     outputs = {value.name for value in graph.output}
     for k in reversed(range(len(graph.node))):
         node = graph.node[k]
-        is_tensor = node.op_type == "Constant" and node.attribute[0].name == "value"
-        name = node.output[0] if is_tensor else ""
-        if is_tensor and name not in known and name not in outputs:
+        value = _constant(node)
+        name = node.output[0] if value is not None else ""
+        if value is not None and name not in known and name not in outputs:
             known.add(name)
             tensor = graph.initializer.add()
-            tensor.CopyFrom(node.attribute[0].t)
+            tensor.CopyFrom(value)
             tensor.name = name
             del graph.node[k]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnw_onnx.errors import ModelFileError
-from nnw_onnx.graph.quantized import Dequantization
+from nnw_onnx.graph.quantized import UNKNOWN_BITS, Dequantization
 from nnw_onnx.graph.tensors import StoredTensor, numpy_dtype, shown
 from nnw_onnx.vocabulary import Array
 
@@ -41,12 +43,10 @@ class Grid:
         Raises:
             ModelFileError: scales that are computed while the network runs, or that do not fit.
         """
-        try:
+        with self._fitting():
             if self.how.shape is not None and self._index is not None:
                 return self._weights_by_rows(self._rows(stored), self._index)
             return self._weights(self._numbers(stored))
-        except (ValueError, IndexError, ZeroDivisionError) as error:
-            raise self._unfit() from error
 
     def nearest(self, weights: Array, stored: Array) -> Array:
         """The stored numbers that stand for the values nearest to some weights.
@@ -59,7 +59,7 @@ class Grid:
             weights: any finite real values, in the layout of `weights()`.
             stored: what is stored now.
         """
-        try:
+        with self._fitting():
             before = self._numbers(stored)
             asked = np.asarray(weights, np.float64)
             scale, zero = self._spread
@@ -68,16 +68,15 @@ class Grid:
                 places = asked / scale.astype(np.float64) + (zero if np.any(zero) else -0.0)
             keeps = (self._weights(before) == asked.astype(np.float32)) | ~np.isfinite(places)
             return self._stored(np.where(keeps, before, self._rounded(places)), stored)
-        except (ValueError, IndexError, ZeroDivisionError) as error:
-            raise self._unfit() from error
 
     def shifted(self, stored: Array, by: int) -> Array:
         """The stored numbers so many steps further, within the range of the type."""
-        numbers = self._numbers(stored)
-        if not self.how.bits:
-            return next_numbers(numbers, numpy_dtype(self.tensor.data_type), by)
-        top = (1 << self.how.bits) - 1
-        return self._stored(np.clip(numbers.astype(np.int64) + by, 0, top), stored)
+        with self._fitting():
+            numbers = self._numbers(stored)
+            if not self.how.bits:
+                return next_numbers(numbers, numpy_dtype(self.tensor.data_type), by)
+            top = (1 << self.how.bits) - 1
+            return self._stored(np.clip(numbers.astype(np.int64) + by, 0, top), stored)
 
     def _weights_by_rows(self, rows: Array, index: Array) -> NDArray[np.float32]:
         """The same for rows of bytes, some at a time: those that follow stay in the cache."""
@@ -102,7 +101,8 @@ class Grid:
     def _rounded(self, places: NDArray[np.float64]) -> Array:
         """The nearest numbers of the stored type, which are clipped to its range."""
         if self.how.bits:
-            return np.clip(np.rint(places), 0, (1 << self.how.bits) - 1).astype(np.uint8)
+            with np.errstate(invalid="ignore"):  # what is not finite keeps its number
+                return np.clip(np.rint(places), 0, (1 << self.how.bits) - 1).astype(np.uint8)
         return rounded(places, numpy_dtype(self.tensor.data_type))
 
     @cached_property
@@ -188,17 +188,28 @@ class Grid:
 
     def _rows(self, stored: Array) -> Array:
         """Bytes in rows whose first numbers are weights and whose last ones may be none."""
+        if self.how.bits == UNKNOWN_BITS:
+            raise ModelFileError(
+                f"layer {shown(self.tensor.name)}: expected 1, 2, 4 or 8 bits per weight for "
+                f"{self.how.kind}, got another number; quantize the model again"
+            )
         return stored if self.how.shape is None else stored.reshape(self.how.shape[0], -1)
 
     def _of_weights(self, every: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The numbers that are weights, a view."""
         return every[..., : self._shape[-1]]
 
-    def _unfit(self) -> ModelFileError:
-        return ModelFileError(
-            f"layer {shown(self.tensor.name)}: expected scales and zero points that fit the shape "
-            f"{list(self.tensor.dims)} for {self.how.kind}, got others; quantize the model again"
-        )
+    @contextmanager
+    def _fitting(self) -> Iterator[None]:
+        # A file says what it likes of shapes and types; what fits is what numpy can compute with.
+        try:
+            yield
+        except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
+            raise ModelFileError(
+                f"layer {shown(self.tensor.name)}: expected numbers, scales and zero points that "
+                f"fit the shape {list(self.tensor.dims)} for {self.how.kind}, got others; quantize "
+                "the model again"
+            ) from error
 
 
 def rounded(values: Array, dtype: np.dtype[np.generic]) -> Array:

@@ -220,7 +220,7 @@ class _Lister:
             learns=fixed is None,
             parts=() if weights is None else tuple(p.name for p in weights.parts),
             arithmetic=() if weights is None else weights.operators,
-            obstacle=_obstacle(how, weights),
+            obstacle=_obstacle(shape, how, weights),
         )
         base_view = main.arrival.base_view if weights is not None else None
         return ListedLayer(layer, tensor, how, _result(main.use), weights, base_view, fixed)
@@ -274,7 +274,11 @@ def _detour(sink: Sink, tensor: StoredTensor) -> tuple[bool, bool]:
     return sink.weights.root.size != tensor.size, True
 
 
-def _obstacle(how: Dequantization | None, weights: Carried | None) -> str | None:
+def _obstacle(
+    shape: tuple[int, ...], how: Dequantization | None, weights: Carried | None
+) -> str | None:
+    if 0 in shape:
+        return "there are no weights"
     if weights is not None:
         return weights.obstacle
     return None if how is None else how.obstacle

@@ -18,6 +18,10 @@ _MOST_FOLLOWED = 64
 _DEEPEST_FACTOR = 6
 
 
+UNKNOWN_BITS = -1
+_PACKED = (1, 2, 4, 8)
+
+
 @dataclass(frozen=True)
 class Dequantization:
     """How a stored tensor of integers, or of small floating-point numbers, becomes weights.
@@ -31,7 +35,8 @@ class Dequantization:
         block: weights of such a block.
         groups: the block of each weight along `axis`, where they do not simply follow each other.
         shape: (out, in) of weights in rows of bytes, else None.
-        bits: bits per weight where they are packed into bytes.
+        bits: bits per weight where they are packed into bytes; `UNKNOWN_BITS` where the graph says
+            a number that no runtime packs.
         result: type in which the weights are computed.
     """
 
@@ -53,13 +58,15 @@ class Dequantization:
             return "its scales are computed while the network runs"
         if self.scale.size > 1 and not self.along:
             return "its scales lie along an axis that is not known"
+        if self.bits == UNKNOWN_BITS:
+            return "its bits per weight are none of 1, 2, 4 and 8"
         return None
 
     def sizes(self, dims: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of the weights of a tensor with these stored sizes, unpacked."""
         if self.shape is not None:
             return self.shape
-        return (*dims[:-1], dims[-1] * 8 // self.bits) if self.bits else dims
+        return (*dims[:-1], dims[-1] * 8 // self.bits) if self.bits > 0 else dims
 
 
 @dataclass(frozen=True)
@@ -152,7 +159,7 @@ def _rows_of_bits(use: Use) -> Dequantization:
         zero = None
     return Dequantization(
         "MatMulNBits", _input(use, 2), zero, (0, 1), 1, number(use.node, "block_size", 32), groups,
-        (rows, columns), number(use.node, "bits", 4),
+        (rows, columns), _bits(use, "bits", 4),
     )  # fmt: skip
 
 
@@ -163,7 +170,7 @@ def _gather_blocks(use: Use) -> Dequantization:
     return Dequantization(
         "GatherBlockQuantized", scale, _input(use, 3), tuple(range(rank)),
         number(use.node, "quantize_axis", 1) % rank if block else None, block,
-        bits=number(use.node, "bits", 4) if _is_bytes(tensor) else 0,
+        bits=_bits(use, "bits", 4) if _is_bytes(tensor) else 0,
         result=numpy_dtype(scale.data_type) if scale is not None and scale.floating else _SINGLE,
     )  # fmt: skip
 
@@ -174,12 +181,17 @@ def _experts(use: Use) -> Dequantization | None:
         return None
     scale, block = _input(use, use.index + 1), number(use.node, "block_size", 0)
     own = f"fc{use.index // 3 + 1}_expert_weight_bits"
-    bits = number(use.node, own, number(use.node, "expert_weight_bits", 4))
+    bits = _bits(use, own, number(use.node, "expert_weight_bits", 4))
     rank = len(scale.dims) if scale is not None else 0
     return Dequantization(
         "QMoE", scale, _input(use, _EXPERTS[use.index]), tuple(range(rank)),
         2 if rank == 3 else None, block, bits=bits,
     )  # fmt: skip
+
+
+def _bits(use: Use, name: str, usual: int) -> int:
+    bits = number(use.node, name, usual)
+    return bits if bits in _PACKED else UNKNOWN_BITS
 
 
 def _is_bytes(tensor: StoredTensor | None) -> bool:

@@ -289,8 +289,18 @@ class IsolatedPool:
 
 
 def packed(function: Callable[[Item], object], item: Item) -> bytes:
-    """A call as it travels between our own processes; no file ever holds one."""
-    return bytes(ForkingPickler.dumps((function, item)))
+    """A call as it travels between our own processes; no file ever holds one.
+
+    Raises:
+        InferenceError: there is not enough memory for another copy of it.
+    """
+    try:
+        return bytes(ForkingPickler.dumps((function, item)))
+    except MemoryError:
+        raise InferenceError(
+            "worker: expected enough memory to send it the network, got none left; use a smaller "
+            "network, or a machine with more"
+        ) from None
 
 
 def unpacked(call: bytes) -> tuple[Callable[[Any], Any], Any]:

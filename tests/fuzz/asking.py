@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import math
 import re
 import time
 from collections import Counter
@@ -166,11 +167,14 @@ def answers(item: object) -> int:
 
     runnable, inputs = item  # type: ignore[misc]
     rng = np.random.Generator(np.random.PCG64(0))
-    feeds = {
-        info.name: np.asarray(rng.random([n if isinstance(n, int) else 2 for n in info.shape]) * 4)
-        for info in inputs
-    }
+    feeds = {info.name: np.asarray(rng.random(_bounded(info.shape)) * 4) for info in inputs}
     return sum(v.size for v in Session(runnable).predict(feeds, 4).values())
+
+
+def _bounded(shape: Sequence[int | str | None]) -> list[int]:
+    # What is fed is this test's affair: a network can ask for more than any machine has.
+    sizes = [n if isinstance(n, int) else 2 for n in shape]
+    return sizes if math.prod(sizes) <= 1 << 22 else [min(n, 2) for n in sizes]
 
 
 @contextlib.contextmanager

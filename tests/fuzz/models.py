@@ -244,7 +244,8 @@ def shaped(model: ModelProto, other: ModelProto, rng: Rng) -> None:
 def valued(model: ModelProto, other: ModelProto, rng: Rng) -> None:
     """Weights are not finite, or as large as there are, or all the same."""
     tensor: Any = _some(model, rng, TensorProto)
-    if tensor.data_location == TensorProto.EXTERNAL:
+    inside = tensor.data_location != TensorProto.EXTERNAL
+    if not inside or tensor.data_type not in TensorProto.DataType.values():
         return
     array = np.array(numpy_helper.to_array(tensor))
     array.flat[:: int(rng.integers(1, 9))] = REALS[rng.integers(len(REALS))]

@@ -14,10 +14,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+import nnw_onnx as nnw
 from nnw_onnx.errors import ModelFileError
-from nnw_onnx.graph import Limits, open_network
+from nnw_onnx.graph import Limits, open_network, to_plain_form
 
 from .handmade import CASES, make, node, tensor, values
+from .quantized_forms import MATMUL_NBITS
 
 
 def refusal(path: Path, limits: Limits | None = None) -> str:
@@ -393,3 +395,56 @@ def test_a_small_file_reserves_little(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 1 << 24
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("bits", [0, -1, 3, 9, 2**31, 2**63 - 1, -(2**63)])
+def test_bits_that_no_runtime_packs(bits: int, tmp_path: Path) -> None:
+    model = MATMUL_NBITS["groups"]().model
+    next(a for a in model.graph.node[0].attribute if a.name == "bits").i = bits
+    onnx.save(model, tmp_path / "m.onnx")
+    network = open_network(tmp_path / "m.onnx")
+    (layer,) = network.layers
+    assert layer.obstacle == "its bits per weight are none of 1, 2, 4 and 8"
+    with pytest.raises(ModelFileError) as refused:
+        _ = network.weights[layer.name]
+    assert str(refused.value) == (
+        f"layer {layer.name!r}: expected 1, 2, 4 or 8 bits per weight for MatMulNBits, got "
+        "another number; quantize the model again"
+    )
+
+
+def test_sizes_below_zero_are_not_known(tmp_path: Path) -> None:
+    model = CASES["matmul"]().model
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -(2**31)
+    onnx.save(model, tmp_path / "m.onnx")
+    assert open_network(tmp_path / "m.onnx").inputs[0].shape[0] is None
+
+
+@pytest.mark.parametrize("field", ["attribute", "output"])
+def test_constants_of_nothing(field: str, tmp_path: Path) -> None:
+    model = CASES["matmul"]().model
+    empty = helper.make_node("Constant", [], ["c"], value=tensor(np.ones(1, np.float32), "c"))
+    empty.ClearField(field)
+    model.graph.node.append(empty)
+    onnx.save(model, tmp_path / "m.onnx")
+    to_plain_form(tmp_path / "m.onnx", tmp_path / "p.onnx")
+    assert empty in onnx.load(tmp_path / "p.onnx").graph.node
+
+
+def test_a_layer_without_weights_takes_none(tmp_path: Path) -> None:
+    model = MATMUL_NBITS["groups"]().model
+    next(a for a in model.graph.node[0].attribute if a.name == "K").i = 0
+    onnx.save(model, tmp_path / "m.onnx")
+    (layer,) = open_network(tmp_path / "m.onnx").layers
+    assert (layer.size, layer.obstacle) == (0, "there are no weights")
+    with pytest.raises(ModelFileError, match="there are no weights"):
+        nnw.modify(tmp_path / "m.onnx", "grid-noise")
+
+
+def test_groups_that_are_no_integers(tmp_path: Path) -> None:
+    model = MATMUL_NBITS["groups"]().model
+    given = next(t for t in model.graph.initializer if t.name == "g")
+    given.CopyFrom(tensor(onnx.numpy_helper.to_array(given).astype(np.float32), "g"))
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(ModelFileError, match="expected numbers, scales and zero points that fit"):
+        _ = open_network(tmp_path / "m.onnx").weights["q"]

@@ -167,7 +167,7 @@ def test_scales_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError) as error:
         network.weights["q"]
     assert str(error.value) == (
-        "layer 'q': expected scales and zero points that fit the shape [4, 5] for "
+        "layer 'q': expected numbers, scales and zero points that fit the shape [4, 5] for "
         "DequantizeLinear, got others; quantize the model again"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,12 +30,16 @@ from nnw_onnx.vocabulary import (
 )
 
 if TYPE_CHECKING:
+    from nnw_onnx.inference import SessionSettings
     from nnw_onnx.runs.evaluation import Evaluation
 
 AnyNetwork: TypeAlias = "OnnxNetwork | str | Path | InMemory"
 """A file, a network in memory, or an open one: `opened` alone decides which it is."""
 Layers: TypeAlias = str | Sequence[str]
 Options: TypeAlias = Mapping[str, Json]
+
+_STARTS = 120.0
+"""Seconds that providers may take to start."""
 
 log = logging.getLogger("nnw_onnx")
 
@@ -182,6 +187,29 @@ def beside(network: OnnxNetwork, reference: AnyNetwork | None, training: object)
             "it, got one; name a carrier that the training changes (layer)"
         )
     return network.beside(opened(reference))
+
+
+def settings_of(providers: Sequence[str]) -> SessionSettings:
+    """How networks are run with these providers, which are tried first; on the CPU without any.
+
+    Raises:
+        InferenceError: one is unknown or does not work here.
+    """
+    from nnw_onnx.inference import SessionSettings
+
+    usual = SessionSettings()
+    settings = SessionSettings(tuple(providers) or usual.providers)
+    if settings != usual:
+        _try(settings.providers)
+    return settings
+
+
+@functools.cache
+def _try(providers: tuple[str, ...]) -> None:
+    """Raise `InferenceError` where they do not work, once for all; a GPU is held elsewhere."""
+    from nnw_onnx.inference import check_providers, run_isolated, unwrap
+
+    unwrap(run_isolated(check_providers, providers, timeout=_STARTS))
 
 
 def opened(network: object) -> OnnxNetwork:

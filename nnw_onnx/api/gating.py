@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -53,7 +53,11 @@ class Gated:
 
 
 def gate(
-    config: str | Path, network: str | Path | None = None, *, key: str | Path | None = None
+    config: str | Path,
+    network: str | Path | None = None,
+    *,
+    key: str | Path | None = None,
+    providers: Sequence[str] = (),
 ) -> Gated:
     """Check a marked network against the thresholds of a file; as `bool` whether it may go out.
 
@@ -65,8 +69,10 @@ def gate(
         network: the ONNX file that is going out, instead of the one in the configuration; nothing
             is written.
         key: key file, likewise.
+        providers: what networks are run with, likewise, such as "cuda".
 
     Raises:
+        InferenceError: a provider does not work here.
         ConfigurationError: the configuration asks for what cannot be checked.
         ModelFileError, KeyFileError: a file that is missing, broken or hostile.
     """
@@ -79,6 +85,9 @@ def gate(
         None if network is None else arguments.path_of(network),
         None if key is None else Path(key),
     )
+    if providers:
+        wanted = wanted.model_copy(update={"session": wanted.session.with_providers(providers)})
+    arguments.settings_of(wanted.session.providers)
     under = _Under(wanted)
     return Gated(wanted.title, under.path.name, tuple(map(_made, under.asked())))
 
@@ -173,8 +182,14 @@ class _Under:
         if self._claim is None:
             raise ConfigurationError("key: expected one, got none; add key, or give --key")
         reference = self.reference if self.wanted.resynchronise else None
-        rate = self.wanted.false_positive_rate
-        return verify(network, self._claim, false_positive_rate=rate, reference=reference, run=run)
+        return verify(
+            network,
+            self._claim,
+            false_positive_rate=self.wanted.false_positive_rate,
+            reference=reference,
+            run=run,
+            providers=self.wanted.session.providers,
+        )
 
     def _sealed(self, need: SealNeed, sealed: Seal) -> _Answer:
         if need.root is not None and need.root.lower() != sealed.root:
@@ -205,7 +220,8 @@ class _Under:
         from nnw_onnx.runs.suspect import isolated, suspects
 
         paths, rate = network_paths(need.networks), self.wanted.false_positive_rate
-        heard = suspects(self.network, isolated(self.network))
+        settings = arguments.settings_of(self.wanted.session.providers)
+        heard = suspects(self.network, isolated(self.network, settings=settings))
         keys = found_wrong(heard, claim, need.wrong_keys, rate) if need.wrong_keys else 0
         taken = [p.name for p in paths if _is_yes(self._heard(arguments.opened(p)))]
         told = [f"{keys} of {need.wrong_keys} wrong keys"] * bool(need.wrong_keys)

@@ -99,6 +99,7 @@ def inject(
     training: str | Path | Evaluation | None = None,
     data: str | Path | None = None,
     work_folder: str | Path | None = None,
+    providers: Sequence[str] = (),
     record: Record = False,
 ) -> Injection:
     """Put a payload into a network, without training or by one; or enrol a fingerprint.
@@ -122,6 +123,7 @@ def inject(
             without training, which some methods cannot.
         data: folder or file of that data set, instead of the one in the configuration.
         work_folder: where a training keeps its state, so that one that was interrupted goes on.
+        providers: what networks are run with instead of those in the configuration, such as "cuda".
         record: True writes the commitment, the method and the version of this package into the
             metadata of the model, "payload" the payload too, for whoever keeps models; never the
             key. Anybody can read, change or remove a record: it is no evidence, and tells an
@@ -147,7 +149,8 @@ def inject(
     technology = arguments.technology_of(method, options, code, code_options, layer, payload)
     if not plugins.enrols(plugins.create(Method, technology.method)):
         arguments.check_weights(opened)
-    how = single.how_to_train(training, data, work_folder, arguments.log.info)
+    arguments.settings_of(providers)
+    how = single.how_to_train(training, data, work_folder, arguments.log.info, providers)
     made = single.inject(opened, payload, technology, seed, how, secret)
     key = made.claim.key
     change = change_of(opened, made.network, key.layers)
@@ -215,6 +218,7 @@ def verify(
     wrong_keys: int = 0,
     timeout: float = 600.0,
     memory_limit: int | None = None,
+    providers: Sequence[str] = (),
 ) -> Verdict:
     """Everything that a claim tells of a network: what is decoded, detected and wrong.
 
@@ -243,10 +247,13 @@ def verify(
             is exact.
         timeout: seconds for a network that must be run, which is done in another process.
         memory_limit: bytes that this process may take (Linux only); None allows what a network of
-            its size may need.
+            its size may need on the CPU.
+        providers: what a network that must be run is run with, in order of preference, such as
+            "cuda"; the CPU if there are none, as whether answers depend on weights is always tried.
 
     Raises:
-        InferenceError: a network that must be run crashes, hangs or does not run.
+        InferenceError: a network that must be run crashes, hangs or does not run, or a provider
+            does not work.
         ConfigurationError: the rate is no rate, no null distribution is known, there is no such
             layer, or a reference is nothing for this method or key.
     """
@@ -255,7 +262,8 @@ def verify(
 
     opened = arguments.opened(network)
     whole = arguments.whole_claim(claim)
-    suspect_of: verifying.SuspectOf = suspects(opened, isolated(opened, timeout, memory_limit))
+    limits = timeout, memory_limit, arguments.settings_of(providers)
+    suspect_of: verifying.SuspectOf = suspects(opened, isolated(opened, *limits))
     tried = _probe(opened, inputs, timeout) if run or inputs else None
     search = verifying.Search(thorough=True, layer=layer, probe=tried)
     if reference is None:
@@ -269,7 +277,7 @@ def verify(
             whole,
             false_positive_rate,
             search,
-            lambda network: isolated(network, timeout, memory_limit),
+            lambda network: isolated(network, *limits),
         )
     if wrong_keys:
         from nnw_onnx.runs import ranking
@@ -295,6 +303,7 @@ def decode(
     reference: AnyNetwork | None = None,
     timeout: float = 600.0,
     memory_limit: int | None = None,
+    providers: Sequence[str] = (),
 ) -> Decoding:
     """Read the Symbols of a network: from its weights, or from what it answers.
 
@@ -315,6 +324,7 @@ def decode(
         reference=reference,
         timeout=timeout,
         memory_limit=memory_limit,
+        providers=providers,
     )
     if verdict.reason is not None and verdict.decoding is None:
         raise CarrierNotFoundError(verdict.reason)
@@ -339,6 +349,7 @@ def detect(
     wrong_keys: int = 0,
     timeout: float = 600.0,
     memory_limit: int | None = None,
+    providers: Sequence[str] = (),
 ) -> Detection:
     """Decide whether a payload is in a network; the answer is true or false as it is.
 
@@ -358,6 +369,7 @@ def detect(
         wrong_keys: see `verify`.
         timeout: see `verify`.
         memory_limit: see `verify`.
+        providers: see `verify`.
 
     Raises:
         ConfigurationError: there is no payload to look for, or no null distribution is known.
@@ -379,6 +391,7 @@ def detect(
         wrong_keys=wrong_keys,
         timeout=timeout,
         memory_limit=memory_limit,
+        providers=providers,
     )
     found = verdict.detection
     if found is None:

@@ -103,6 +103,7 @@ def modify(
     training: str | Path | Evaluation | None = None,
     data: str | Path | None = None,
     work_folder: str | Path | None = None,
+    providers: Sequence[str] = (),
 ) -> Modified:
     """Apply a Modification to a network.
 
@@ -119,6 +120,7 @@ def modify(
         training: for a Modification that trains or needs data, see `inject`.
         data: likewise.
         work_folder: likewise.
+        providers: likewise.
 
     Raises:
         ConfigurationError: the Modification, an option or a layer does not exist, or it is one of
@@ -135,7 +137,8 @@ def modify(
         )
     opened = arguments.opened(network)
     arguments.check_weights(opened)
-    how = single.how_to_train(training, data, work_folder, arguments.log.info)
+    arguments.settings_of(providers)
+    how = single.how_to_train(training, data, work_folder, arguments.log.info, providers)
     step = Step(made.spec(), arguments.patterns(layers))
     others = [arguments.opened(copy) for copy in copies]
     stacked = single.modify(opened, [step], seed, how, others)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nnw_onnx.cli import output
-from nnw_onnx.cli.options import check_outputs, write_text
+from nnw_onnx.cli.options import Provider, check_outputs, write_text
 
 if TYPE_CHECKING:
     from nnw_onnx.measures.checks import Check
@@ -45,6 +45,7 @@ def gate(
         Path | None,
         typer.Option(metavar="KEY.npz", help="Key file, instead of the one in the thresholds."),
     ] = None,
+    provider: Provider = None,
     checks: Checks = None,
     output_format: Annotated[
         CheckFormat, typer.Option("--format", help="How the checks are written to stdout.")
@@ -61,7 +62,7 @@ def gate(
     import nnw_onnx as nnw
 
     check_checks([path for path in (config, model, key) if path is not None], checks)
-    done = nnw.gate(config, model, key=key)
+    done = nnw.gate(config, model, key=key, providers=provider or ())
     tell(done.title, str(model or done.file), done.checks, output_format.value, checks)
     if not done:
         raise typer.Exit(1)

@@ -19,6 +19,7 @@ from nnw_onnx.cli.options import (
     Model,
     Out,
     OutputFormat,
+    Provider,
     SeedFile,
     Settings,
     Sidecar,
@@ -119,6 +120,7 @@ def inject(
     training: Training = None,
     data: Data = None,
     work_folder: WorkFolder = None,
+    provider: Provider = None,
     record: Annotated[
         bool,
         typer.Option("--record", help="Name commitment and method in its metadata."),
@@ -137,7 +139,7 @@ def inject(
     """
     import nnw_onnx as nnw
 
-    _check_training(training, data, work_folder)
+    _check_training(training, data, work_folder, provider)
     read = [model, *([reference] if reference else [])]
     check_outputs(read, {"--out": out, "--key-out": key_out}, force=force)
     settings, code_settings = parse_settings(option), parse_settings(code_option, "--code-option")
@@ -161,6 +163,7 @@ def inject(
         training=training,
         data=data,
         work_folder=work_folder,
+        providers=provider or (),
         record="payload" if record_payload else record,
     )
     _save_both(injection, out, key_out, sidecar=sidecar)
@@ -199,6 +202,7 @@ def modify(
     training: Training = None,
     data: Data = None,
     work_folder: WorkFolder = None,
+    provider: Provider = None,
     sidecar: Sidecar = False,
     force: Force = False,
     output_format: OutputFormat = Format.TEXT,
@@ -209,7 +213,7 @@ def modify(
     """
     import nnw_onnx as nnw
 
-    _check_training(training, data, work_folder)
+    _check_training(training, data, work_folder, provider)
     check_outputs([model, *(copy or ())], {"--out": out}, force=force)
     settings = parse_settings(option)
     strength = _strength(modification, intensity, settings)
@@ -228,6 +232,7 @@ def modify(
         training=training,
         data=data,
         work_folder=work_folder,
+        providers=provider or (),
     )
     warn(modified.warnings)
     if modified.layers:
@@ -236,9 +241,14 @@ def modify(
     _tell_modified(modified, modification, strength, out, output_format)
 
 
-def _check_training(training: str | None, data: Path | None, work_folder: Path | None) -> None:
-    """Refuse options that say how to train where nothing is trained."""
-    given = {"--data": data, "--work-folder": work_folder}
+def _check_training(
+    training: str | None,
+    data: Path | None,
+    work_folder: Path | None,
+    provider: Sequence[str] | None,
+) -> None:
+    """Refuse options that say how to train where nothing is trained, and so no network run."""
+    given = {"--data": data, "--work-folder": work_folder, "--provider": provider or None}
     for option, value in given.items():
         if value is not None and training is None:
             raise ConfigurationError(

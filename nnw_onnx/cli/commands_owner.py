@@ -11,7 +11,7 @@ import typer
 
 from nnw_onnx.cli import completion, output
 from nnw_onnx.cli.commands_network import LEVEL, payload_values, warn
-from nnw_onnx.cli.options import KeyFile, Model, OutputFormat
+from nnw_onnx.cli.options import KeyFile, Model, OutputFormat, Provider
 from nnw_onnx.cli.output import Format
 from nnw_onnx.errors import CarrierNotFoundError, ConfigurationError
 
@@ -72,6 +72,7 @@ def decode(
     output_format: OutputFormat = Format.TEXT,
     timeout: Timeout = 600.0,
     memory_limit: MemoryLimit = None,
+    provider: Provider = None,
 ) -> None:
     """Read the payload of a watermarked network.
 
@@ -93,6 +94,7 @@ def decode(
         reference=reference,
         timeout=timeout,
         memory_limit=memory_limit,
+        providers=provider or (),
     )
     if verdict.reason is not None and verdict.decoding is None:
         raise CarrierNotFoundError(verdict.reason)
@@ -142,6 +144,7 @@ def detect(
     output_format: OutputFormat = Format.TEXT,
     timeout: Timeout = 600.0,
     memory_limit: MemoryLimit = None,
+    provider: Provider = None,
 ) -> None:
     """Tell whether a network carries a watermark.
 
@@ -171,6 +174,7 @@ def detect(
         wrong_keys=wrong_keys,
         timeout=timeout,
         memory_limit=memory_limit,
+        providers=provider or (),
     )
     if output_format is Format.JSON:
         whole = _whole(detection, claim)

@@ -22,8 +22,10 @@ from nnw_onnx.cli.options import (
     Force,
     OutputFormat,
     Presets,
+    Provider,
     check_outputs,
     parse_changes,
+    with_provider,
     write_text,
 )
 from nnw_onnx.cli.output import Format, InterruptedRunError
@@ -71,6 +73,7 @@ def evaluate(
         str | None,
         typer.Option(help="See 'nnw list engines'.", autocompletion=completion.engines),
     ] = None,
+    provider: Provider = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -117,10 +120,10 @@ def evaluate(
     """
     import nnw_onnx as nnw
 
-    changes = parse_changes(settings)
+    changes = with_provider(parse_changes(settings), provider)
     check_checks([], checks)
     if source is not None:
-        _expect_alone(evaluation, settings, presets, dry_run, retry_failed)
+        _expect_alone(evaluation, provider, settings, presets, dry_run, retry_failed)
     if dry_run:
         expected = nnw.forecast(
             evaluation, data=data, engine=engine, settings=changes, presets=presets or (),
@@ -146,8 +149,8 @@ def evaluate(
     except KeyboardInterrupt as stop:
         repeated = {
             "--from": [source] if source else [], "--files": files or (),
-            "--set": settings or (), "--preset": presets or (), "--require": require or (),
-            "--checks": checks or (),
+            "--provider": provider or (), "--set": settings or (), "--preset": presets or (),
+            "--require": require or (), "--checks": checks or (),
         }  # fmt: skip
         raise _interrupted(stop, _again(evaluation, data, run_folder, engine, repeated)) from None
     _answer(done, output_format, bool(require))
@@ -171,6 +174,7 @@ def _interrupted(stop: KeyboardInterrupt, again: str) -> InterruptedRunError:
 
 def _expect_alone(
     evaluation: str | None,
+    provider: Sequence[str] | None,
     settings: Sequence[str] | None,
     presets: Sequence[str] | None,
     dry_run: bool,
@@ -178,8 +182,8 @@ def _expect_alone(
 ) -> None:
     """Refuse beside --from what would make another evaluation of it."""
     given = {
-        f"the evaluation {evaluation!r}": evaluation, "--set": settings, "--preset": presets,
-        "--dry-run": dry_run, "--retry-failed": retry_failed,
+        f"the evaluation {evaluation!r}": evaluation, "--provider": provider, "--set": settings,
+        "--preset": presets, "--dry-run": dry_run, "--retry-failed": retry_failed,
     }  # fmt: skip
     for name, value in given.items():
         if value:

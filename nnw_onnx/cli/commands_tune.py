@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nnw_onnx.cli import completion, output
-from nnw_onnx.cli.options import OutputFormat, parse_changes
+from nnw_onnx.cli.options import OutputFormat, Provider, parse_changes, with_provider
 from nnw_onnx.cli.output import Format
 from nnw_onnx.errors import ConfigurationError
 
@@ -49,6 +49,7 @@ def tune(
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the data set lies.")
     ] = None,
+    provider: Provider = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Another value for a key; repeatable."),
@@ -69,7 +70,8 @@ def tune(
     from nnw_onnx.runs.prepare import prepare
     from nnw_onnx.runs.tuning import tune as tuned
 
-    asked = read_evaluation(find_evaluation(evaluation), data, parse_changes(settings))
+    changes = with_provider(parse_changes(settings), provider)
+    asked = read_evaluation(find_evaluation(evaluation), data, changes)
     spare = asked.model_copy(update={"networks": tuple(on), "modifications": (), "presets": ()})
     _check_apart(asked, spare)
     spare = spare.at(asked.folder)

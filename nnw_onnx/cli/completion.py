@@ -82,6 +82,13 @@ def profiles(incomplete: str) -> list[str]:
     return _begun([*names()], incomplete)
 
 
+def providers(incomplete: str) -> list[str]:
+    """Short names of execution providers."""
+    from nnw_onnx.inference.providers import SHORT
+
+    return _begun([*SHORT], incomplete)
+
+
 def layers(context: typer.Context, incomplete: str) -> list[str]:
     """Layers of the network that stands on the command line already, kernels first."""
     import nnw_onnx as nnw

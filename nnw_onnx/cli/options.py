@@ -73,7 +73,15 @@ Data = Annotated[
 ]
 WorkFolder = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Keep the state of the training here; run again to go on."),
+    typer.Option(metavar="DIR", help="State of the training; run again to go on."),
+]
+Provider = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Runs networks: cuda, cuda:1, ...; repeatable.",
+        autocompletion=completion.providers,
+    ),
 ]
 
 SeedFile = Annotated[
@@ -135,6 +143,21 @@ def parse_changes(settings: Sequence[str] | None) -> dict[str, Json]:
             )
         parsed[key] = _toml_value(value.strip())
     return parsed
+
+
+def with_provider(changes: dict[str, Json], provider: Sequence[str] | None) -> dict[str, Json]:
+    """Keys of a configuration, the providers of --provider among them.
+
+    Raises:
+        ConfigurationError: they are there already.
+    """
+    if not provider:
+        return changes
+    if "session.providers" in changes:
+        raise ConfigurationError(
+            "--provider: expected session.providers once, got it by --set too; leave one out"
+        )
+    return {**changes, "session.providers": list(provider)}
 
 
 def _toml_value(text: str) -> Json:

@@ -13,7 +13,7 @@ Device: TypeAlias = tuple[str, int]
 """Kind of memory, as onnxruntime names it, and number of the device."""
 
 CPU = "CPUExecutionProvider"
-_SHORT: Mapping[str, str] = {
+SHORT: Mapping[str, str] = {
     "cann": "CANNExecutionProvider",
     "coreml": "CoreMLExecutionProvider",
     "cpu": CPU,
@@ -28,8 +28,9 @@ _SHORT: Mapping[str, str] = {
     "webgpu": "WebGpuExecutionProvider",
     "xnnpack": "XnnpackExecutionProvider",
 }
-_NUMBERED = frozenset(_SHORT[n] for n in ("cann", "cuda", "dml", "migraphx", "rocm", "tensorrt"))
-_BOUND: Mapping[str, str] = {_SHORT["cuda"]: "cuda", _SHORT["tensorrt"]: "cuda"}
+"""Short name -> the name in full."""
+_NUMBERED = frozenset(SHORT[n] for n in ("cann", "cuda", "dml", "migraphx", "rocm", "tensorrt"))
+_BOUND: Mapping[str, str] = {SHORT["cuda"]: "cuda", SHORT["tensorrt"]: "cuda"}
 """Providers -> the memory that inputs are bound in."""
 
 
@@ -39,7 +40,7 @@ def full_name(name: str) -> str:
     A number after a colon, that of the device, stays: "cuda:1". What is no short form stays too.
     """
     short, colon, number = name.strip().partition(":")
-    return _SHORT.get(short.strip().lower(), short.strip()) + colon + number.strip()
+    return SHORT.get(short.strip().lower(), short.strip()) + colon + number.strip()
 
 
 def provider_of(name: str) -> str:

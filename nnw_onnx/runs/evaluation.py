@@ -143,6 +143,12 @@ def with_engine(evaluation: Evaluation, name: str) -> Evaluation:
     return changed
 
 
+def with_providers(evaluation: Evaluation, names: Sequence[str]) -> Evaluation:
+    """The same evaluation whose networks are run with other providers, in order of preference."""
+    session = evaluation.session.with_providers(names)
+    return evaluation.model_copy(update={"session": session})
+
+
 def with_more_presets(evaluation: Evaluation, names: Sequence[str], folder: Path) -> Evaluation:
     """The same evaluation with more presets behind its own.
 

@@ -22,7 +22,12 @@ from nnw_onnx.runs import calls
 from nnw_onnx.runs import inject as injecting
 from nnw_onnx.runs import modify as modifying
 from nnw_onnx.runs.bench import Place, RunBench
-from nnw_onnx.runs.evaluation import find_evaluation, read_evaluation, with_dataset_path
+from nnw_onnx.runs.evaluation import (
+    find_evaluation,
+    read_evaluation,
+    with_dataset_path,
+    with_providers,
+)
 from nnw_onnx.runs.inject import Injected
 from nnw_onnx.runs.keys import load_key, save_key
 from nnw_onnx.runs.modify import Stacked
@@ -70,9 +75,19 @@ def how_to_train(
     data: str | Path | None,
     work_folder: str | Path | None,
     tell: Tell,
+    providers: Sequence[str] = (),
 ) -> How | None:
-    """How to train, with the data set from elsewhere where one is given; None without training."""
+    """How to train, with data set and providers from elsewhere where given; None without training.
+
+    Raises:
+        ConfigurationError: providers and no training, without which no network is run.
+    """
     if training is None:
+        if providers:
+            raise ConfigurationError(
+                f"providers: expected a training beside them, because else no network is run, got "
+                f"{', '.join(providers)} alone; leave them out"
+            )
         return None
     if isinstance(training, str | Path):
         path = find_evaluation(training)
@@ -80,6 +95,8 @@ def how_to_train(
     elif data is not None:
         moved = with_dataset_path(training.dataset, Path(data).resolve())
         training = training.model_copy(update={"dataset": moved})
+    if providers:
+        training = with_providers(training, providers)
     return How(training, None if work_folder is None else Path(work_folder), tell)
 
 

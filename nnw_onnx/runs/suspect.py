@@ -43,6 +43,7 @@ Access: TypeAlias = Literal["weights", "activations", "answers"]
 AskLayers: TypeAlias = Callable[[Feeds, Sequence[str]], Values]
 """Every output of a network, then the output of the operator of each of these layers."""
 
+USUAL = SessionSettings()
 TIMEOUT = 600.0
 BATCH_SIZE = 64
 MOST_SESSIONS = 4
@@ -292,7 +293,10 @@ class Running:
 
 
 def isolated(
-    network: OnnxNetwork, timeout: float = TIMEOUT, memory_limit: int | None = None
+    network: OnnxNetwork,
+    timeout: float = TIMEOUT,
+    memory_limit: int | None = None,
+    settings: SessionSettings = USUAL,
 ) -> AskLayers:
     """A network that answers from a process of its own.
 
@@ -302,8 +306,10 @@ def isolated(
         network: the suspect.
         timeout: seconds that an answer may take.
         memory_limit: bytes that it may take (Linux only); None allows what a network of its size
-            may need.
+            may need on the CPU, and anything elsewhere: drivers reserve more than they use.
+        settings: how it is run.
     """
+    elsewhere = settings.providers != USUAL.providers
 
     def ask(feeds: Feeds, layers: Sequence[str] = ()) -> Values:
         asked = tuple(layers)
@@ -314,8 +320,9 @@ def isolated(
             _answers,
             runnable,
             dict(feeds),
+            settings,
             timeout=timeout,
-            memory_bytes=memory_limit or memory_for(weights, fed),
+            memory_bytes=memory_limit or (None if elsewhere else memory_for(weights, fed)),
         )
         told = unwrap(outcome)
         return _named(network, asked, told)
@@ -326,7 +333,7 @@ def isolated(
 def running(network: OnnxNetwork, settings: SessionSettings, batch_size: int) -> AskLayers:
     """What runs a network: in a worker as it is, elsewhere in a process of its own."""
     if multiprocessing.parent_process() is None:
-        return isolated(network)
+        return isolated(network, settings=settings)
     return Running(network, settings, batch_size)
 
 
@@ -394,8 +401,10 @@ def _fits(info: TensorInfo, values: Array) -> bool:
     return len(info.shape) == values.ndim and same
 
 
-def _answers(runnable: RunnableGraph, feeds: dict[str, Array]) -> dict[str, Array]:
-    return Session(runnable, SessionSettings()).predict(feeds, BATCH_SIZE)
+def _answers(
+    runnable: RunnableGraph, feeds: dict[str, Array], settings: SessionSettings
+) -> dict[str, Array]:
+    return Session(runnable, settings).predict(feeds, BATCH_SIZE)
 
 
 def _named(network: OnnxNetwork, layers: tuple[str, ...], told: Values) -> Values:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Protocol, Self, TypeVar
 
@@ -236,6 +236,10 @@ class SessionTable(_Table):
     batch_size: Annotated[int, Field(ge=1)] = 256
     timeout: Annotated[float, Field(gt=0)] = 600.0
     memory_limit: Annotated[int, Field(ge=256 << 20, le=1 << 50)] | None = None
+
+    def with_providers(self, names: Sequence[str]) -> SessionTable:
+        """The same with other providers, in order of preference."""
+        return SessionTable.model_validate({**self.model_dump(), "providers": tuple(names)})
 
 
 class CostTable(_Table):

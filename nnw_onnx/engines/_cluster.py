@@ -94,7 +94,7 @@ class _Carrier:
     limits: Limits
     sent: dict[int, _Sent] = field(default_factory=dict)
     pending: dict[Any, int] = field(default_factory=dict)
-    answers: dict[int, _worker.Answer] = field(default_factory=dict)
+    answers: dict[int, bytes] = field(default_factory=dict)
     shipped: dict[tuple[str, str], int] = field(default_factory=dict)
     next: int = 0
 
@@ -149,15 +149,17 @@ class _Carrier:
                 self._ship(answer, self.sent[index])
                 self._send(index, self.sent[index])
             else:
-                self.answers[index] = answer
+                self._keep(answer)
+                self.answers[index] = answer.outcome
         while self.next in self.answers:
-            yield self._taken(self.answers.pop(self.next), self.sent.pop(self.next))
+            del self.sent[self.next]
             self.next += 1
+            yield opened(self.answers.pop(self.next - 1))
 
-    def _taken(self, answer: _worker.Answer, sent: _Sent) -> Outcome[Any]:
+    def _keep(self, answer: _worker.Answer) -> None:
+        """Take what a task has left, at once: a run that is killed finds what is finished."""
         if self.portable:
             self.portable.keep(answer.left, answer.gone)
-        return opened(answer.outcome)
 
     def _ship(self, answer: _worker.Answer, sent: _Sent) -> None:
         """Send what a host lacks, unless it was sent there for another task meanwhile."""

@@ -169,6 +169,7 @@ def _costs(
     )  # fmt: skip
     for _ in records:  # each is in its file
         pass
+    store.finished().clear()
     settings = prepared.plan.session
     store.write(describe_environment(settings, runtime_description()))
 

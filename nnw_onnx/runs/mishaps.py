@@ -38,8 +38,8 @@ def expect_available(context: Context, error: NnwError) -> None:
     """
     if isinstance(error, UnavailableError):
         raise error
-    if (reason := _of_the_machine(error, data=isinstance(error, DatasetError))) is not None:
-        raise unavailable("run", "a machine that goes on working", reason) from error
+    if (reason := _reason_in(error, data=isinstance(error, DatasetError))) is not None:
+        raise _stopped(reason) from error
     files = [Path(name) for name, _ in context.sources.files]
     for path in (context.folder, *context.networks, *files):
         if not path.exists():
@@ -65,7 +65,16 @@ def unavailable(place: str, expected: str, got: str) -> UnavailableError:
     return UnavailableError(f"{place}: expected {expected}, got: {got}; {CURE}")
 
 
-def _of_the_machine(error: BaseException, *, data: bool) -> str | None:
+def of_the_machine(error: OSError) -> UnavailableError:
+    """The error that stops a run because of what the system said."""
+    return _stopped(_words(error))
+
+
+def _stopped(reason: str) -> UnavailableError:
+    return unavailable("run", "a machine that goes on working", reason)
+
+
+def _reason_in(error: BaseException, *, data: bool) -> str | None:
     """What the system said, if an error came of that; of data that were there, whatever it says."""
     cause: BaseException | None = error
     while cause is not None:

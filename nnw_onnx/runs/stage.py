@@ -13,6 +13,7 @@ from nnw_onnx.records import CostRecord, InjectionRecord, TrialRecord
 from nnw_onnx.runs import mishaps
 from nnw_onnx.runs.checks import trains
 from nnw_onnx.runs.context import Context
+from nnw_onnx.runs.finished import Finished
 from nnw_onnx.runs.progress import Count, shown_progress
 from nnw_onnx.runs.recipes import TrainingTable
 from nnw_onnx.runs.store import Store
@@ -75,21 +76,30 @@ class Stage(Generic[Record]):
                 left.remove(known.identity)
                 yield known
         todo = [task for task in tasks if task.identity in left]
+        finished = self._store.finished()
+        waiting = self._waiting(finished, left)
         outcomes = engine.map(
-            Work(function, context),
-            todo,
+            Work(function, context, finished=finished.plan),
+            [task for task in todo if task.identity not in waiting],
             timeout=timeout_of(evaluation),
             memory_limit=evaluation.session.memory_limit,
         )
+        outcomes = _in_order(todo, waiting, outcomes)
         done = len(tasks) - len(todo)
         for task, outcome in self._shown(todo, outcomes, done, len(tasks)):
             record = self._record(context, task, outcome, failed)
             self._store.append(record)
+            finished.forget(task.identity)
             self._watch(record)
             written.append(task.identity)
             yield record
         if written != order:
             self._put_in_order(order, len(written) - len(order))
+
+    def _waiting(self, finished: Finished, left: set[str]) -> dict[str, Record]:
+        """What was finished when the run was ended, and is not recorded."""
+        found = ((i, finished.record(i, self._model)) for i in finished.identities() & left)
+        return {identity: record for identity, record in found if record is not None}
 
     def _put_in_order(self, order: Sequence[str], strange: int) -> None:
         """What failed and was tried again comes last, and may have had other tasks after it."""
@@ -130,6 +140,17 @@ class Stage(Generic[Record]):
             for done in bar:
                 yield done
                 count.done += 1
+
+
+def _in_order(
+    todo: Sequence[T], waiting: dict[str, Record], outcomes: Iterator[Outcome[Record]]
+) -> Iterator[Outcome[Record]]:
+    """Outcomes of all tasks: of those that wait what is there, of the others what comes."""
+    for task in todo:
+        known = waiting.pop(task.identity, None)
+        yield next(outcomes, Outcome()) if known is None else Outcome(known)
+    # To its end, where an engine stops its workers.
+    yield from outcomes
 
 
 def timeout_of(evaluation: Evaluation) -> float:

@@ -2,7 +2,7 @@
 
     plan.json  injections.jsonl  records.jsonl  costs.jsonl  environment.json
     keys/<identity>.npz  networks/<identity>.npz (or .onnx)  checkpoints/<name>.npz
-    progress/<name>
+    progress/<name>  finished/<identity>
 
 Records are appended in the order of the plan, one JSON line each, and forced to the disk, so a
 run that is cut off at any moment can be resumed; a last line that was cut off is dropped. A run
@@ -34,6 +34,7 @@ from nnw_onnx.records import CostRecord, Environment, InjectionRecord, Plan, Tri
 from nnw_onnx.runs import folders
 from nnw_onnx.runs.arrays import read_arrays, write_arrays
 from nnw_onnx.runs.collecting import uncollected
+from nnw_onnx.runs.finished import PLACE, Finished
 from nnw_onnx.text import one_line
 from nnw_onnx.vocabulary import Array
 
@@ -50,7 +51,10 @@ READERS = {1: "nnw-onnx 0.1 (pip install 'nnw-onnx<0.2')"}
 TASK_NOTE = "task.txt"
 """Says in a work folder which training it belongs to, and by what claim."""
 _WIDEST = 8
-_OF_TASKS = re.compile(r"(keys|networks|checkpoints)/[0-9a-z][0-9a-z-]*\.(npz|onnx|onnx\.data)")
+_OF_TASKS = re.compile(
+    r"(keys|networks|checkpoints)/[0-9a-z][0-9a-z-]*\.(npz|onnx|onnx\.data)|"
+    rf"{PLACE}/[0-9a-f]{{64}}"
+)
 _MOST_WORDS = 4096
 SINGLE: dict[type[BaseModel], str] = {Plan: "plan.json", Environment: "environment.json"}
 
@@ -201,9 +205,15 @@ class Store:
         with replacing(self.folder / RECORDS[model], durable=True) as file:
             file.writelines(_line(record) for record in records)
 
+    def finished(self) -> Finished:
+        """Records that wait to be appended; raises `RunError` or `OSError` without a plan."""
+        plan = folders.content(self.folder / SINGLE[Plan])
+        return Finished(self.folder, hashlib.sha256(plan).hexdigest())
+
     def forget_failed(self) -> None:
         """Keep no record of what failed, so that it is done again, and the run is unfinished."""
         (self.folder / SINGLE[Environment]).unlink(missing_ok=True)
+        self.finished().forget_failed(RECORDS)
         for model in (InjectionRecord, TrialRecord, CostRecord):
             records = self.records(model)
             kept = [record for record in records if vars(record)["status"] != "failed"]
@@ -258,14 +268,17 @@ class Store:
     def keep(self, name: str, content: bytes) -> None:
         """Put in what a task has written elsewhere, by its name; what no task writes is left out.
 
-        A network is written as it would be here, a key and the state of a training so that only
-        their owner can read them.
+        A network and a record are written as they would be here, a key and the state of a training
+        so that only their owner can read them.
         """
         if _OF_TASKS.fullmatch(name) is None:
             return
         path = self.folder / name
         path.parent.mkdir(exist_ok=True)
-        with replacing(path, private=not name.startswith("networks/")) as file:
+        secret = not name.startswith(("networks/", f"{PLACE}/"))
+        with replacing(
+            path, private=secret, durable=name.startswith(("keys/", "networks/"))
+        ) as file:
             file.write(content)
 
     def forget(self, name: str) -> None:

@@ -14,8 +14,9 @@ from nnw_onnx import plugins
 from nnw_onnx.errors import InferenceError, NnwError, UnavailableError
 from nnw_onnx.graph import open_network
 from nnw_onnx.kit.parcels import parcel_of
-from nnw_onnx.runs import folders
+from nnw_onnx.runs import folders, mishaps
 from nnw_onnx.runs.context import Context, Source
+from nnw_onnx.runs.finished import PLACE, Finished
 from nnw_onnx.runs.keys import is_key
 from nnw_onnx.runs.plan import InjectionTask
 from nnw_onnx.runs.sources import named_files
@@ -35,11 +36,13 @@ class Work(Portable[Item, Result]):
         function: what carries a task out.
         context: what all tasks have in common.
         moves: paths of the run -> where they are on this machine; none where it is the owner's.
+        finished: digest of the plan of which records are kept until they are appended, or "".
     """
 
     function: Callable[[Context, Item], Result]
     context: Context
     moves: tuple[tuple[str, str], ...] = ()
+    finished: str = ""
 
     @property
     def gpu(self) -> bool:
@@ -51,6 +54,15 @@ class Work(Portable[Item, Result]):
 
     def __call__(self, item: Item) -> Result:
         """The record of a task."""
+        record = self._carried_out(item)
+        if self.finished and isinstance(record, BaseModel):
+            try:
+                Finished(self.context.folder, self.finished).put(record)
+            except OSError as error:
+                raise mishaps.of_the_machine(error) from error
+        return record
+
+    def _carried_out(self, item: Item) -> Result:
         if not self.moves:
             return self.function(self.context, item)
         self.context.store.make_places()
@@ -123,8 +135,9 @@ class Work(Portable[Item, Result]):
     def keep(self, left: Mapping[str, bytes], gone: Iterable[str]) -> None:
         """Put what a task has written into the run folder."""
         store = self.context.store
-        for name, content in left.items():
-            store.keep(name, content)
+        # A record last: it says that key and network are there.
+        for name in sorted(left, key=lambda name: name.startswith(f"{PLACE}/")):
+            store.keep(name, left[name])
         for name in gone:
             store.forget(name)
 

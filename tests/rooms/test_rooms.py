@@ -39,6 +39,7 @@ MAY_OPEN_FILES = (
     "runs/store.py",
     "runs/folders.py",
     "runs/arrays.py",
+    "runs/finished.py",
     "kit/writing.py",
     "runs/keys.py",
     "runs/toml.py",

@@ -6,7 +6,7 @@ import dataclasses
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +27,10 @@ from nnw_onnx.runs.evaluation import read_evaluation
 from nnw_onnx.runs.keys import save_key
 from nnw_onnx.runs.prepare import Prepared, prepare
 from nnw_onnx.runs.store import RECORDS, Store
-from nnw_onnx.vocabulary import Batch, Engine, Outcome, Samples
+from nnw_onnx.vocabulary import Batch, Samples
 
 from .breaking import Death, breaking
+from .here import Here
 
 TINY = """
 title = "Tiny"
@@ -56,24 +57,6 @@ intensities = [0.1]
 """
 MEASURED_ELSEWHERE = {"environment.json", ".lock"}
 """What tells of the moment and not of the networks."""
-
-
-@dataclass(frozen=True)
-class Here(Engine):
-    """Tasks in this process."""
-
-    name = "here"
-
-    def map(
-        self,
-        call: Callable[[Any], Any],
-        items: Iterable[Any],
-        *,
-        timeout: float,
-        memory_limit: int | None,
-    ) -> Iterator[Outcome[Any]]:
-        for item in items:
-            yield Outcome(call(item))
 
 
 def carried_out(prepared: Prepared, folder: Path, **options: bool) -> Path:
@@ -141,7 +124,12 @@ def _replayed(run: Store, done: list[str], made: dict[str, Any]) -> Callable[...
 
 def recorded(folder: Path) -> set[str]:
     store = Store(folder)
-    return {r.identity for model in RECORDS for r in store.records(model)}
+    found = {r.identity for model in RECORDS for r in store.records(model)}
+    if not store.exists:
+        return found
+    waiting = store.finished()
+    kept = {i for i in waiting.identities() if any(waiting.record(i, model) for model in RECORDS)}
+    return found | kept
 
 
 def places(measured: Replayed, folder: Path) -> int:

@@ -25,8 +25,8 @@ from ..measures.made import invented  # noqa: TID252 - shared by two rooms' test
 MODEL = Path(__file__).resolve().parents[2] / "models" / "digits" / "cnn-0.onnx"
 WITHIN = (
     "records.jsonl", "injections.jsonl", "costs.jsonl", "environment.json", "report.html",
-    "report.json", ".lock", "keys", "networks", "checkpoints", "progress", "figures", "tables",
-    "keys/a.npz", "networks/a.npz", "figures/evidence.svg", "tables/all.csv",
+    "report.json", ".lock", "keys", "networks", "checkpoints", "progress", "finished", "figures",
+    "tables", "keys/a.npz", "networks/a.npz", "figures/evidence.svg", "tables/all.csv",
 )  # fmt: skip
 REFUSED = "expected plain files and folders, got "
 

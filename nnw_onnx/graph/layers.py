@@ -278,7 +278,7 @@ def _obstacle(
     shape: tuple[int, ...], how: Dequantization | None, weights: Carried | None
 ) -> str | None:
     if 0 in shape:
-        return "there are no weights"
+        return "there are no weights, or not as many as the graph says"
     if weights is not None:
         return weights.obstacle
     return None if how is None else how.obstacle

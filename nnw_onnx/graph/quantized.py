@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,9 +64,13 @@ class Dequantization:
         return None
 
     def sizes(self, dims: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape of the weights of a tensor with these stored sizes, unpacked."""
+        """Shape of the weights of a tensor with these stored sizes, unpacked.
+
+        (0, 0) where the graph tells more rows and columns than are stored.
+        """
         if self.shape is not None:
-            return self.shape
+            held = math.prod(dims) * 8 // max(self.bits, 1)
+            return self.shape if min(self.shape) > 0 and math.prod(self.shape) <= held else (0, 0)
         return (*dims[:-1], dims[-1] * 8 // self.bits) if self.bits > 0 else dims
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto
 
 from nnw_onnx.errors import ModelFileError
+from nnw_onnx.graph.arities import check_arity, standard_opset
 from nnw_onnx.graph.files import ModelFile
 from nnw_onnx.graph.tensors import MOST_AXES, StoredTensor, shown
 from nnw_onnx.graph.wire import Address
@@ -163,7 +164,11 @@ def numbers(node: NodeProto, name: str) -> list[int] | None:
 
 
 def build_scopes(file: ModelFile) -> Scopes:
-    """Resolve every name; raises `ModelFileError` where one is defined twice in a graph."""
+    """Resolve every name.
+
+    Raises:
+        ModelFileError: one is defined twice in a graph, or see `check_arity`.
+    """
     builder = _Builder(file)
     builder.graph(file.proto.graph, (("graph", 0),), Scope("main", ""))
     for index, function in enumerate(file.proto.functions):
@@ -178,6 +183,8 @@ class _Builder:
         self.scopes: list[Scope] = []
         self.functions: dict[FunctionName, Scope] = {}
         self.calls: dict[FunctionName, list[Call]] = {}
+        self.own = {(f.domain, f.name, f.overload) for f in file.proto.functions}
+        self.opset = standard_opset(file.proto.opset_import)
 
     def graph(self, graph: GraphProto, address: Address, scope: Scope) -> None:
         """Enter a graph and everything inside it."""
@@ -202,6 +209,7 @@ class _Builder:
         scope.defaults = {a.name: a for a in function.attribute_proto}
         self.scopes.append(scope)
         self.functions[function.domain, function.name, function.overload] = scope
+        self.opset = standard_opset(function.opset_import)
         self._nodes(function.node, address, scope)
 
     def _result(self, scope: Scope, node: NodeProto, name: str) -> None:
@@ -222,6 +230,8 @@ class _Builder:
 
     def _nodes(self, nodes: Iterable[NodeProto], address: Address, scope: Scope) -> None:
         for index, node in enumerate(nodes):
+            if (node.domain, node.op_type, node.overload) not in self.own:
+                check_arity(node, self.opset)
             # Inside it its own results are not visible yet, so that they may be named alike there.
             self._inside(node, (*address, ("node", index)), scope)
             for output in filter(None, node.output):

@@ -405,7 +405,7 @@ def test_hostile_graphs_are_followed_without_harm(tmp_path):
             onnx.save(changed, tmp_path / "spoilt.onnx")
             with contextlib.suppress(ModelFileError):
                 seen += len(open_network(tmp_path / "spoilt.onnx").hidden_axes) >= 0
-    assert seen > 200
+    assert seen > 150
 
 
 def _spoil(graph: onnx.GraphProto, rng: np.random.Generator) -> None:

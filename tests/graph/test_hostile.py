@@ -431,12 +431,15 @@ def test_constants_of_nothing(field: str, tmp_path: Path) -> None:
     assert empty in onnx.load(tmp_path / "p.onnx").graph.node
 
 
-def test_a_layer_without_weights_takes_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["N", "K"])
+@pytest.mark.parametrize("size", [0, -1, 1 << 20, 2**63 - 1, -(2**63)])
+def test_a_layer_without_weights_takes_none(name: str, size: int, tmp_path: Path) -> None:
     model = MATMUL_NBITS["groups"]().model
-    next(a for a in model.graph.node[0].attribute if a.name == "K").i = 0
+    next(a for a in model.graph.node[0].attribute if a.name == name).i = size
     onnx.save(model, tmp_path / "m.onnx")
     (layer,) = open_network(tmp_path / "m.onnx").layers
-    assert (layer.size, layer.obstacle) == (0, "there are no weights")
+    reason = "there are no weights, or not as many as the graph says"
+    assert (layer.size, layer.obstacle) == (0, reason)
     with pytest.raises(ModelFileError, match="there are no weights"):
         nnw.modify(tmp_path / "m.onnx", "grid-noise")
 
@@ -448,3 +451,35 @@ def test_groups_that_are_no_integers(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "m.onnx")
     with pytest.raises(ModelFileError, match="expected numbers, scales and zero points that fit"):
         _ = open_network(tmp_path / "m.onnx").weights["q"]
+
+
+@pytest.mark.parametrize(
+    ("operator", "inputs", "outputs", "told"),
+    [
+        ("Where", ["x", "x"], ["u"], "3 inputs of an operator 'Where', got 2"),
+        ("Relu", ["x", "x"], ["u"], "1 input of an operator 'Relu', got 2"),
+        ("Concat", [], ["u"], "at least 1 inputs of an operator 'Concat', got 0"),
+        ("Conv", ["x"], ["u"], "2 to 3 inputs of an operator 'Conv', got 1"),
+        ("Split", ["x"], [], "at least 1 outputs of an operator 'Split', got 0"),
+    ],
+)
+def test_too_few_or_too_many(
+    operator: str, inputs: list[str], outputs: list[str], told: str, tmp_path: Path
+) -> None:
+    model = CASES["matmul"]().model
+    model.graph.node.append(helper.make_node(operator, inputs, outputs))
+    onnx.save(model, tmp_path / "m.onnx")
+    assert refusal(tmp_path / "m.onnx") == f"model: expected {told}; export the model again"
+    model.graph.node[-1].domain = "own"
+    onnx.save(model, tmp_path / "m.onnx")
+    assert open_network(tmp_path / "m.onnx").layers
+
+
+def test_a_function_of_its_own_has_its_own_inputs(tmp_path: Path) -> None:
+    model = CASES["matmul"]().model
+    body = [helper.make_node("Add", ["a", "b"], ["c"])]
+    sets = [helper.make_opsetid("", 17)]
+    model.functions.append(helper.make_function("", "Relu", ["a", "b"], ["c"], body, sets))
+    model.graph.node.append(helper.make_node("Relu", ["x", "x"], ["u"]))
+    onnx.save(model, tmp_path / "m.onnx")
+    assert open_network(tmp_path / "m.onnx").layers

@@ -171,6 +171,8 @@ def test_operands_that_a_runtime_would_refuse(kind: str, tmp_path: Path) -> None
     model.graph.node[0].op_type = kind
     if kind == "Dropout":
         model.graph.node[0].output.insert(0, "")
+    if kind == "Where":
+        model.graph.node[0].input.append(model.graph.node[0].input[1])
     network = _opened(model, tmp_path)
     assert network is not None
     assert {layer.name for layer in network.layers} <= {"w", "m"}

@@ -7,7 +7,6 @@ so it is the same on every machine and in every version, and two labels never sh
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,21 +32,16 @@ def stream(secret: bytes, label: str, size: int) -> NDArray[np.uint8]:
         raise ConfigurationError(
             f"secret: expected {SECRET_BYTES} bytes, got {len(secret)}; make the key again"
         )
-    out = np.empty(size, np.uint8)
-    for start, block in _parts(secret, label, size):
-        out[start : start + block.size] = block
-    return out
-
-
-def _parts(secret: bytes, label: str, size: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """The stream in blocks, each with the place of its first byte."""
     base = hashlib.shake_256()
     for part in (_DOMAIN, secret, label.encode()):
         base.update(len(part).to_bytes(8, "little") + part)
+    out = np.empty(size, np.uint8)
     for start in range(0, size, _BLOCK):
         block = base.copy()
         block.update((start // _BLOCK).to_bytes(8, "little"))
-        yield start, np.frombuffer(block.digest(min(_BLOCK, size - start)), np.uint8)
+        count = min(_BLOCK, size - start)
+        out[start : start + count] = np.frombuffer(block.digest(count), np.uint8)
+    return out
 
 
 def uint64(secret: bytes, label: str, n: int) -> NDArray[np.uint64]:
@@ -109,34 +103,22 @@ def permutation(secret: bytes, label: str, n: int, k: int | None = None) -> NDAr
     return (numbers[:k] & low).astype(np.int64)
 
 
-def positions(secret: bytes, label: str, n: int, k: int) -> NDArray[np.uint32]:
-    """What `permutation` gives, for n up to 2^32, in a third of its memory: 8 n bytes.
+def permutations(secret: bytes, label: str, count: int, n: int) -> Array:
+    """Independent random permutations (count, n) of 0 ... n-1, for many short ones.
 
-    Half of the numbers are sorted at a time, so the stream is made twice.
+    They are drawn as `permutation` draws one, from 32 bits a number where n is at most 2^12: which
+    of two numbers comes first is decided by chance but for 2^-21 at most.
     """
-    low = np.uint64((1 << max(n - 1, 1).bit_length()) - 1)
-    found, done = np.empty(n, np.uint32), 0
-    for half in range(2):
-        numbers = _half(secret, label, n, low, half)
-        for start in range(0, numbers.size, _BLOCK):
-            part = numbers[start : start + _BLOCK] & low
-            found[done : done + part.size] = part
-            done += part.size
-    return found[:k]
-
-
-def _half(secret: bytes, label: str, n: int, low: np.uint64, half: int) -> NDArray[np.uint64]:
-    """The lower or upper half of the numbers that `permutation` sorts, sorted."""
-    # Memory that nobody writes to is none, so the room for all costs nothing.
-    room, size = np.empty(n, np.uint64), 0
-    for start, block in _parts(secret, label, 8 * n):
-        drawn = block.view("<u8").astype(np.uint64, copy=False)
-        places = np.arange(start // 8, start // 8 + drawn.size, dtype=np.uint64)
-        numbers = (drawn & ~low | places)[drawn >> np.uint64(63) == half]
-        room[size : size + numbers.size] = numbers
-        size += numbers.size
-    room[:size].sort()
-    return room[:size]
+    kind = np.uint32 if n <= 1 << 12 else np.uint64
+    low = kind((1 << max(n - 1, 1).bit_length()) - 1)
+    size = np.dtype(kind).itemsize
+    drawn = stream(secret, label, size * count * n).view(f"<u{size}").astype(kind, copy=False)
+    numbers: Array = drawn.reshape(count, n)
+    numbers &= ~low
+    numbers |= np.arange(n, dtype=kind)
+    numbers.sort(axis=1)
+    numbers &= low
+    return numbers
 
 
 def gaussian(secret: bytes, label: str, n: int) -> NDArray[np.float64]:

@@ -41,9 +41,13 @@ _LEAST_WEIGHTS = 16
 class BlockSpread(Decodes, Injects):
     """Each Symbol owns floor(N/T) random weights; their chip-weighted sum has the Symbol's sign.
 
+    In a layer of at most 2^22 weights they lie anywhere. In a larger one each Symbol owns one of
+    every run of weights (T of them, where they are many more than T), at random and independently
+    of other runs, so that no part of the layer holds more of the mark than another.
+
     A Symbol below the margin is raised to it. The margin, in standard deviations of the sum under a
     random key, is what the budget pays for, between 2 and 8. Peak memory of a
-    large layer: about 13 bytes a weight of float32, and 50 of other types.
+    large layer: about 10 bytes a weight of float32, and 50 of other types.
     """
 
     name = "block-spread"

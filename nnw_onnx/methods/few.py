@@ -119,7 +119,7 @@ class Few(Decodes, Injects, Trains):
         marked[blocks.positions] = signs[:, None] * blocks.chips * sizes
         return marked.reshape(values.shape)
 
-    def _blocks(self, key: Key) -> spreading.Blocks:
+    def _blocks(self, key: Key) -> spreading.Scattered:
         """Positions and signs of each Symbol's weights; raises `ConfigurationError`."""
         shape = (key.size, self.weights)
         count, size = key.size * self.weights, math.prod(key.shapes[0])
@@ -130,4 +130,4 @@ class Few(Decodes, Injects, Trains):
             )
         where = keystream.permutation(key.secret, "few/positions", size, count)
         chips = keystream.signs(key.secret, "few/chips", count)
-        return spreading.Blocks(where.reshape(shape), chips.reshape(shape))
+        return spreading.Scattered(self.weights, where.reshape(shape), chips.reshape(shape))

@@ -177,9 +177,8 @@ class SpreadSpectrum(Decodes, Injects):
                 f"key: expected from 1 to {total} symbols, got {key.size}; restore the key from a "
                 "copy"
             )
-        whole = spreading.blocks(key.secret, self.name, total, key.size)
         length = self._length(total, key.size)
-        return spreading.Blocks(whole.positions[:, :length], whole.chips[:, :length])
+        return spreading.blocks(key.secret, self.name, total, key.size, length)
 
 
 def _chosen(network: Network, size: int) -> list[Layer]:

@@ -137,8 +137,24 @@ def test_an_impossible_limit_is_told(limit):
         keystream.integers(SECRET, "x", 3, limit)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 1000, 300_000])
-def test_positions_are_those_of_the_permutation(n: int) -> None:
-    for k in (n, n // 2):
-        lean = keystream.positions(SECRET, "places", n, k)
-        assert np.array_equal(lean, keystream.permutation(SECRET, "places", n, k))
+@pytest.mark.parametrize("n", [1, 2, 3, 64, 4096, 4097])
+def test_permutations_are_drawn_as_one_is(n: int) -> None:
+    """Restated: places in the order of keyed numbers, of 32 bits up to 4096 and of 64 beyond."""
+    size = 4 if n <= 4096 else 8
+    data = keystream.stream(SECRET, "rows", 3 * n * size).tobytes()
+    numbers = [int.from_bytes(data[i : i + size], "little") for i in range(0, len(data), size)]
+    low = max(n - 1, 1).bit_length()
+    found = keystream.permutations(SECRET, "rows", 3, n)
+    for row in range(3):
+        high = [number >> low for number in numbers[row * n : (row + 1) * n]]
+        assert found[row].tolist() == sorted(range(n), key=lambda place: (high[place], place))
+
+
+def test_rows_of_permutations_are_uniform_and_independent():
+    rows = keystream.permutations(SECRET, "many", 24_000, 3).astype(int) @ [9, 3, 1]
+    kinds, counts = np.unique(rows, return_counts=True)
+    assert len(kinds) == 6
+    assert stats.chisquare(counts).pvalue > 1e-4
+    pairs = np.unique(27 * rows[::2] + rows[1::2], return_counts=True)[1]
+    assert len(pairs) == 36
+    assert stats.chisquare(pairs).pvalue > 1e-4

@@ -16,30 +16,51 @@ from nnw_onnx.math import noise, pruning, quantizing
 SIZE, T = 256 * 2304, 256
 
 
-def test_blocks_are_disjoint_and_complete():
-    blocks = spreading.blocks(bytes(32), "x", 1003, 10)
-    assert blocks.positions.shape == blocks.chips.shape == (10, 100)
-    assert len(set(blocks.positions.reshape(-1).tolist())) == 1000
-    assert set(np.unique(blocks.chips)) == {-1, 1}
-    assert blocks.length == 100
+@pytest.fixture(params=["scattered", "runs"])
+def kind(request, monkeypatch):
+    """Small layers are drawn as they are, and as larger ones."""
+    if request.param == "runs":
+        monkeypatch.setattr(spreading.weighed, "MOST", 30)
+        monkeypatch.setattr(spreading.weighed, "_STEP", 64)
+        monkeypatch.setattr(spreading, "_STEP", 100)
+    spreading.blocks.cache_clear()
+    yield {"scattered": spreading.Scattered, "runs": spreading.Runs}[request.param]
+    spreading.blocks.cache_clear()
 
 
-def test_statistics_and_shifts_against_loops(rng):
+def chips(blocks, size) -> np.ndarray:
+    """The chip (T, size) of each weight for each Symbol, 0 where it is not its own."""
+    return np.array([blocks.statistics(row) for row in np.eye(size)]).T
+
+
+@pytest.mark.parametrize(
+    ("size", "symbols", "length"),
+    [(1003, 10, None), (200, 1, None), (64, 64, None), (500, 7, 20), (50, 24, None), (77, 5, 1)],
+)
+def test_each_symbol_owns_as_many_weights_and_none_with_another(kind, size, symbols, length):
+    blocks = spreading.blocks(bytes(32), "x", size, symbols, length)
+    assert isinstance(blocks, kind)
+    found = chips(blocks, size)
+    assert blocks.length == (length or size // symbols)
+    assert found.shape == (symbols, size)
+    assert set(np.unique(found)) <= {-1.0, 0.0, 1.0}
+    assert np.array_equal(np.abs(found).sum(axis=1), np.full(symbols, blocks.length))
+    assert np.abs(found).sum(axis=0).max() == 1
+
+
+def test_statistics_and_shifts_against_loops(rng, kind):
     blocks, flat = spreading.blocks(bytes(32), "x", 60, 4), rng.standard_normal(60)
-    sums = [
-        sum(c * flat[p] for p, c in zip(ps, cs, strict=True))
-        for ps, cs in zip(blocks.positions, blocks.chips, strict=True)
-    ]
+    found = chips(blocks, 60)
+    sums = [sum(c * w for c, w in zip(row, flat, strict=True)) for row in found]
     np.testing.assert_allclose(blocks.statistics(flat), sums, rtol=1e-12, atol=1e-12)
     shifts = np.array([0.5, 0.0, -1.0, 2.0])
     moved = blocks.shifted(flat, shifts)
-    np.testing.assert_allclose(
-        blocks.statistics(moved) - sums, shifts * blocks.length, rtol=1e-12, atol=1e-12
-    )
-    assert np.array_equal(moved[blocks.positions[1]], flat[blocks.positions[1]])
+    np.testing.assert_allclose(moved, flat + shifts @ found, rtol=1e-12, atol=1e-12)
+    assert np.array_equal(moved[found[1] != 0], flat[found[1] != 0])
+    assert moved.dtype == np.float64
 
 
-def test_deviation_is_that_of_random_keys(rng):
+def test_deviation_is_that_of_random_keys(rng, kind):
     flat = rng.standard_normal(200) + 1.5
     sums = [
         spreading.blocks(i.to_bytes(32, "little"), "x", 200, 4).statistics(flat)
@@ -47,6 +68,32 @@ def test_deviation_is_that_of_random_keys(rng):
     ]
     blocks = spreading.blocks(bytes(32), "x", 200, 4)
     assert blocks.deviation(flat) == pytest.approx(np.std(sums), rel=0.04)
+
+
+def test_who_owns_a_weight_and_its_chip_are_uniform_over_keys(kind):
+    """Each of 40 weights is each Symbol's with either chip; chips are independent."""
+    found = np.array(
+        [
+            chips(spreading.blocks(i.to_bytes(32, "little"), "x", 40, 5), 40)
+            for i in range(1500)
+        ]
+    )  # fmt: skip
+    counts = np.concatenate([(found == 1).sum(axis=0), (found == -1).sum(axis=0)])
+    assert stats.chisquare(counts, axis=0).pvalue.min() > 1e-4 / 40
+    signs = found.sum(axis=1)
+    together = np.corrcoef(signs, rowvar=False)[np.triu_indices(40, 1)]
+    assert np.abs(together).max() < 5 / math.sqrt(1500)
+
+
+def test_many_symbols_have_wider_cells(monkeypatch):
+    monkeypatch.setattr(spreading.weighed, "MOST", 100)
+    spreading.blocks.cache_clear()
+    blocks = spreading.blocks(bytes(32), "x", 70_000, 35_000)
+    owners = blocks.cells.reshape(2, 35_000) >> 1
+    assert blocks.cells.dtype == np.uint32
+    assert np.array_equal(np.sort(owners, axis=1), np.tile(np.arange(35_000), (2, 1)))
+    assert spreading.blocks(bytes(32), "x", 70_000, 30_000).cells.dtype == np.uint16
+    spreading.blocks.cache_clear()
 
 
 # oracles.json static_ss.table: (gamma / sigma, modification) -> mean and sd of the BER of 8 seeds
@@ -87,9 +134,12 @@ def bit_error_rates() -> dict[tuple[float, str], float]:
     return {cell: float(np.mean(values)) for cell, values in rates.items()}
 
 
-@pytest.fixture(scope="module")
-def rates() -> dict[tuple[float, str], float]:
-    return bit_error_rates()
+@pytest.fixture(scope="module", params=["scattered", "runs"])
+def rates(request) -> dict[tuple[float, str], float]:
+    with pytest.MonkeyPatch.context() as patched:
+        if request.param == "runs":
+            patched.setattr(spreading.weighed, "MOST", SIZE - 1)
+        return bit_error_rates()
 
 
 def allowed(deviation: float) -> float:
@@ -143,26 +193,21 @@ def test_expected_change_against_integration(margin):
     assert found == pytest.approx(math.sqrt(64 / 9216 * integral), rel=1e-6)
 
 
-def test_large_layers_are_read_and_moved_where_they_lie(rng, monkeypatch):
-    blocks = spreading.blocks(bytes(32), "x", 600, 4)
-    weights = rng.standard_normal((30, 20)).astype(np.float32)
-    turned, shifts = np.asfortranarray(weights), np.array([0.5, 0, -0.25, 1])
-    usual = blocks.shifted(weights.reshape(-1), shifts).astype(np.float32)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+def test_large_layers_are_read_and_moved_where_they_lie(rng, monkeypatch, dtype):
     monkeypatch.setattr(spreading.weighed, "MOST", 100)
     monkeypatch.setattr(spreading.weighed, "_STEP", 64)
-    moved = blocks.shifted(turned, shifts)
-    assert moved.dtype == np.float32
-    assert moved.flags.f_contiguous
-    assert np.array_equal(moved.reshape(-1), usual)
-    for values in (weights.reshape(-1), turned):
+    spreading.blocks.cache_clear()
+    blocks, weights = spreading.blocks(bytes(32), "x", 605, 4), rng.standard_normal((55, 11))
+    weights, shifts = weights.astype(dtype), np.array([0.5, 0, -0.25, 1])
+    usual = weights.reshape(-1) + shifts @ chips(blocks, 605)
+    for values in (weights.reshape(-1), weights, np.asfortranarray(weights)):
+        moved = blocks.shifted(values, shifts)
+        assert moved.dtype == (np.float32 if dtype == np.float32 else np.float64)
+        assert moved.flags.f_contiguous == values.flags.f_contiguous
+        np.testing.assert_allclose(moved.reshape(-1), usual, rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(
-            blocks.statistics(values),
-            [(weights.reshape(-1)[p].astype(float) * c).sum() for p, c in
-             zip(blocks.positions, blocks.chips, strict=True)],
+            blocks.statistics(values), chips(blocks, 605) @ weights.reshape(-1).astype(float),
             rtol=1e-9,
         )  # fmt: skip
-    spreading.blocks.cache_clear()
-    lean = spreading.blocks(bytes(32), "x", 600, 4)
-    assert lean.positions.dtype == np.uint32
-    assert np.array_equal(lean.positions, blocks.positions)
     spreading.blocks.cache_clear()

@@ -94,10 +94,20 @@ def lines(path: Path, most: int = MAX_BYTES) -> Iterator[bytes]:
                 yield line[:-1]
 
 
-def append(path: Path, data: bytes) -> None:
-    """Append to a plain file, made where there is none, and force it to the disk."""
+def append(path: Path, data: bytes, most: int = MAX_BYTES) -> None:
+    """Append to a plain file, made where there is none, and force it to the disk.
+
+    Raises:
+        RunError: it is no plain file, or could not be read any more, being too large.
+        OSError: it cannot be written.
+    """
     made = not os.path.lexists(path)
     with os.fdopen(_opened(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
+        if (size := os.fstat(file.fileno()).st_size + len(data)) > most:
+            raise RunError(
+                f"{path.name}: expected at most {most} bytes of records in a run, got {size}; what "
+                "is recorded can be reported, do the rest in other runs of fewer trials or samples"
+            )
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

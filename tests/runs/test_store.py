@@ -77,6 +77,19 @@ def test_a_file_of_records_has_a_largest_size(tmp_path):
         list(folders.lines(path, least - 1))
 
 
+def test_no_file_of_records_becomes_larger_than_can_be_read(tmp_path):
+    path = tmp_path / "records.jsonl"
+    folders.append(path, b"one\n", most=8)
+    folders.append(path, b"two\n", most=8)
+    with pytest.raises(RunError) as caught:
+        folders.append(path, b"3\n", most=8)
+    assert str(caught.value) == (
+        "records.jsonl: expected at most 8 bytes of records in a run, got 10; what is recorded can "
+        "be reported, do the rest in other runs of fewer trials or samples"
+    )
+    assert list(folders.lines(path, 8)) == [b"one", b"two"]
+
+
 def test_reading_records_leaves_the_collector_as_it_was(tmp_path):
     store = opened(tmp_path)
     store.append(record("a"))

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from nnw_onnx.inference import IsolatedPool, packed, unpacked
-from nnw_onnx.kit import parcels, permissions
+from nnw_onnx.kit import parcel_room, parcels, permissions
 from nnw_onnx.vocabulary import Parcel, Portable
 
 IDLE = 60.0
@@ -104,12 +104,13 @@ def carry_out(task: Task, where: str) -> Answer:
     """
     if refused := _refused(task.versions):
         return Answer(where, refused=refused)
-    places = {parcel: _place(parcel, task.look) for parcel in task.parcels}
-    if missing := tuple(p.digest for p, place in places.items() if place is None):
-        return Answer(where, parcels.host(), missing=missing)
-    found = {p.path: place for p, place in places.items() if place is not None}
-    with _slot(task) as slot:
-        return slot.answer(task, found, where)
+    with _busy():
+        places = {parcel: _place(parcel, task.look) for parcel in task.parcels}
+        if missing := tuple(p.digest for p, place in places.items() if place is None):
+            return Answer(where, parcels.host(), missing=missing)
+        found = {p.path: place for p, place in places.items() if place is not None}
+        with _slot(task) as slot:
+            return slot.answer(task, found, where)
 
 
 def has(parcel: Parcel, look: bool) -> bool:
@@ -128,10 +129,13 @@ def settle(parcel: Parcel) -> str:
 
 
 def stop() -> None:
-    """End all processes that no task uses, and remove their folders."""
+    """End all processes that no task uses, remove their folders, and hold no parcel for them."""
     with _LOCK:
         idle = [slot for slots in _FREE.values() for slot in slots]
         _FREE.clear()
+        if not _TASKS:
+            _PLACES.clear()
+            parcel_room.release()
     for slot in idle:
         slot.stop()
 
@@ -214,6 +218,8 @@ def _call(
 
 _LOCK = threading.Lock()
 _FREE: dict[object, list[_Slot]] = {}
+_TASKS: list[object] = []
+"""One entry for each task that is under way."""
 _TIMER: list[threading.Timer] = []
 
 
@@ -231,6 +237,18 @@ def _slot(task: Task) -> Iterator[_Slot]:
     finally:
         with _LOCK:
             _FREE.setdefault(key, []).append(slot)
+
+
+@contextlib.contextmanager
+def _busy() -> Iterator[None]:
+    """A task, during which parcels stay where they are."""
+    with _LOCK:
+        _TASKS.append(None)
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _TASKS.pop()
         _later(stop)
 
 

@@ -3,12 +3,14 @@
 A parcel is looked for at its own path first, which may be in a folder that all hosts share, then
 in the folder `parcels` among the caches (see `kit.cache`), where it lies below its digest. What is
 nowhere comes in pieces, and has its place only once the whole has the digest that was asked for.
+What nobody uses goes where there is too much of it (see `kit.parcel_room`).
 """
 
 from __future__ import annotations
 
 import getpass
 import hashlib
+import os
 import platform
 import shutil
 import tempfile
@@ -20,7 +22,7 @@ from typing import NamedTuple
 from filelock import FileLock
 
 from nnw_onnx.errors import ConfigurationError
-from nnw_onnx.kit import cache
+from nnw_onnx.kit import cache, parcel_room
 from nnw_onnx.kit.writing import replacing
 from nnw_onnx.vocabulary import Parcel
 
@@ -59,17 +61,17 @@ def parcel_of(path: Path, beside: Sequence[Path] = ()) -> Parcel:
 
 
 def place_of(parcel: Parcel, look: bool) -> str | None:
-    """Where a parcel is on this machine, or None.
+    """Where a parcel is on this machine, or None; it stays there until `parcel_room.release`.
 
     Args:
         parcel: what is looked for.
         look: whether its own path is tried first.
     """
-    own, kept = Path(parcel.path), _folder() / parcel.digest / Path(parcel.path).name
-    for path in (*([own] if look else []), kept):
-        if _is(path, parcel):
-            return str(path)
-    return None
+    own, place = Path(parcel.path), _folder() / parcel.digest
+    if look and _is(own, parcel):
+        return str(own)
+    kept = place / own.name
+    return str(kept) if parcel_room.hold(place) and _is(kept, parcel) else None
 
 
 def pieces(parcel: Parcel) -> Iterator[tuple[Piece, ...]]:
@@ -117,6 +119,8 @@ def settle(parcel: Parcel) -> str:
             shutil.rmtree(aside, ignore_errors=True)
             return "other content than was sent"
         aside.rename(place)
+        os.utime(place)
+    parcel_room.make(place.parent)
     return ""
 
 

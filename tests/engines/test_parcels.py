@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from nnw_onnx.errors import ConfigurationError
-from nnw_onnx.kit import parcels
+from nnw_onnx.kit import parcel_room, parcels
 from nnw_onnx.kit.parcels import Piece, parcel_of
 
 
@@ -80,3 +84,99 @@ def test_a_name_that_leads_elsewhere_is_refused(folder, name):
 def test_what_is_not_there_is_one_line(tmp_path):
     with pytest.raises(ConfigurationError, match="expected a file or folder that can be read, got"):
         parcel_of(tmp_path / "none")
+
+
+HOUR = 3600 * 10**9
+
+
+@pytest.fixture
+def three(tmp_path, monkeypatch):
+    """Three parcels of 100 bytes, unused for 3, 2 and 1 days, in a folder that has room for two."""
+    monkeypatch.setattr(parcel_room, "MOST_BYTES", 200)
+    found = []
+    for name, days in (("a", 3), ("b", 2), ("c", 1)):
+        (tmp_path / name).write_bytes(name.encode() * 100)
+        parcel = parcel_of(tmp_path / name)
+        # One after the other there is room; each is old before the next one comes.
+        monkeypatch.setattr(parcel_room, "MOST_BYTES", 1000)
+        assert sent(parcel) == ""
+        aged(place(parcel), 24 * days)
+        found.append(parcel)
+    monkeypatch.setattr(parcel_room, "MOST_BYTES", 200)
+    yield found
+    parcel_room.release()
+
+
+def place(parcel) -> Path:
+    return parcels._folder() / parcel.digest
+
+
+def aged(path: Path, hours: int) -> None:
+    then = path.stat().st_mtime_ns - hours * HOUR
+    os.utime(path, ns=(then, then))
+
+
+def left(found) -> str:
+    parcel_room.make(parcels._folder())
+    return "".join(Path(parcel.path).name for parcel in found if place(parcel).exists())
+
+
+def test_what_was_not_used_for_the_longest_time_goes_first(three):
+    assert left(three) == "bc"
+
+
+def test_a_new_parcel_makes_room_and_stays(three, tmp_path):
+    (tmp_path / "d").write_bytes(b"d" * 300)
+    three.append(parcel_of(tmp_path / "d"))
+    assert sent(three[-1]) == ""
+    assert left(three) == "d"
+
+
+def test_what_is_used_stays_until_it_is_given_back(three):
+    for parcel in three:
+        assert parcels.place_of(parcel, look=False) is not None
+        aged(place(parcel), 100)
+    assert left(three) == "abc"
+    parcel_room.release()
+    assert left(three) == "bc"
+    assert list((parcels._folder() / ".used").iterdir()) == []
+
+
+def test_what_another_process_uses_stays_and_the_mark_of_one_that_died_does_not_count(three):
+    marks = parcels._folder() / ".used"
+    marks.mkdir()
+    (marks / f"{three[1].digest}-dead").touch()
+    with FileLock(marks / f"{three[0].digest}-alive"):
+        assert left(three) == "ac"
+    assert not (marks / f"{three[1].digest}-dead").exists()
+
+
+def test_what_was_used_lately_stays(three):
+    for parcel in three:
+        os.utime(place(parcel))
+    assert left(three) == "abc"
+
+
+def test_what_was_left_half_way_goes_too(three, tmp_path, monkeypatch):
+    (tmp_path / "d").write_bytes(b"d" * 100)
+    parcel = parcel_of(tmp_path / "d")
+    parcels.receive(parcel, [Piece("d", 0, b"d" * 90)])
+    aside = parcels._aside(parcel)
+    assert left(three) == "c"
+    aged(aside, 200)
+    monkeypatch.setattr(parcel_room, "MOST_BYTES", 100)
+    assert left(three) == ""
+    assert aside.exists()
+    monkeypatch.setattr(parcel_room, "MOST_BYTES", 10)
+    aged(aside / "d", 200)
+    assert left(three) == ""
+    assert not aside.exists()
+
+
+def test_a_folder_that_cannot_be_locked_still_gives_its_parcels(three, monkeypatch):
+    def refused(*given, **named):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(parcel_room, "_mark", refused)
+    assert parcels.place_of(three[0], look=False) is not None
+    assert not parcel_room.hold(parcels._folder() / "none")

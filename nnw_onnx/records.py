@@ -631,7 +631,8 @@ class TrialRecord(RecordModel):
             carrier fits the aim; for a twin none. A network made of copies hears every copy's.
         controls: wrong keys, by technology.
         new_marks: of an overwriting, the further watermarks, in the order of injection.
-        facts: what its Modifications say of themselves.
+        facts: what its Modifications say of themselves, and sessions on another device than the
+            CPU.
         technology: the one that a step itself depends on (an overwriting by the same method).
         resynchronised: `verdicts` once more, in the same order, on the network as it was put back
             into the order of the unwatermarked one; of methods that this is nothing for (see

@@ -14,6 +14,7 @@ from typing import Any
 from nnw_onnx.errors import InferenceError
 from nnw_onnx.inference.providers import full_name, provider_of
 from nnw_onnx.inference.sessions import RunnableGraph, Session, SessionSettings
+from nnw_onnx.vocabulary.networks import SESSION_WEIGHTS
 
 MOST_GRAPHS = 4
 _sessions: OrderedDict[tuple[bytes, SessionSettings], Session] = OrderedDict()
@@ -47,6 +48,7 @@ class LiftedSession(Session):
                 f"{', '.join(settings.providers)}; ask for cuda"
             )
         values = lifted.initializers
+        self.facts = {**self.facts, SESSION_WEIGHTS: "inputs of a session for the whole graph"}
         self.inputs = tuple(info for info in self.inputs if info.name not in values)
         self._bound = self._bound.with_weights(values)
 

@@ -19,6 +19,7 @@ from nnw_onnx.errors import InferenceError
 from nnw_onnx.inference import _pieces
 from nnw_onnx.inference._pieces import Piece, Pieces
 from nnw_onnx.inference.binding import Bound, can_be_bound, runtime_value
+from nnw_onnx.inference.fallbacks import RECORDING, fallbacks, is_elsewhere
 from nnw_onnx.inference.providers import (
     bound_device,
     full_name,
@@ -29,6 +30,7 @@ from nnw_onnx.inference.providers import (
 )
 from nnw_onnx.inference.runtime import load_runtime, one_line
 from nnw_onnx.vocabulary import Array, Feeds, TensorInfo
+from nnw_onnx.vocabulary.networks import ON_THE_CPU, SESSION_WEIGHTS
 
 Optimization = Literal["disable", "basic", "extended", "all"]
 
@@ -103,11 +105,14 @@ class Session:
         inputs: graph inputs without a default value.
         outputs: graph outputs.
         providers: execution providers that the runtime really uses.
+        facts: on another device than the CPU, what answers may hang on in their last bits: how the
+            weights are given, and which nodes are run on the CPU all the same.
     """
 
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     providers: tuple[str, ...]
+    facts: dict[str, str]
 
     def __init__(
         self, runnable: RunnableGraph, settings: SessionSettings = SessionSettings()
@@ -115,7 +120,8 @@ class Session:
         """Make the session.
 
         Raises:
-            InferenceError: the runtime refuses the graph, or does not use a provider asked for.
+            InferenceError: the runtime refuses the graph, or does not use a provider asked for; or
+                leaves nodes to the CPU, which was not asked for.
         """
         runtime = load_runtime()
         self._errors = _runtime_errors(runtime)
@@ -140,6 +146,7 @@ class Session:
             ) from error
         self.providers = tuple(self._session.get_providers())
         _check_used(settings.providers, self.providers)
+        self.facts = _facts(self._session, settings.providers)
         device = bound_device(settings.providers)
         self._bound = None if device is None else Bound(runtime, self._session, device)
         self.inputs = tuple(map(_tensor_info, self._session.get_inputs()))
@@ -316,6 +323,8 @@ def _session_options(runtime: Any, settings: SessionSettings, folder: Path | Non
     options.use_deterministic_compute = True
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    if is_elsewhere(settings.providers):
+        options.add_session_config_entry(RECORDING, "1")
     if folder is not None:
         entry = "session.model_external_initializers_file_folder_path"
         options.add_session_config_entry(entry, str(folder))
@@ -345,6 +354,14 @@ def _check_used(asked: Sequence[str], used: Sequence[str]) -> None:
             f"providers: expected {', '.join(asked)}, got {', '.join(used)}: onnxruntime could "
             f"not start {', '.join(missing)}; {_CURE}"
         )
+
+
+def _facts(session: Any, asked: Sequence[str]) -> dict[str, str]:
+    if not is_elsewhere(asked):
+        return {}
+    found = fallbacks(session, asked)
+    told = {SESSION_WEIGHTS: "constants of a session of its own"}
+    return told if found is None else {**told, ON_THE_CPU: str(found)}
 
 
 def runtime_errors() -> tuple[type[Exception], ...]:

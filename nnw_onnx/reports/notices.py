@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from nnw_onnx.measures.usability import base_quality
 from nnw_onnx.records import CostRecord, NetworkRecord, VerdictRecord
 from nnw_onnx.reports.model import Completeness, Notice
 from nnw_onnx.reports.words import listed, percent, plural
+from nnw_onnx.vocabulary.networks import ON_THE_CPU
 
 _TOO_OFTEN = 1e-4
 """Probability below which wrong keys that were found are too many for chance: what is wrong then is
@@ -80,6 +82,7 @@ def notices(material: Material) -> tuple[Notice, ...]:
         _no_carrier,
         _reach,
         _elsewhere,
+        _on_the_cpu,
         _not_applicable,
         _unstable,
         _ties,
@@ -363,6 +366,17 @@ def _elsewhere(material: Material) -> Iterator[Notice]:
             "Such settings count as usable where they are better than guessing."
         )
         yield Notice(code="other-data-set", name="other data set", text=text, details=tuple(found))
+
+
+def _on_the_cpu(material: Material) -> Iterator[Notice]:
+    told = Counter(str(t.facts[ON_THE_CPU]) for t in material.run.trials if ON_THE_CPU in t.facts)
+    if told:
+        text = (
+            "Some nodes were run on the CPU, because the provider that was asked for does not run "
+            "them. Answers are right; time and the device's memory are not those of the device."
+        )
+        found = tuple(f"{plural(count, 'trial')}: nodes {words}" for words, count in told.items())
+        yield Notice(code="on-the-cpu", name="nodes on the CPU", text=text, details=found)
 
 
 def _reach(material: Material) -> Iterator[Notice]:

@@ -22,6 +22,7 @@ from nnw_onnx.runs.guard import GuardedSamples
 from nnw_onnx.runs.quality import measure, task_for
 from nnw_onnx.runs.suspect import Running, wrapped
 from nnw_onnx.vocabulary import Ask, Json, Quality, Samples, Task
+from nnw_onnx.vocabulary.networks import ON_THE_CPU
 
 SAMPLES = 300
 """Samples that a preview looks at."""
@@ -137,8 +138,12 @@ def previewed(
         _fault(ask if after else wrapped(run.reading((task.output,))), task, some),
         chance_check(quality, calls.measured(task)[0]),
         better,
-        tuple(map(str, notices)) if isinstance(notices, Sequence) else (),
+        (*_on_the_cpu(run), *(map(str, notices) if isinstance(notices, Sequence) else ())),
     )
+
+
+def _on_the_cpu(run: Running) -> list[str]:
+    return [f"{name}: {fact}" for name, fact in run.facts.items() if name == ON_THE_CPU]
 
 
 def suggest_preprocessing(

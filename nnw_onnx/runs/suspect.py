@@ -279,6 +279,12 @@ class Running:
 
         return ask
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the sessions that were made say of themselves, that for outputs before others."""
+        made = sorted(self._sessions, key=len, reverse=True)
+        return {name: fact for key in made for name, fact in self._sessions[key].facts.items()}
+
     def _session(self, asked: tuple[str, ...]) -> Session:
         if asked not in self._sessions:
             if len(self._sessions) >= MOST_SESSIONS:

@@ -171,7 +171,7 @@ def _examined(
             "controls": controls,
             **heard_again(context, trial, stacked, run, claims, Before(verdicts, controls)),
             "new_marks": _new_marks(stacked, suspect_of),
-            "facts": facts_of(stacked.facts),
+            "facts": facts_of({**stacked.facts, **run.facts}),
         }
     )
 

@@ -28,6 +28,11 @@ Ask: TypeAlias = Callable[[Feeds], Values]
 Around: TypeAlias = Callable[[Feeds, Ask], Values]
 """What stands between who asks and the network: changes questions or answers, or asks again."""
 
+ON_THE_CPU = "nodes on the CPU"
+"""Name of the fact that tells which nodes a device has left to the CPU."""
+SESSION_WEIGHTS = "weights of the session"
+"""Name of the fact that tells how a session on a device is given a network's weights."""
+
 
 @dataclass(frozen=True)
 class TensorInfo:

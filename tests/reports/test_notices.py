@@ -256,6 +256,12 @@ def test_another_data_set():
     assert codes(made)["other-data-set"].details == ("gaussian-noise 0.1: letters",)
 
 
+def test_nodes_on_the_cpu():
+    facts = {"nodes on the CPU": "2 of 9: Sin x 2"}
+    made = changed(clean(), lambda t: t.network == 0, facts=facts)
+    assert codes(made)["on-the-cpu"].details == ("4 trials: nodes 2 of 9: Sin x 2",)
+
+
 def test_undecided_symbols():
     made = clean()
     tied = (make_verdict(made.injections[0], 0, ties=5),)

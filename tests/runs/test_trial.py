@@ -76,6 +76,15 @@ def test_an_injection_is_recorded_whole(plain):
         assert len(record.commitment) == 64
 
 
+def test_what_a_session_on_a_device_says_is_recorded(plain, monkeypatch):
+    (record, *_) = plain.records(setting=None)
+    assert record.facts == {}
+    told = {"weights of the session": "inputs", "nodes on the CPU": "1 of 2: Sin x 1"}
+    monkeypatch.setattr(Running, "facts", property(lambda run: told))
+    (record, *_) = plain.records(setting=None)
+    assert record.facts == told
+
+
 def test_an_unmodified_trial_has_quality_scores_and_a_verdict_for_each_claim(plain):
     unmarked, *marked = plain.records(setting=None)
     assert unmarked.quality["top-1 accuracy"] > 0.95

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from nnw_onnx import plugins
@@ -52,13 +53,17 @@ def run(prepared: Prepared, *, progress: bool, tell: Tell, retry_failed: bool = 
         UnavailableError: what the run needs is gone, such as space or data; it can go on later.
     """
     store = prepared.context.store
-    if not store.exists and prepared.evaluation.preview.samples:
-        first_look.look(prepared, tell)
-    with mishaps.stopping(store.folder), store.locked():
-        _begin(store, prepared.plan, tell, retry_failed=retry_failed)
-        injected = _injections(store, prepared, progress, tell)
-        _trials(store, prepared, injected, progress, tell)
-        _costs(store, prepared, injected, progress)
+    with ExitStack() as workers:
+        engine = workers.enter_context(_engine(prepared).kept())
+        if not store.exists and prepared.evaluation.preview.samples:
+            first_look.look(prepared, tell, engine)
+        with mishaps.stopping(store.folder), store.locked():
+            _begin(store, prepared.plan, tell, retry_failed=retry_failed)
+            injected = _injections(store, prepared, engine, progress, tell)
+            _trials(store, prepared, injected, engine, progress, tell)
+            # Costs are measured on a machine that has nothing else to do and to hold.
+            workers.close()
+            _costs(store, prepared, injected, progress)
 
 
 def check_measured(folder: Path) -> None:
@@ -114,7 +119,7 @@ def _engine(prepared: Prepared) -> Engine:
 
 
 def _injections(
-    store: Store, prepared: Prepared, progress: bool, tell: Tell
+    store: Store, prepared: Prepared, engine: Engine, progress: bool, tell: Tell
 ) -> list[InjectionRecord]:
     context, evaluation = prepared.context, prepared.evaluation
     tasks = plan_injections(
@@ -133,7 +138,7 @@ def _injections(
 
     stage = Stage(store, InjectionRecord, "injections", progress, watch)
     records = stage.run(
-        _engine(prepared), injections.run_injection, context, tasks, injections.failed, evaluation
+        engine, injections.run_injection, context, tasks, injections.failed, evaluation
     )
     found = {record.identity: record for record in records}
     return [found[task.identity] for task in tasks]
@@ -143,15 +148,15 @@ def _trials(
     store: Store,
     prepared: Prepared,
     injected: Sequence[InjectionRecord],
+    engine: Engine,
     progress: bool,
     tell: Tell,
 ) -> None:
     trials = prepared.planner.trials(injected)
     stage = Stage(store, TrialRecord, "trials", progress, _chance_watch(prepared, tell))
     records = stage.run(
-        _engine(prepared), trial.run_trial, prepared.context, trials, trial.failed,
-        prepared.evaluation,
-    )  # fmt: skip
+        engine, trial.run_trial, prepared.context, trials, trial.failed, prepared.evaluation
+    )
     reasons = [record.reason for record in records if record.status == "failed"]
     if reasons:
         tell(f"{len(reasons)} of {len(trials)} trials failed, the first because: {reasons[0]}")

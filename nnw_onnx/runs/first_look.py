@@ -30,14 +30,20 @@ STANDARD_ERRORS = 4.0
 """The shortfall must also be this many standard errors: one false stop in 30,000 looks."""
 
 
-def look(prepared: Prepared, tell: Tell) -> None:
+def look(prepared: Prepared, tell: Tell, engine: Engine | None = None) -> None:
     """Say the base quality of every network, and warn of what looks wrong.
+
+    Args:
+        prepared: the evaluation.
+        tell: is told what a person should know, one line each.
+        engine: looks at the networks; None for that of the evaluation.
 
     Raises:
         ConfigurationError: a network is far below the quality that its card or the configuration
             states, its answers are not what the task is about, or no network runs at all.
     """
-    outcomes = list(_looked(prepared))
+    engine = engine or plugins.create(Engine, prepared.evaluation.engine.spec)
+    outcomes = list(_looked(prepared, engine))
     if all(outcome.error is not None for outcome in outcomes):
         raise ConfigurationError(
             *(_lost(prepared, i, outcomes[i].error) for i in range(len(outcomes)))
@@ -52,9 +58,8 @@ def look(prepared: Prepared, tell: Tell) -> None:
         raise ConfigurationError(*faults)
 
 
-def _looked(prepared: Prepared) -> Iterator[Outcome[Preview]]:
+def _looked(prepared: Prepared, engine: Engine) -> Iterator[Outcome[Preview]]:
     evaluation = prepared.evaluation
-    engine = plugins.create(Engine, evaluation.engine.spec)
     return engine.map(
         Work(partial(preview, count=evaluation.preview.samples), prepared.context),
         range(len(prepared.networks)),

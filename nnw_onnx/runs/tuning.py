@@ -81,9 +81,10 @@ def tune(prepared: Prepared, loss: float, tell: Tell = lambda words: None) -> tu
         raise ConfigurationError(
             f"loss: expected a positive loss of quality, got {loss:g}; take for example 0.005"
         )
-    base = _mapped(prepared, _unmarked, range(len(prepared.networks)))
     searches = [_search(technology, loss) for technology in prepared.context.technologies]
-    return _answered(prepared, searches, base, tell)
+    with plugins.create(Engine, prepared.evaluation.engine.spec).kept() as engine:
+        base = _mapped(prepared, engine, _unmarked, range(len(prepared.networks)))
+        return _answered(prepared, engine, searches, base, tell)
 
 
 def strength_of(method: Spec) -> tuple[str, float] | None:
@@ -129,9 +130,13 @@ _Search = Generator[_Asked, list[float], Tuned]
 
 
 def _answered(
-    prepared: Prepared, searches: Sequence[_Search], base: Sequence[float], tell: Tell
+    prepared: Prepared,
+    engine: Engine,
+    searches: Sequence[_Search],
+    base: Sequence[float],
+    tell: Tell,
 ) -> tuple[Tuned, ...]:
-    """What the searches find; they go on together, for workers take seconds to start."""
+    """What the searches find; they go on together, so that no worker waits for one of them."""
     found: dict[int, Tuned] = {}
     answers: dict[int, list[float] | None] = dict.fromkeys(range(len(searches)))
     while answers:
@@ -143,7 +148,7 @@ def _answered(
             except StopIteration as end:
                 found[index] = end.value
         used = [strength.used() for strength in asked.values()]
-        answers = dict(zip(asked, _losses(prepared, used, base), strict=True))
+        answers = dict(zip(asked, _losses(prepared, engine, used, base), strict=True))
         for index, strength in asked.items():
             tell(_told(strength, answers[index] or []))
     return tuple(found[index] for index in range(len(searches)))
@@ -155,7 +160,7 @@ def _told(asked: _Asked, losses: Sequence[float]) -> str:
 
 
 def _losses(
-    prepared: Prepared, technologies: Sequence[Technology], base: Sequence[float]
+    prepared: Prepared, engine: Engine, technologies: Sequence[Technology], base: Sequence[float]
 ) -> list[list[float]]:
     """Mean loss of each network under each technology; infinite where it cannot be put in."""
     headline = _headline_measure(prepared.context)
@@ -166,7 +171,7 @@ def _losses(
         for network in range(len(base))
         for payload in range(payloads)
     ]
-    marked = _mapped(prepared, _marked, tries)
+    marked = _mapped(prepared, engine, _marked, tries)
     lost = [headline.loss(base[t.network], now) for t, now in zip(tries, marked, strict=True)]
     means = np.reshape(lost, (len(technologies), len(base), payloads)).mean(axis=2)
     return [[float(value) for value in row] for row in means]
@@ -213,9 +218,11 @@ def _result(
 
 
 def _mapped(
-    prepared: Prepared, function: Callable[[Context, Item], float], items: Sequence[Item]
+    prepared: Prepared,
+    engine: Engine,
+    function: Callable[[Context, Item], float],
+    items: Sequence[Item],
 ) -> list[float]:
-    engine = plugins.create(Engine, prepared.evaluation.engine.spec)
     session, found = prepared.evaluation.session, []
     outcomes = engine.map(
         Work(function, prepared.context),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Generic, Literal, TypeVar
 
@@ -184,6 +185,11 @@ class Engine(PlugIn):
     def at_once(self) -> int:
         """How many items it works on at the same time, as far as it knows."""
         return 1
+
+    @contextmanager
+    def kept(self) -> Iterator[Engine]:
+        """This engine for several calls of `map`, between which its workers may go on living."""
+        yield self
 
     @abstractmethod
     def map(

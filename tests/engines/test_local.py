@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 
+import psutil
 import pytest
 
 from nnw_onnx import plugins
@@ -48,6 +49,24 @@ def _unlike(item: int) -> int:
     if item == 3:
         time.sleep(60)
     return item
+
+
+@pytest.mark.parametrize("spec", ENGINES, ids=str)
+def test_processes_live_from_call_to_call_where_that_is_asked(spec):
+    with plugins.create(Engine, spec).kept() as engine:
+        found = [
+            outcome.value
+            for _ in range(3)
+            for outcome in engine.map(_process, [0], timeout=60.0, memory_limit=None)
+        ]
+        assert (len({*found}) == 3) == ("fresh_processes" in spec.options)
+        other = next(engine.map(_process, [0], timeout=61.0, memory_limit=None))
+        assert other.value not in found
+    assert not any(map(psutil.pid_exists, filter(None, (*found, other.value))))
+
+
+def _process(item: int) -> int:
+    return os.getpid()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a memory limit exists on Linux only")

@@ -8,7 +8,8 @@ is nothing that a record could depend on.
 
 from __future__ import annotations
 
-import hashlib
+import math
+import mmap
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,8 @@ KEPT_BYTES = 1 << 30
 """Answers of one head, and what they answer, that are kept at most."""
 _LABELLED = 1024
 """Values of an array by which it is looked for."""
+_ALIGNED = 64
+"""Bytes at a multiple of which arrays begin."""
 
 
 class Head:
@@ -123,7 +126,8 @@ class _Kept:
         self.nbytes = 0
         self._most = KEPT_BYTES
         self._file: IO[bytes] | None = None
-        self._places: dict[bytes, list[tuple[list[_Place], list[_Place]]]] = {}
+        self._map: mmap.mmap | None = None
+        self._places: dict[int, list[tuple[list[_Place], list[_Place]]]] = {}
 
     def found(self, asked: Sequence[Array]) -> list[Array] | None:
         """The answers to a question, or None."""
@@ -135,7 +139,7 @@ class _Kept:
     def keep(self, asked: Sequence[Array], answers: Sequence[Array]) -> None:
         """Keep answers where there is room; without any they are made again."""
         every = (*asked, *answers)
-        size = sum(values.nbytes for values in every)
+        size = sum(values.nbytes + _ALIGNED for values in every)
         if self.nbytes + size > self._most or not all(values.size for values in every):
             return
         try:
@@ -151,24 +155,29 @@ class _Kept:
         self._places.setdefault(_label(asked), []).append(entry)
 
     def _mapped(self, place: _Place) -> Array:
-        assert self._file is not None
-        return np.asarray(np.memmap(self._file, place.dtype, "r", place.offset, place.shape))
+        # One map for all: to make one takes as long as a small network needs for a sample.
+        if self._map is None or place.end > len(self._map):
+            assert self._file is not None
+            self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        flat = np.frombuffer(self._map, place.dtype, math.prod(place.shape), place.start)
+        return flat.reshape(place.shape)
 
     def _written(self, values: Array) -> _Place:
         assert self._file is not None
-        offset = self.nbytes
-        self._file.seek(offset)
+        start = -(-self.nbytes // _ALIGNED) * _ALIGNED
+        self._file.seek(start)
         left = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
         while left:
             left = left[self._file.write(left) :]
-        self.nbytes += values.nbytes
-        return _Place(offset, values.dtype, values.shape)
+        self.nbytes = start + values.nbytes
+        return _Place(start, self.nbytes, values.dtype, values.shape)
 
 
 class _Place(NamedTuple):
     """Where an array lies in the file."""
 
-    offset: int
+    start: int
+    end: int
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
 
@@ -191,11 +200,11 @@ def _bits(values: Array) -> Array:
     return plain.view(np.uint64 if plain.nbytes % 8 == 0 and plain.size else np.uint8)
 
 
-def _label(arrays: Sequence[Array]) -> bytes:
-    """Words of a few of the values, that differ for most arrays that do."""
-    state = hashlib.sha256()
+def _label(arrays: Sequence[Array]) -> int:
+    """A number from a few of the values, that differs for most arrays that do."""
+    found = []
     for values in arrays:
         plain = values.reshape(-1)
-        some = np.ascontiguousarray(plain[:: max(1, plain.size // _LABELLED)])
-        state.update(f"{values.dtype.str}{values.shape}".encode() + some.tobytes())
-    return state.digest()
+        some = plain[:: max(1, plain.size // _LABELLED)].tobytes()
+        found.append((values.dtype.str, values.shape, some))
+    return hash(tuple(found))

@@ -5,8 +5,9 @@
 The four Modifications of weights x 5 intensities x PAYLOADS, with quality on IMAGES random
 pictures, of all layers and then of the carrier alone, which lies late, so that what comes before it
 is computed once. NETWORK is fast (of models/cifar10; without one it is the only), resnet56 (random
-weights) or an ONNX file that takes (n, 3, 32, 32). All run on one thread with the same batch size;
-"bare onnxruntime" makes a session of each variant's bytes and runs it. Two seconds of ours start
+weights) or an ONNX file that takes pictures of 32 x 32. All run on one thread with the same batch
+size, bare onnxruntime with the one that a file fixes; it makes a session of each variant's bytes
+and runs it. Two seconds of ours start
 processes, plan and inject, which weigh less in a large sweep: 4000 images of fast take ten minutes.
 """
 
@@ -114,9 +115,11 @@ def _bare(file: Path, data: Path, variants: int) -> None:
     options.intra_op_num_threads = 1
     for _ in range(variants):
         session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
-        name = session.get_inputs()[0].name
-        for start in range(0, len(images), BATCH):
-            session.run(None, {name: images[start : start + BATCH]})
+        wanted = session.get_inputs()[0]
+        given = images if wanted.shape[1] == 3 else images.transpose(0, 2, 3, 1)
+        batch = wanted.shape[0] if isinstance(wanted.shape[0], int) else BATCH
+        for start in range(0, len(given), batch):
+            session.run(None, {wanted.name: np.ascontiguousarray(given[start : start + batch])})
 
 
 def _torch_loop(subject: Subject, layers: str, data: Path, variants: int) -> None:

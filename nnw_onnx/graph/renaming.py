@@ -76,7 +76,7 @@ def _in_function(function: FunctionProto) -> None:
     known = {name: next(numbers) for name in dict.fromkeys((*function.input, *results))}
     _clear(function)
     function.input[:] = [known[name] for name in function.input]
-    function.output[:] = [known[name] for name in function.output]
+    function.output[:] = [known.get(name, name) for name in function.output]
     _in_types(function.value_info, known)
     _in_nodes(function.node, known, numbers)
 

@@ -483,3 +483,15 @@ def test_a_function_of_its_own_has_its_own_inputs(tmp_path: Path) -> None:
     model.graph.node.append(helper.make_node("Relu", ["x", "x"], ["u"]))
     onnx.save(model, tmp_path / "m.onnx")
     assert open_network(tmp_path / "m.onnx").layers
+
+
+def test_a_function_whose_result_nothing_makes(tmp_path: Path) -> None:
+    model = CASES["matmul"]().model
+    body = [helper.make_node("Relu", ["a"], ["c"])]
+    made = helper.make_function("own", "F", ["a"], ["b"], body, [helper.make_opsetid("", 17)])
+    model.functions.append(made)
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    onnx.save(model, tmp_path / "m.onnx")
+    nnw.modify(tmp_path / "m.onnx", "dropped-names").network.save(tmp_path / "d.onnx")
+    (function,) = onnx.load(tmp_path / "d.onnx").functions
+    assert (list(function.input), list(function.output)) == (["1"], ["b"])

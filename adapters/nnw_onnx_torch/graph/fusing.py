@@ -1,4 +1,4 @@
-"""Chains of nodes that torch has one function for: attention, and a product with its bias.
+"""Chains of nodes that torch has one function for: attention, norms, GELU, a product with its bias.
 
 A chain is looked at again when it runs: where shapes, types or places are others than those that
 the function is for, its nodes run one after the other. Results are the function's, which adds up
@@ -8,15 +8,16 @@ in another order: they differ by rounding (1e-5 of their size in float32).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
 
-from nnw_onnx_torch.graph.failures import FAILURES, failed
-from nnw_onnx_torch.graph.operators._table import Call, Value, numbers
+from nnw_onnx_torch.graph.chains import Chain, Graph, both, perm
+from nnw_onnx_torch.graph.operators._table import Value, numbers
+from nnw_onnx_torch.graph.pieces import gelu, layer_norm, plain_norm, scaled_norm
 
 if TYPE_CHECKING:
     from nnw_onnx_torch.graph.program import Step
@@ -30,129 +31,19 @@ def fused(steps: Sequence[Step], wanted: Set[int], apart: Set[object]) -> list[S
         wanted: slots that must be there afterwards.
         apart: addresses of steps whose results somebody looks at.
     """
-    graph = _Graph(steps, wanted, apart)
+    graph = Graph(steps, wanted, apart)
     found: dict[int, Step] = {}
     gone: set[int] = set()
-    # Attention first: the sum of its scores and a mask looks like a product with its bias.
-    for look in (_attention, _linear, _picked):
+    # Attention first: the sum of its scores and a mask looks like a product with its bias. Of norms
+    # the longest first, which holds the others.
+    looks = (_attention, layer_norm, scaled_norm, plain_norm, gelu, _linear, _picked)
+    for look in looks:
         for k in range(len(steps)):
             chain = look(graph, k)
             if chain is not None and not gone.intersection(chain.places):
                 found[k] = chain.step(graph)
                 gone.update(chain.places)
     return [found.get(k, step) for k, step in enumerate(steps) if k in found or k not in gone]
-
-
-class _Graph:
-    """Steps, which of them makes a slot, and how many read it."""
-
-    def __init__(self, steps: Sequence[Step], wanted: Set[int], apart: Set[object]) -> None:
-        self.steps, self._apart = steps, apart
-        self._maker = {slot: k for k, step in enumerate(steps) for slot in step.outputs}
-        self._uses = dict.fromkeys(wanted, 1)
-        for step in steps:
-            for slot in (*step.inputs, *step.reads):
-                self._uses[slot] = self._uses.get(slot, 0) + 1
-
-    def name(self, place: int) -> str:
-        """The operator of the standard domain at a place."""
-        return self.steps[place].label.partition(" ")[0]
-
-    def made_by(self, slot: int, *names: str) -> int | None:
-        """The place of the step that makes a slot for one reader, if its operator is one of these.
-
-        Args:
-            slot: its only output.
-            names: of operators.
-        """
-        place = self._maker.get(slot)
-        if place is None or self.name(place) not in names:
-            return None
-        step = self.steps[place]
-        plain = step.calls and not step.hosted and len(step.outputs) == 1
-        alone = self._uses.get(slot) == 1
-        return place if plain and alone and step.address not in self._apart else None
-
-    def is_number(self, slot: int) -> bool:
-        """Whether a slot may hold a number that is known without computing."""
-        place = self._maker.get(slot)
-        return place is None or self.steps[place].hosted
-
-
-class _Function(Protocol):
-    """What stands for a chain.
-
-    Attributes:
-        slots: that it is told, in order.
-        numbers: those of them that are numbers, and need not be where the network is.
-    """
-
-    @property
-    def slots(self) -> tuple[int, ...]: ...
-    @property
-    def numbers(self) -> tuple[int, ...]: ...
-    def __call__(self, *inputs: Value) -> Value:
-        """The result, or None where it is for other inputs than these."""
-        ...
-
-
-@dataclass(frozen=True)
-class _Chain:
-    """Steps that one function stands for: their places, the last of them last."""
-
-    places: tuple[int, ...]
-    function: _Function
-
-    def step(self, graph: _Graph) -> Step:
-        """The one step."""
-        inner = [graph.steps[k] for k in sorted(self.places)]
-        last = graph.steps[self.places[-1]]
-        made = {slot for step in inner for slot in step.outputs}
-        read = [slot for step in inner for slot in step.inputs if slot not in made]
-        inputs = tuple(dict.fromkeys((*self.function.slots, *read)))
-        picked = tuple(inputs.index(slot) for slot in self.function.slots)
-        whole = _Whole(self.function, tuple(inner), inputs, picked)
-        numbers = {*self.function.numbers}
-        there = {step.inputs[k] for step in inner for k in step.moved} - numbers
-        calls = tuple(
-            replace(last.calls[mode], attributes={"calls": [s.calls[mode] for s in inner]})
-            for mode in range(len(last.calls))
-        )
-        moved = tuple(k for k, slot in enumerate(inputs) if slot in there)
-        return replace(last, operator=whole, inputs=inputs, calls=calls, moved=moved)
-
-
-@dataclass(frozen=True)
-class _Whole:
-    """The operator of a fused step."""
-
-    function: _Function
-    inner: tuple[Step, ...]
-    inputs: tuple[int, ...]
-    picked: tuple[int, ...]
-
-    def __call__(self, call: Call, *inputs: Value) -> Value:
-        result = self.function(*[inputs[k] for k in self.picked])
-        return self._one_by_one(call, inputs) if result is None else result
-
-    def _one_by_one(self, call: Call, inputs: Sequence[Value]) -> Value:
-        values: dict[int, Value] = dict(zip(self.inputs, inputs, strict=True))
-        device = next(v.device for v in inputs if isinstance(v, torch.Tensor))
-        result: Value = None
-        for step, own in zip(self.inner, call.attributes["calls"], strict=True):
-            given = [values[slot] for slot in step.inputs]
-            for k in step.moved:
-                given[k] = _there(given[k], device)
-            try:
-                result = step.operator(own, *given)
-            except FAILURES as error:
-                raise failed(step.label, error) from error
-            values[step.outputs[0]] = result
-        return result
-
-
-def _there(value: Value, device: torch.device) -> Value:
-    return value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
 
 
 @dataclass(frozen=True)
@@ -178,20 +69,20 @@ class _Linear:
         return functional.linear(x, rows, bias)
 
 
-def _linear(graph: _Graph, place: int) -> _Chain | None:
+def _linear(graph: Graph, place: int) -> Chain | None:
     """An Add of a product and something that no step computes."""
     if graph.name(place) != "Add" or not graph.steps[place].calls:
         return None
-    for product, bias in _both(graph.steps[place]):
+    for product, bias in both(graph.steps[place]):
         inner = graph.made_by(product, "MatMul")
         if inner is None or not graph.is_number(bias) or bias == product:
             continue
         x, weight = graph.steps[inner].inputs
         turn = graph.made_by(weight, "Transpose")
-        if turn is not None and _perm(graph.steps[turn]) == [1, 0]:
+        if turn is not None and perm(graph.steps[turn]) == [1, 0]:
             (weight,) = graph.steps[turn].inputs
-            return _Chain((turn, inner, place), _Linear((x, weight, bias), True))
-        return _Chain((inner, place), _Linear((x, weight, bias), False))
+            return Chain((turn, inner, place), _Linear((x, weight, bias), True))
+        return Chain((inner, place), _Linear((x, weight, bias), False))
     return None
 
 
@@ -223,7 +114,7 @@ class _Picked:
         return x.select(axis, start) if fits and start < x.shape[axis] else None
 
 
-def _picked(graph: _Graph, place: int) -> _Chain | None:
+def _picked(graph: Graph, place: int) -> Chain | None:
     """A Squeeze of a Slice."""
     step = graph.steps[place]
     if graph.name(place) != "Squeeze" or not step.calls or len(step.inputs) != 2 or step.hosted:
@@ -231,7 +122,7 @@ def _picked(graph: _Graph, place: int) -> _Chain | None:
     inner = graph.made_by(step.inputs[0], "Slice")
     if inner is None or len(graph.steps[inner].inputs) != 4:
         return None
-    return _Chain((inner, place), _Picked((*graph.steps[inner].inputs, step.inputs[1])))
+    return Chain((inner, place), _Picked((*graph.steps[inner].inputs, step.inputs[1])))
 
 
 @dataclass(frozen=True)
@@ -309,7 +200,7 @@ def _product(factors: Sequence[torch.Tensor], powers: Sequence[int]) -> float | 
     return found
 
 
-def _attention(graph: _Graph, place: int) -> _Chain | None:
+def _attention(graph: Graph, place: int) -> Chain | None:
     """The product of a softmax over scores with values."""
     if graph.name(place) != "MatMul" or not graph.steps[place].calls:
         return None
@@ -329,13 +220,13 @@ def _attention(graph: _Graph, place: int) -> _Chain | None:
     slots = (q, k, v, *(() if mask is None else (mask,)), *shapes, *(slot for slot, _ in factors))
     powers = tuple(power for _, power in factors)
     function = _Attention(slots, turned, bool(shapes), mask is not None, powers, axis)
-    return _Chain((*places, scores, softmax, place), function)
+    return Chain((*places, scores, softmax, place), function)
 
 
-def _keys(graph: _Graph, k: int, places: list[int]) -> tuple[int, bool, tuple[int, ...]]:
+def _keys(graph: Graph, k: int, places: list[int]) -> tuple[int, bool, tuple[int, ...]]:
     """Keys, whether they are still turned, and slots of shapes that they are turned through."""
     turn = graph.made_by(k, "Transpose")
-    if turn is not None and _perm(graph.steps[turn]) in ([0, 1, 3, 2], [0, 2, 1]):
+    if turn is not None and perm(graph.steps[turn]) in ([0, 1, 3, 2], [0, 2, 1]):
         places.append(turn)
         return graph.steps[turn].inputs[0], False, ()
     last = graph.made_by(k, "Reshape")
@@ -343,7 +234,7 @@ def _keys(graph: _Graph, k: int, places: list[int]) -> tuple[int, bool, tuple[in
     first = None if middle is None else graph.made_by(graph.steps[middle].inputs[0], "Reshape")
     if last is None or middle is None or first is None:
         return k, True, ()
-    if _perm(graph.steps[middle]) != [0, 2, 1]:
+    if perm(graph.steps[middle]) != [0, 2, 1]:
         return k, True, ()
     places += [first, middle, last]
     k, before = graph.steps[first].inputs
@@ -353,14 +244,14 @@ def _keys(graph: _Graph, k: int, places: list[int]) -> tuple[int, bool, tuple[in
 _Factors = list[tuple[int, int]]
 
 
-def _scores(graph: _Graph, slot: int) -> tuple[int, int | None, _Factors, list[int]] | None:
+def _scores(graph: Graph, slot: int) -> tuple[int, int | None, _Factors, list[int]] | None:
     """The product that scores are made of, the mask, factors, and the places in between."""
     mask: int | None = None
     places: list[int] = []
     factors: _Factors = []
     add = graph.made_by(slot, "Add")
     if add is not None:
-        for one, other in _both(graph.steps[add]):
+        for one, other in both(graph.steps[add]):
             if graph.made_by(one, "MatMul", "Mul", "Div") is not None:
                 slot, mask = one, other
                 break
@@ -372,27 +263,16 @@ def _scores(graph: _Graph, slot: int) -> tuple[int, int | None, _Factors, list[i
     return None if product is None else (product, mask, factors, places)
 
 
-def _scaled(graph: _Graph, slot: int, factors: _Factors, places: list[int]) -> int:
+def _scaled(graph: Graph, slot: int, factors: _Factors, places: list[int]) -> int:
     """What a slot is a multiple of; the factor and its place are entered."""
     place = graph.made_by(slot, "Mul", "Div")
     if place is None:
         return slot
     step = graph.steps[place]
-    pairs = _both(step) if graph.name(place) == "Mul" else (step.inputs,)
+    pairs = both(step) if graph.name(place) == "Mul" else (step.inputs,)
     for value, number in pairs:
         if graph.is_number(number) and not graph.is_number(value):
             factors.append((number, 1 if graph.name(place) == "Mul" else -1))
             places.append(place)
             return value
     return slot
-
-
-def _both(step: Step) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The two inputs of a step in both orders."""
-    one, other = step.inputs
-    return (one, other), (other, one)
-
-
-def _perm(step: Step) -> list[int] | None:
-    found: Mapping[str, list[int] | None] = step.calls[0].attributes
-    return found.get("perm")

@@ -57,6 +57,7 @@ def saved(
     weights: Mapping[str, NDArray[Any]],
     feed: Sequence[Any],
     outputs: Sequence[str] = ("y",),
+    opset: int = 17,
 ) -> OnnxNetwork:
     """The network of these nodes, from input `x` of float32."""
     graph = helper.make_graph(
@@ -68,7 +69,7 @@ def saved(
     )
     for output in graph.output:
         output.type.tensor_type.ClearField("shape")
-    opsets = [helper.make_opsetid("", 17)]
+    opsets = [helper.make_opsetid("", opset)]
     path.write_bytes(
         helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
     )

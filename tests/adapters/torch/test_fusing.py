@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ from .small_networks import normal, saved
 torch = pytest.importorskip("torch")
 
 from nnw_onnx_torch.graph import program  # noqa: E402 - needs torch
-from nnw_onnx_torch.graph.fusing import _Whole  # noqa: E402 - needs torch
+from nnw_onnx_torch.graph.chains import Whole  # noqa: E402 - needs torch
 from nnw_onnx_torch.graph.module import OnnxModule  # noqa: E402 - needs torch
 
+Graph = tuple[list, dict]
 HEADS = np.array([0, 6, 2, 4], np.int64)
 
 
@@ -72,7 +74,7 @@ def answers(module: OnnxModule, x: torch.Tensor) -> list[np.ndarray]:
 
 def wholes(module: OnnxModule) -> list[str]:
     plans = module._program.block.plans.values()
-    return [t.step.label for p in plans for t in p.steps if isinstance(t.operator, _Whole)]
+    return [t.step.label for p in plans for t in p.steps if isinstance(t.operator, Whole)]
 
 
 @pytest.mark.parametrize("scaling", ["none", "both", "after"])
@@ -130,6 +132,163 @@ def test_shapes_that_do_not_fit_name_the_node_that_they_do_not_fit(tmp_path: Pat
     module = OnnxModule(saved(tmp_path / "a.onnx", nodes, stored, ["n", "m"]))
     with pytest.raises(TrainingError, match="MatMul 'm': expected inputs that it can compute"):
         module(torch.zeros(2, 5))
+
+
+def norm(root: str, square: str, *, scale: bool = True, bias: bool = True, axis: int = -1) -> Graph:
+    """LayerNormalization of x in pieces."""
+    nodes = [
+        node("ReduceMean", "x", "mean", axes=[axis]), node("Sub", "x mean", "d"),
+        node("Mul", "d d", "p") if square == "Mul" else node("Pow", "d two", "p"),
+        node("ReduceMean", "p", "v", axes=[axis]), node("Add", "v eps", "e"),
+        node("Sqrt", "e", "s"),
+    ]  # fmt: skip
+    if root == "Div":
+        nodes += [node("Div", "d s", "n")]
+    else:
+        nodes += [node("Reciprocal", "s", "r"), node("Mul", "d r", "n")]
+    last = "n"
+    if scale:
+        nodes, last = [*nodes, node("Mul", f"{last} w", "m")], "m"
+    if bias:
+        nodes, last = [*nodes, node("Add", f"b {last}", "a")], "a"
+    stored = {"w": normal(8), "b": normal(8, seed=1), "two": np.float32(2), "eps": np.float32(1e-3)}
+    return [*nodes, node("Identity", last, "y")], {k: np.asarray(v) for k, v in stored.items()}
+
+
+def gelu(form: str) -> Graph:
+    """GELU of x, as exporters write it."""
+    cubes = {
+        "pow": [node("Pow", "x three", "c")],
+        "product": [node("Mul", "x x", "q"), node("Mul", "q x", "c")],
+    }
+    inner = {
+        "erf": [node("Div", "x root", "u"), node("Erf", "u", "t")],
+        "factor": [node("Mul", "x inverse", "u"), node("Erf", "u", "t")],
+    }
+    for name, cube in cubes.items():
+        more = [node("Mul", "c k", "ck"), node("Add", "x ck", "i"), node("Mul", "i cut", "u")]
+        inner[name] = [*cube, *more, node("Tanh", "u", "t")]
+    first = form in ("factor", "product")
+    outer = (
+        [node("Mul", "half x", "h"), node("Add", "t one", "o"), node("Mul", "h o", "g")]
+        if first
+        else [node("Add", "t one", "o"), node("Mul", "x o", "h"), node("Mul", "h half", "g")]
+    )
+    stored = {
+        "root": 2**0.5, "inverse": 0.5**0.5, "three": 3, "k": 0.044715, "cut": (2 / np.pi) ** 0.5,
+        "one": 1, "half": 0.5,
+    }  # fmt: skip
+    arrays = {name: np.array(value, np.float32) for name, value in stored.items()}
+    return [*inner[form], *outer, node("Mul", "g w", "y")], {**arrays, "w": normal(8, seed=3)}
+
+
+def both_ways(
+    path: Path, graph: Graph, monkeypatch: pytest.MonkeyPatch, opset: int = 17
+) -> list[str]:
+    """Labels of what one function stands for, after answers and gradients were compared."""
+    nodes, stored = graph
+    network = saved(path, nodes, stored, ["n", 5, 8], opset=opset)
+    x = torch.from_numpy(normal(3, 5, 8, seed=20))
+    module = OnnxModule(network)
+    with monkeypatch.context() as patched:
+        patched.setattr(program, "fused", lambda steps, *given: steps)
+        expected = answers(OnnxModule(network), x)
+    for one, other in zip(answers(module, x), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    return wholes(module)
+
+
+@pytest.mark.parametrize("square", ["Mul", "Pow"])
+@pytest.mark.parametrize("root", ["Div", "Reciprocal"])
+def test_a_norm_in_pieces_is_one_function(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str, square: str
+) -> None:
+    asked = []
+    real = torch.nn.functional.layer_norm
+    monkeypatch.setattr(
+        torch.nn.functional, "layer_norm", lambda *a, **k: asked.append(a[1:]) or real(*a, **k)
+    )
+    whole = both_ways(tmp_path / "a.onnx", norm(root, square), monkeypatch)
+    assert whole == ["Add 'a'"]
+    ((sizes, weight, bias, epsilon),) = asked
+    assert (list(sizes), epsilon) == ([8], pytest.approx(1e-3))
+    assert weight is not None
+    assert bias is not None
+
+
+def test_a_norm_may_lack_its_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, scaled = norm("Div", "Pow", scale=False, bias=False), norm("Div", "Pow", bias=False)
+    assert both_ways(tmp_path / "a.onnx", plain, monkeypatch) == ["Div 'n'"]
+    assert both_ways(tmp_path / "b.onnx", scaled, monkeypatch) == ["Mul 'm'"]
+
+
+def test_axes_may_be_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes, stored = norm("Div", "Pow")
+    for one in nodes:
+        if one.op_type == "ReduceMean":
+            del one.attribute[:]
+            one.input.append("axes")
+    stored["axes"] = np.array([2], np.int64)
+    called = []
+    real = torch.nn.functional.layer_norm
+    monkeypatch.setattr(
+        torch.nn.functional, "layer_norm", lambda *a, **k: called.append(1) or real(*a, **k)
+    )
+    assert both_ways(tmp_path / "a.onnx", (nodes, stored), monkeypatch, 18) == ["Add 'a'"]
+    assert called == [1]
+
+
+@pytest.mark.parametrize("form", ["erf", "factor", "pow", "product"])
+def test_gelu_in_pieces_is_one_function(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    asked = []
+    real = torch.nn.functional.gelu
+    monkeypatch.setattr(
+        torch.nn.functional, "gelu", lambda x, approximate: asked.append(approximate)
+        or real(x, approximate=approximate),
+    )  # fmt: skip
+    (whole,) = both_ways(tmp_path / "a.onnx", gelu(form), monkeypatch)
+    assert whole.startswith("Mul ")
+    assert asked == ["none" if form in ("erf", "factor") else "tanh"]
+
+
+def test_what_only_looks_like_them_runs_node_by_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*given: object, **named: object) -> torch.Tensor:
+        raise AssertionError("expected it not to be asked")
+
+    monkeypatch.setattr(torch.nn.functional, "layer_norm", never)
+    monkeypatch.setattr(torch.nn.functional, "gelu", never)
+    strange: list[Graph] = [norm("Div", "Pow", scale=False, bias=False, axis=1)]
+    for form, name, value in (
+        ("erf", "root", 1.5), ("pow", "three", 2), ("product", "k", 0.05), ("factor", "half", 0.6)
+    ):  # fmt: skip
+        nodes, stored = gelu(form)
+        strange.append((nodes, {**stored, name: np.array(value, np.float32)}))
+    nodes, stored = norm("Div", "Pow")
+    strange.append((nodes, {**stored, "two": np.array(4, np.float32)}))
+    strange.append((nodes, {**stored, "eps": np.full(5, 0.1, np.float32)[:, None]}))
+    for k, graph in enumerate(strange):
+        both_ways(tmp_path / f"{k}.onnx", graph, monkeypatch)
+    # Somebody else reads the difference.
+    nodes, stored = norm("Div", "Pow")
+    nodes[-1] = node("Add", "a d", "y")
+    assert both_ways(tmp_path / "d.onnx", (nodes, stored), monkeypatch) == []
+
+
+def test_an_old_export_is_recognised(tmp_path: Path) -> None:
+    import nnw_onnx
+
+    net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.GELU(), torch.nn.LayerNorm(8))
+    path, x = tmp_path / "old.onnx", torch.from_numpy(normal(3, 5, 8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(net.eval(), (x,), str(path), dynamo=False, opset_version=13)
+    module = OnnxModule(nnw_onnx.open(path))
+    assert torch.allclose(module(x), net(x), atol=1e-5)
+    assert [label.split()[0] for label in wholes(module)] == ["Add", "Mul", "Add"]
 
 
 def reshaping() -> tuple[list, dict]:

@@ -9,36 +9,25 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from onnx import ModelProto
 
 from nnw_onnx.errors import CarrierNotFoundError, ModelFileError
-from nnw_onnx.graph import (
-    arriving,
-    cards,
-    channels,
-    covering,
-    description,
-    endings,
-    landing,
-    memory,
-    publicity,
-    resizing,
-    runnable,
-    saving,
-    splitting,
-)
+from nnw_onnx.graph import arriving, description, memory
 from nnw_onnx.graph.files import Limits, ModelFile, open_file
-from nnw_onnx.graph.inventory import Inventory, take
 from nnw_onnx.graph.layers import ListedLayer, Listing, list_layers
 from nnw_onnx.graph.overlay import Overlay
-from nnw_onnx.graph.runnable import Runnable
-from nnw_onnx.graph.splitting import Cut, Part
 from nnw_onnx.graph.tensors import same_bytes, shown, stored_bytes
 from nnw_onnx.graph.wire import Address
 from nnw_onnx.vocabulary import Array, Coverage, HiddenAxis, Layer, TensorInfo, Weights
 
+if TYPE_CHECKING:
+    from nnw_onnx.graph.inventory import Inventory
+    from nnw_onnx.graph.runnable import Runnable
+    from nnw_onnx.graph.splitting import Cut
+
+# What a method needs beside weights is imported by it: most who open a network only read some.
 _MOST_CUTS = 3
 Rule: TypeAlias = "Callable[[OnnxNetwork, str, Array], Array]"
 """See `OnnxNetwork.rounded_by`."""
@@ -147,6 +136,8 @@ class OnnxNetwork:
         Those that every operator of the main graph is known to treat alike; layers on a grid, and
         those whose weights arrive through arithmetic, keep theirs in their places.
         """
+        from nnw_onnx.graph import channels
+
         return channels.hidden_axes(self._file, self._listed)
 
     @property
@@ -187,6 +178,8 @@ class OnnxNetwork:
     @cached_property
     def last_operators(self) -> tuple[str, ...]:
         """For each output the type of the operator that computes it, or ""; views do not count."""
+        from nnw_onnx.graph import endings
+
         return endings.last_operators(self._file)
 
     @cached_property
@@ -231,6 +224,8 @@ class OnnxNetwork:
         Raises:
             CarrierNotFoundError: there is no layer of that name.
         """
+        from nnw_onnx.graph import covering
+
         if names is None:
             names = [layer.name for layer in self.layers if layer.in_all]
         unknown = next((name for name in names if name not in self._listed), None)
@@ -247,6 +242,8 @@ class OnnxNetwork:
 
         Reads the weights of layers of equal shape.
         """
+        from nnw_onnx.graph import covering
+
         return covering.copies(self.layers, self.weights, self.stored)
 
     @cached_property
@@ -259,6 +256,8 @@ class OnnxNetwork:
 
         All else of the file is byte-identical. Raises `ModelFileError` where they find no room.
         """
+        from nnw_onnx.graph import cards
+
         file = cards.with_entries(self._file, entries, prefix)
         return type(self)(file, self._listed, self._replaced, self._rounding, self._rule)
 
@@ -268,6 +267,8 @@ class OnnxNetwork:
         Layers equal to one of the reference, or nearly, have `Layer.public`; no method chooses
         them by itself.
         """
+        from nnw_onnx.graph import publicity
+
         told = publicity.beside(
             self._listed, self, reference, f"the reference {reference.path.name!r}"
         )
@@ -284,6 +285,8 @@ class OnnxNetwork:
         Raises `ModelFileError` for an unknown name, a wrong shape, a value that is not finite
         (also after the cast), or a layer that is not replaceable.
         """
+        from nnw_onnx.graph import landing
+
         overlay, rounding = self._replaced, dict(self._rounding)
         for name, values in replaced.items():
             listed = self._entry(name)
@@ -306,6 +309,8 @@ class OnnxNetwork:
             ModelFileError: another axis, or one that is not resizable, a layer that is missing, or
                 shapes that do not fit together.
         """
+        from nnw_onnx.graph import resizing
+
         axes = self.hidden_axes
         if axis not in axes:
             raise ModelFileError(
@@ -382,11 +387,15 @@ class OnnxNetwork:
 
     def grid(self, name: str) -> str | None:
         """The grid of a layer in words, or None for a layer of floating-point weights."""
+        from nnw_onnx.graph import landing
+
         listed = self._listed[name]
         return landing.words(listed) if arriving.on_grid(listed) else None
 
     def neighbours(self, name: str) -> tuple[Array, Array]:
         """The next smaller and next larger values on the grid of a layer; at an end the same."""
+        from nnw_onnx.graph import landing
+
         return landing.neighbours(self._listed[name], self._replaced)
 
     @property
@@ -399,6 +408,8 @@ class OnnxNetwork:
 
     def files_at(self, path: str | Path) -> tuple[Path, ...]:
         """The files that `save` may write there: `path`, and `path`.data for external data."""
+        from nnw_onnx.graph import saving
+
         target = Path(path)
         return (target, saving.data_path(target)) if len(self.sources) > 1 else (target,)
 
@@ -416,6 +427,8 @@ class OnnxNetwork:
                 data files of the network, which must lie beside `path`: what is written needs them,
                 and cannot be opened once they are gone or changed.
         """
+        from nnw_onnx.graph import saving
+
         saving.save(self._file, self._replaced, Path(path), sidecar=sidecar)
 
     def to_bytes(self) -> bytes:
@@ -423,6 +436,8 @@ class OnnxNetwork:
 
         Raises `ModelFileError` for one of more than 2 GiB.
         """
+        from nnw_onnx.graph import saving
+
         return saving.in_one_piece(self._file, self._replaced)
 
     def to_proto(self) -> ModelProto:
@@ -472,7 +487,9 @@ class OnnxNetwork:
             everything: whether names of nodes, texts and metadata count too.
             renamed: names of values of the main graph that are told as others.
         """
-        return take(self._file, self._replaced, everything=everything, renamed=renamed)
+        from nnw_onnx.graph import inventory
+
+        return inventory.take(self._file, self._replaced, everything=everything, renamed=renamed)
 
     def runnable(self, layers: Iterable[str] = ()) -> Runnable:
         """The model as bytes and its weights as arrays, for a session of the runtime.
@@ -484,10 +501,14 @@ class OnnxNetwork:
         Raises:
             CarrierNotFoundError: see `inner`.
         """
+        from nnw_onnx.graph import runnable
+
         return runnable.make_runnable(self._file, self._replaced, self.inner(layers))
 
     def lifted(self) -> Runnable:
         """As `runnable`, with weights as inputs: one session runs every network of this graph."""
+        from nnw_onnx.graph import runnable
+
         return runnable.lifted(self.runnable())
 
     def cuts(self, base: OnnxNetwork) -> tuple[Cut, ...]:
@@ -499,6 +520,8 @@ class OnnxNetwork:
         Returns:
             A few, the latest first; none where the file is another one, or nothing differs.
         """
+        from nnw_onnx.graph import splitting
+
         if self.sha256 != base.sha256:
             return ()
         differ = {
@@ -515,12 +538,16 @@ class OnnxNetwork:
 
     def head(self, cut: Cut) -> Runnable:
         """What is before a cut, which answers the values of the cut."""
-        part = Part(cut.head, outputs=cut.values)
+        from nnw_onnx.graph import runnable, splitting
+
+        part = splitting.Part(cut.head, outputs=cut.values)
         return runnable.make_runnable(self._file, self._replaced, {}, part)
 
     def tail(self, cut: Cut, given: Sequence[TensorInfo]) -> Runnable:
         """What is after a cut, fed its values, whose types and shapes are given."""
-        part = Part(cut.tail, given=tuple(given))
+        from nnw_onnx.graph import runnable, splitting
+
+        part = splitting.Part(cut.tail, given=tuple(given))
         return runnable.make_runnable(self._file, self._replaced, {}, part)
 
 

@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from nnw_onnx.inference.sessions import (
         RunnableGraph,
         Session,
-        SessionSettings,
         check_providers,
         filled,
     )
+    from nnw_onnx.inference.settings import SessionSettings
     from nnw_onnx.inference.sharing import Head, SharedSession
 
 _MODULES = {
@@ -76,7 +76,7 @@ _MODULES = {
     "RunnableGraph": "sessions",
     "Server": "serving",
     "Session": "sessions",
-    "SessionSettings": "sessions",
+    "SessionSettings": "settings",
     "check_providers": "sessions",
     "filled": "sessions",
     "Head": "sharing",

@@ -13,7 +13,8 @@ from typing import Any
 
 from nnw_onnx.errors import InferenceError
 from nnw_onnx.inference.providers import full_name, provider_of
-from nnw_onnx.inference.sessions import RunnableGraph, Session, SessionSettings
+from nnw_onnx.inference.sessions import RunnableGraph, Session
+from nnw_onnx.inference.settings import SessionSettings
 from nnw_onnx.vocabulary.networks import SESSION_WEIGHTS
 
 MOST_GRAPHS = 4

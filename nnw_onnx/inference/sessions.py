@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -22,17 +21,15 @@ from nnw_onnx.inference.binding import Bound, can_be_bound, runtime_value
 from nnw_onnx.inference.fallbacks import RECORDING, fallbacks, is_elsewhere
 from nnw_onnx.inference.providers import (
     bound_device,
-    full_name,
     is_numbered,
     nodes_by_provider,
     provider_of,
     with_options,
 )
 from nnw_onnx.inference.runtime import load_runtime, one_line
+from nnw_onnx.inference.settings import SessionSettings
 from nnw_onnx.vocabulary import Array, Feeds, TensorInfo
 from nnw_onnx.vocabulary.networks import ON_THE_CPU, SESSION_WEIGHTS
-
-Optimization = Literal["disable", "basic", "extended", "all"]
 
 _LEVELS = {
     "disable": "ORT_DISABLE_ALL",
@@ -40,6 +37,7 @@ _LEVELS = {
     "extended": "ORT_ENABLE_EXTENDED",
     "all": "ORT_ENABLE_ALL",
 }
+_USUAL = SessionSettings()
 _FATAL_ONLY = 4
 _CURE = (
     "install its driver and libraries (for CUDA: 'pip install nnw-onnx[cuda]'), or ask for "
@@ -79,25 +77,6 @@ class RunnableGraph(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class SessionSettings:
-    """How networks are run; the same for every network of an evaluation.
-
-    Attributes:
-        providers: execution providers in order of preference; "cuda" is CUDAExecutionProvider,
-            "cuda:1" its second device.
-        threads: threads within one operator; operators run one after another.
-        optimization: level of graph optimisation.
-    """
-
-    providers: tuple[str, ...] = ("CPUExecutionProvider",)
-    threads: int = 1
-    optimization: Optimization = "all"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "providers", tuple(map(full_name, self.providers)))
-
-
 class Session:
     """A network ready to run.
 
@@ -114,9 +93,7 @@ class Session:
     providers: tuple[str, ...]
     facts: dict[str, str]
 
-    def __init__(
-        self, runnable: RunnableGraph, settings: SessionSettings = SessionSettings()
-    ) -> None:
+    def __init__(self, runnable: RunnableGraph, settings: SessionSettings = _USUAL) -> None:
         """Make the session.
 
         Raises:

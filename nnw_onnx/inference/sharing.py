@@ -17,7 +17,8 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from nnw_onnx.inference.sessions import RunnableGraph, Session, SessionSettings
+from nnw_onnx.inference.sessions import RunnableGraph, Session
+from nnw_onnx.inference.settings import SessionSettings
 from nnw_onnx.vocabulary import Array, TensorInfo
 
 KEPT_BYTES = 1 << 30

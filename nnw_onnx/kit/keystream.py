@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.math.quantile import quantiles
 from nnw_onnx.vocabulary import SECRET_BYTES, Array
 
 _DOMAIN = b"nnw-onnx keystream 1"
@@ -126,8 +127,7 @@ def gaussian(secret: bytes, label: str, n: int) -> NDArray[np.float64]:
 
     The sign makes the distribution exactly symmetric about 0, on which the random-key null rests.
     """
-    from scipy.special import ndtri
-
     numbers = uint64(secret, label, n)
-    magnitude: Array = -ndtri(((numbers >> np.uint64(12)) + 0.5) * 2.0**-53)
+    tails = ((numbers >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-53
+    magnitude = -quantiles(tails)
     return np.where(numbers & np.uint64(1), magnitude, -magnitude)

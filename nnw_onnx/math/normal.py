@@ -10,15 +10,23 @@ from numpy.typing import NDArray
 from nnw_onnx.vocabulary import Array
 
 _LN_10 = math.log(10)
+_FAR = 30.0
 _CONSTANT = 1 / (2 * math.erfc(1.0))
 """1 / (4 P(Z >= sqrt 2)) = 3.178..., the best constant in the bound of `log10_signs_tail`."""
 
 
 def log10_tail(z: float) -> float:
-    """Decimal logarithm of P(Z >= z) for a standard normal Z; finite as long as z is."""
-    from scipy.special import log_ndtr
-
-    return float(log_ndtr(-z)) / _LN_10
+    """Decimal logarithm of P(Z >= z) for a standard normal Z; finite for |z| up to 1e153."""
+    if z < _FAR:
+        tail = math.erfc(abs(z) / math.sqrt(2)) / 2
+        return (math.log(tail) if z > 0 else math.log1p(-tail)) / _LN_10
+    # erfc nears the smallest floats there; its asymptotic series (Abramowitz and Stegun 26.2.12)
+    # ends at the last bit after six terms.
+    term = series = 1.0
+    for k in range(1, 7):
+        term *= -(2 * k - 1) / (z * z)
+        series += term
+    return (-z * z / 2 - math.log(z * math.sqrt(2 * math.pi)) + math.log(series)) / _LN_10
 
 
 def log10_signs_tail(z: float) -> float:

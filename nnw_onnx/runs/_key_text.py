@@ -50,7 +50,9 @@ _ArrayName = Annotated[str, Field(pattern=f"^{ARRAY_NAME}$")]
 class _Form(BaseModel):
     """What all versions have in common."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True
+    )
 
     format: Literal["nnw-onnx key"]
     layers: _Texts
@@ -72,7 +74,9 @@ class _Form(BaseModel):
 
 
 class _PlugIn(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True
+    )
 
     name: _Name
     options: dict[str, JsonValue]

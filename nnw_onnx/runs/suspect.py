@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from nnw_onnx import plugins
 from nnw_onnx.errors import CarrierNotFoundError, InferenceError
 from nnw_onnx.graph import OnnxNetwork
-from nnw_onnx.inference import (
-    RunnableGraph,
-    Session,
-    SessionSettings,
-    filled,
-    memory_for,
-    run_isolated,
-    unwrap,
-)
+from nnw_onnx.inference import SessionSettings
 from nnw_onnx.kit.candidates import Candidate
 from nnw_onnx.runs.guard import MisuseError
-from nnw_onnx.runs.shared import session_of
 from nnw_onnx.vocabulary import (
     Around,
     Array,
@@ -39,6 +29,10 @@ from nnw_onnx.vocabulary import (
     Weights,
 )
 
+if TYPE_CHECKING:
+    from nnw_onnx.inference import RunnableGraph, Session
+
+# Whoever reads weights runs nothing, so what runs networks is imported by what does.
 Access: TypeAlias = Literal["weights", "activations", "answers"]
 AskLayers: TypeAlias = Callable[[Feeds, Sequence[str]], Values]
 """Every output of a network, then the output of the operator of each of these layers."""
@@ -272,6 +266,8 @@ class Running:
         wanted = [every[index] for index in outputs if index < len(every)]
 
         def ask(feeds: Feeds, layers: Sequence[str] = ()) -> Values:
+            from nnw_onnx.inference import filled
+
             if layers or not wanted:
                 return self(feeds, layers)
             told = self._session(()).predict(feeds, self._batch_size, wanted)
@@ -293,6 +289,9 @@ class Running:
         return self._sessions[asked]
 
     def _made(self, asked: tuple[str, ...]) -> Session:
+        from nnw_onnx.inference import Session
+        from nnw_onnx.runs.shared import session_of
+
         if asked or self._base is None:
             return Session(self._network.runnable(asked), self._settings)
         return session_of(self._network, self._base, self._settings)
@@ -318,6 +317,8 @@ def isolated(
     elsewhere = settings.providers != USUAL.providers
 
     def ask(feeds: Feeds, layers: Sequence[str] = ()) -> Values:
+        from nnw_onnx.inference import memory_for, run_isolated, unwrap
+
         asked = tuple(layers)
         runnable = network.runnable(asked)
         weights = len(runnable.model) + sum(w.nbytes for w in runnable.initializers.values())
@@ -338,6 +339,8 @@ def isolated(
 
 def running(network: OnnxNetwork, settings: SessionSettings, batch_size: int) -> AskLayers:
     """What runs a network: in a worker as it is, elsewhere in a process of its own."""
+    import multiprocessing
+
     if multiprocessing.parent_process() is None:
         return isolated(network, settings=settings)
     return Running(network, settings, batch_size)
@@ -410,6 +413,8 @@ def _fits(info: TensorInfo, values: Array) -> bool:
 def _answers(
     runnable: RunnableGraph, feeds: dict[str, Array], settings: SessionSettings
 ) -> dict[str, Array]:
+    from nnw_onnx.inference import Session
+
     return Session(runnable, settings).predict(feeds, BATCH_SIZE)
 
 

@@ -126,12 +126,12 @@ def test_records_do_not_depend_on_what_is_shared(tmp_path, monkeypatch):
     run = run_of(tmp_path, modifications=[table], methods=[{"name": "uchida"}])
     made = []
     monkeypatch.setattr(
-        "nnw_onnx.runs.suspect.session_of", lambda *a: made.append(session_of(*a)) or made[-1]
+        "nnw_onnx.runs.shared.session_of", lambda *a: made.append(session_of(*a)) or made[-1]
     )
     one = [record.model_dump_json() for record in run.records()]
     assert any(isinstance(session, SharedSession) for session in made)
     monkeypatch.setattr(
-        "nnw_onnx.runs.suspect.session_of", lambda n, _, settings: Session(n.runnable(), settings)
+        "nnw_onnx.runs.shared.session_of", lambda n, _, settings: Session(n.runnable(), settings)
     )
     trials = run.prepared.planner.trials(run.injected)
     marked = [t for t in trials if t.parents]

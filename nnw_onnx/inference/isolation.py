@@ -111,10 +111,8 @@ class IsolatedPool:
         memory_bytes: int | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[object, ...] = (),
-        *,
-        quiet: bool = True,
     ) -> None:
-        """Describe the pool; workers start with the first item.
+        """Describe the pool; workers start with the first item, and what they print is thrown away.
 
         Args:
             workers: number of processes.
@@ -123,7 +121,6 @@ class IsolatedPool:
                 `sys.maxsize`, or None.
             initializer: called in each worker before its first item; must be importable.
             initargs: its arguments.
-            quiet: whether what workers print is thrown away.
 
         Raises:
             ConfigurationError: a number is out of its range.
@@ -139,7 +136,7 @@ class IsolatedPool:
         self._workers = workers
         self._timeout = timeout
         self._prepare = bytes(ForkingPickler.dumps((initializer, initargs)))
-        self._initargs = (memory_bytes, quiet, self._prepare, permissions.permitted())
+        self._initargs = (memory_bytes, self._prepare, permissions.permitted())
         self._pool: Any = None
         self._scratch: Scratch | None = None
         self._started = False
@@ -414,7 +411,6 @@ _prepare: bytes | None = None
 
 def _start_worker(
     memory_bytes: int | None,
-    quiet: bool,
     prepare: bytes,
     code: tuple[permissions.Permitted, ...],
     scratch: str,
@@ -423,8 +419,7 @@ def _start_worker(
     global _prepare  # noqa: PLW0603 - the state of a worker process is the process
     permissions.permit(code)
     _prepare = prepare
-    if quiet:
-        _silence()
+    _silence()
     # pebble's handler cannot run while native code hangs; the default ends the process at once.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _one_thread()

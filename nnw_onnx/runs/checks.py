@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Set
 from typing import Literal
 
@@ -91,12 +92,19 @@ class Faults:
         try:
             yield
         except (ConfigurationError, PluginError) as error:
-            self.lines += [f"{where}: {line}" if where else str(line) for line in error.args]
+            self.lines += [_placed(where, str(line)) for line in error.args]
 
     def tell(self) -> None:
         """Raise `ConfigurationError` with everything that was wrong, each fault once."""
         if self.lines:
             raise ConfigurationError(*dict.fromkeys(self.lines))
+
+
+def _placed(where: str, line: str) -> str:
+    """What is wrong after its place, which may name the kind of plug-in already."""
+    kind, _, rest = line.partition(": ")
+    named = {kind, kind.removesuffix("s")} & {*re.split(r"\W+", where)}
+    return ": ".join(filter(None, (where, rest if named and rest else line)))
 
 
 def workflows_of(

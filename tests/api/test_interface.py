@@ -156,7 +156,7 @@ def test_an_intensity_of_a_share_has_its_unit() -> None:
 
 def test_settings_of_an_evaluation(tmp_path: Path) -> None:
     settings = {"payloads": 3, "session.threads": 2, "methods.0.budget": 0.2, "task": {"name": "x"}}
-    with pytest.raises(nnw.NnwError, match=r"digits\.toml: task: tasks: expected one of"):
+    with pytest.raises(nnw.NnwError, match=r"digits\.toml: task: expected one of"):
         nnw.evaluate("digits", settings=settings, run_folder=tmp_path / "run")
 
 

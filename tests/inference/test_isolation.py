@@ -19,6 +19,7 @@ import pytest
 
 from nnw_onnx.errors import ConfigurationError, InferenceError
 from nnw_onnx.inference import IsolatedPool, isolation, run_isolated, unwrap
+from nnw_onnx.inference._bare_processes import BareContext
 from nnw_onnx.kit import scratch
 from nnw_onnx.math.threads import THREAD_VARIABLES
 from nnw_onnx.vocabulary import Outcome, Payload
@@ -368,6 +369,21 @@ def _alive(group: int, times: int = 100) -> list[int]:
             return found
         time.sleep(0.1)
     return found
+
+
+class _Gone:
+    """What a pool that ended has taken away when a worker that is starting asks for it."""
+
+    def __reduce__(self):
+        return open, ("/gone/for/good",)
+
+
+def test_a_worker_that_cannot_start_any_more_says_nothing(capfd):
+    process = BareContext().Process(target=print, args=(_Gone(),))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 1
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")

@@ -282,7 +282,7 @@ def test_an_attack_that_no_table_can_be_is_refused_with_its_method(tmp_path, mon
         ("modifications = []\n", "mine.toml: summary: expected a value, got none; add it"),
         (
             'summary = "x"\n[[modifications]]\nname = "gausian-noise"\n',
-            "mine.toml: modifications.0: modifications: expected one of",
+            "mine.toml: modifications.0: expected one of",
         ),
         (
             'summary = "x"\n[[modifications]]\nname = "quantizing"\nintensities = [99]\n',

@@ -201,7 +201,7 @@ def test_an_overwriting_modifies_the_unwatermarked_network_once_for_each_method(
         ),
         (
             {"training": {"initial_epochs": 1, "trainer": {"name": "tensorflw"}}},
-            "a.toml: training.trainer: trainers: expected one of torch; got 'tensorflw'",
+            "a.toml: training.trainer: expected one of torch; got 'tensorflw'",
         ),
         (
             {"training": {"initial_epochs": 1, "trainer": {"name": "torch", "devic": "cpu"}}},

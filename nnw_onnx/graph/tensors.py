@@ -20,7 +20,7 @@ from nnw_onnx.graph.wire import Address, Buffer
 from nnw_onnx.vocabulary import Array
 
 STRING = TensorProto.STRING
-_BLOCK = 1 << 16
+_BLOCK = 1 << 18
 MOST_AXES = 64
 """Axes that an array of numpy can have."""
 DATA_TYPES = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
@@ -192,7 +192,7 @@ def stored_bytes(array: Array, data_type: int) -> NDArray[np.uint8]:
 
 def same_bytes(one: NDArray[np.uint8], other: Buffer) -> bool:
     """Whether bytes are equal; compared block by block, so that no mask of all of them is made."""
-    step, there = _BLOCK << 4, np.frombuffer(other, np.uint8)
+    step, there = _BLOCK << 2, np.frombuffer(other, np.uint8)
     return one.size == there.size and all(
         np.array_equal(one[i : i + step], there[i : i + step]) for i in range(0, one.size, step)
     )

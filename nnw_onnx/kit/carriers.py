@@ -200,13 +200,18 @@ def take(network: Weighted, layer: Layer, *, fills: bool = True) -> Carrier:
     Raises:
         InjectionError: weights that are not finite, all equal, or too large to square.
     """
-    values = network.weights[layer.name]
-    defect = _numerical_defect(values)
+    defect = _numerical_defect(network.weights[layer.name])
     if defect:
         raise InjectionError(
             f"layer {layer.name!r}: expected finite weights that differ, got {defect}; choose "
             "another layer"
         )
+    return _taken(network, layer, fills=fills)
+
+
+def _taken(network: Weighted, layer: Layer, *, fills: bool = True) -> Carrier:
+    """The carrier of a layer whose weights were found fit."""
+    values = network.weights[layer.name]
     zeros = 1 - np.count_nonzero(values) / values.size
     sparse = (f"{zeros:.0%} of its weights are zero; the watermark fills them",)
     return Carrier(layer, values, sparse if fills and zeros >= _SPARSE else ())
@@ -226,7 +231,7 @@ def first_fit(network: Weighted, preference: Iterable[Layer], refusal: str) -> C
         elif public := _public(network, layer):
             defects.append(f"layer {layer.name!r}, which is {public}")
         else:
-            return take(network, layer)
+            return _taken(network, layer)
     if defects:
         raise InjectionError(
             "layer: expected one whose weights are finite, differ, and are not public, got "

@@ -14,8 +14,10 @@ from nnw_onnx.vocabulary import Array
 
 MOST = 1 << 22
 """Numbers of an array that is one block."""
-_STEP = 1 << 19
+_STEP = 1 << 18
 """Numbers of a block of a larger one, unless a single row has more."""
+# Of twice as many, an array in float64 has 4 MB: numpy takes huge pages for those, which the system
+# clears for each block anew, and sums take ten times as long.
 
 F64 = NDArray[np.float64]
 

@@ -194,10 +194,10 @@ def test_pages_that_were_read_are_given_back(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_one_value_that_is_not_finite_is_found(dtype: type, value: float) -> None:
-    values = np.full((3, 70_000), np.finfo(dtype).max, dtype)
+    values = np.full((3, 100_000), np.finfo(dtype).max, dtype)
     assert finite(values)
     assert finite(values.T)
-    values[2, 69_999] = value
+    values[2, 99_999] = value
     assert not finite(values)
     assert not finite(values.T)
 

@@ -11,9 +11,9 @@ A network can be made to tell drawn inputs from real ones. Inputs of its own kin
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from nnw_onnx.vocabulary import WEIGHT_ROLES, Array, Feeds, Found, TensorInfo, U
 LEAST = 1e-4
 """Smallest change of an answer, over the largest answer of that output, that counts as one."""
 _LARGEST = 1 << 29
-"""Bytes of weights of a network that is run to see this; it is held four times."""
+"""Bytes of weights of a network that is run to see this; it is held several times."""
 _OTHERS = 8
 _SIZES = (8, 32, 64, 224, 1)
 """Sizes that free axes get, one after the other, until the network runs."""
@@ -82,18 +82,35 @@ def dependence(
     hindrance = _hindrance(network, names)
     if hindrance is not None:
         return _not_run(hindrance)
+    start = time.monotonic()
     try:
-        variants = _variants(network, names)
         questions = [inputs] if inputs else list(_drawn(network))
+        if not questions:
+            return _not_run("its inputs are too large")
+        own, runs = _change_by(network, sorted(names), questions, LEAST, timeout)
+        # Large networks take long to be given other weights: that is done where it tells something.
+        left = timeout - (time.monotonic() - start)
+        moved = own >= LEAST
+        others, _ = (0.0, 0) if moved else _change_by(
+            network, _biggest_but(network, names), questions, math.inf, max(left, 1.0)
+        )  # fmt: skip
     except (ModelFileError, InferenceError) as error:
         return _not_run(str(error))
-    if not questions:
-        return _not_run("its inputs are too large")
+    return _judged(own, others, runs, kind="given" if inputs else "drawn")
+
+
+def _change_by(
+    network: OnnxNetwork, names: list[str], questions: list[Feeds], enough: float, timeout: float
+) -> tuple[float, int]:
+    """See `_compared`, of the network and of one in which these layers have other weights."""
+    variants = network.runnable(), _exchanged(network, names).runnable()
     memory = memory_for(len(variants) * 4 * network.parameters, _size(questions[0]))
-    outcome = run_isolated(_compared, variants, questions, timeout=timeout, memory_bytes=memory)
+    outcome = run_isolated(
+        _compared, variants, questions, enough, timeout=timeout, memory_bytes=memory
+    )
     if outcome.value is None:
-        return _not_run(outcome.error or "it did not answer")
-    return _judged(*outcome.value, kind="given" if inputs else "drawn")
+        raise InferenceError(outcome.error or "it did not answer")
+    return outcome.value
 
 
 def _size(feeds: Feeds) -> int:
@@ -126,18 +143,13 @@ def _not_run(reason: str) -> Dependence:
     return Dependence("live", None, f"it was not tried whether answers depend on it: {reason}")
 
 
-def _variants(network: OnnxNetwork, names: set[str]) -> list[RunnableGraph]:
-    """The network, the same with other weights in these layers, and with others elsewhere."""
+def _biggest_but(network: OnnxNetwork, names: set[str]) -> list[str]:
+    """Other layers whose weights may move answers, a few of the largest."""
     others = [
-        x.name for x in network.layers
+        x for x in network.layers
         if x.name not in names and x.live and x.replaceable and x.role in WEIGHT_ROLES
     ]  # fmt: skip
-    biggest = sorted(others, key=lambda n: network.weights[n].size, reverse=True)[:_OTHERS]
-    return [
-        network.runnable(),
-        _exchanged(network, sorted(names)).runnable(),
-        _exchanged(network, biggest).runnable(),
-    ]
+    return [x.name for x in sorted(others, key=lambda x: x.size, reverse=True)[:_OTHERS]]
 
 
 def _exchanged(network: OnnxNetwork, names: Sequence[str]) -> OnnxNetwork:
@@ -190,47 +202,38 @@ def _values(info: TensorInfo, shape: tuple[int, ...], kind: str, rng: np.random.
 
 
 def _compared(
-    variants: Sequence[RunnableGraph], questions: Sequence[Feeds]
-) -> tuple[float, float, int]:
-    """Largest changes by either exchange, and number of questions that were answered.
+    variants: tuple[RunnableGraph, RunnableGraph], questions: Sequence[Feeds], enough: float
+) -> tuple[float, int]:
+    """Largest change of an answer from one network to the other, and questions that were answered.
 
-    Only where the first exchange moves nothing the second one is tried.
+    No more are asked once a change is as large as `enough`.
 
     Raises:
         InferenceError: the network answers none of the questions.
     """
-    plain, own, others = (_Lazy(variant) for variant in variants)
-    answered: list[tuple[Feeds, Values]] = []
+    plain, other = (Session(variant, SessionSettings(optimization="basic")) for variant in variants)
+    answered: list[Feeds] = []
     change, failure = 0.0, InferenceError("it answers nothing")
     for feeds in questions:
-        if answered and not _alike(feeds, answered[0][0]):
+        if answered and not _alike(feeds, answered[0]):
             break
         try:
-            answered.append((feeds, plain(feeds)))
+            told = _told(plain, feeds)
         except InferenceError as error:
             failure = error
             continue
-        change = max(change, _moved(answered[-1][1], own(feeds)))
-        if change >= LEAST:
-            return change, 0.0, len(answered)
+        answered.append(feeds)
+        change = max(change, _moved(told, _told(other, feeds)))
+        if change >= enough:
+            break
     if not answered:
         raise failure
-    return change, max(_moved(told, others(feeds)) for feeds, told in answered), len(answered)
+    return change, len(answered)
 
 
-class _Lazy:
-    """A network whose session is made when it is first asked."""
-
-    def __init__(self, runnable: RunnableGraph) -> None:
-        self._runnable = runnable
-
-    @cached_property
-    def _session(self) -> Session:
-        return Session(self._runnable, SessionSettings(optimization="basic"))
-
-    def __call__(self, feeds: Feeds) -> Values:
-        names = [output.name for output in self._session.outputs]
-        return dict(zip(names, self._session.run(feeds), strict=True))
+def _told(session: Session, feeds: Feeds) -> Values:
+    names = [output.name for output in session.outputs]
+    return dict(zip(names, session.run(feeds), strict=True))
 
 
 def _alike(one: Feeds, other: Feeds) -> bool:

@@ -22,10 +22,10 @@ def add_gaussian(weights: Array, ratio: float, rng: np.random.Generator) -> Arra
     result, stream = np.empty_like(values), kernels.streams(rng)
 
     def work(stretch: slice) -> None:
-        mine = stream(stretch)
+        mine, room = stream(stretch), np.empty((3, kernels.BLOCK // 2), np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
             for block in kernels.within(stretch):
-                noise = normal(mine, block.stop - block.start, wide)
+                noise = normal(mine, block.stop - block.start, wide, room)
                 noise *= scale
                 noise += values[block]
                 result[block] = noise
@@ -35,27 +35,32 @@ def add_gaussian(weights: Array, ratio: float, rng: np.random.Generator) -> Arra
 
 
 def normal(
-    stream: np.random.Generator, count: int, kind: type[np.float32] | type[np.float64]
+    stream: np.random.Generator,
+    count: int,
+    kind: type[np.float32] | type[np.float64],
+    room: NDArray[np.float32],
 ) -> NDArray[np.float32] | NDArray[np.float64]:
-    """So many numbers of N(0, 1).
+    """So many numbers of N(0, 1), at most `kernels.BLOCK`; those of float32 lie in the room.
 
     Those of float32 by Box and Muller (1958), which whole arrays go through, at a third of the time
-    of numpy's rejection; up to 6.7 in size. Weights of 64 bits need noise in all of their bits.
+    of numpy's rejection; up to 6.7 in size. Weights of 64 bits need noise in all of their bits. The
+    room, three rows of half a block, is there because new memory takes as long as the arithmetic.
     """
     if kind is np.float64:
         return stream.standard_normal(count)
     half = (count + 1) // 2
     words = kernels.bits(stream, 2 * half, np.uint32)
-    radius = words[:half].astype(np.float32)
+    radius, pairs = room[0, :half], room[1:].reshape(-1)[: 2 * half].reshape(2, half)
+    radius[:] = words[:half]
     radius += np.float32(0.5)  # no logarithm of 0
     radius *= np.float32(2.0**-32)
     np.log(radius, out=radius)
     radius *= np.float32(-2)
     np.sqrt(radius, out=radius)
-    angle = words[half:].view(np.int32).astype(np.float32)
+    angle = pairs[1]
+    angle[:] = words[half:].view(np.int32)
     angle *= np.float32(np.pi / 2**31)
-    pairs = np.empty((2, half), np.float32)
     np.cos(angle, out=pairs[0])
-    np.sin(angle, out=pairs[1])
+    np.sin(angle, out=angle)
     pairs *= radius
     return pairs.reshape(-1)[:count]

@@ -195,7 +195,11 @@ def test_each_stretch_of_noise_is_normal_and_by_itself(dtype):
 def test_noise_reaches_the_tails():
     """As many beyond 4 and 5 as there should be; the largest is that of so many numbers."""
     stream = kernels.streams(generator())(slice(0, 1))
-    z = np.concatenate([noise.normal(stream, 1 << 18, np.float32) for _ in range(24)])
+    room = np.empty((3, kernels.BLOCK // 2), np.float32)
+    blocks = (6 << 20) // kernels.BLOCK
+    z = np.concatenate(
+        [noise.normal(stream, kernels.BLOCK, np.float32, room).copy() for _ in range(blocks)]
+    )
     for bound in (3, 4, 4.7):
         expected = z.size * 2 * stats.norm.sf(bound)
         assert stats.poisson.cdf(np.sum(np.abs(z) > bound), expected) > 1e-4

@@ -11,7 +11,6 @@ A network can be made to tell drawn inputs from real ones. Inputs of its own kin
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -33,7 +32,7 @@ _SIZES = (8, 32, 64, 224, 1)
 """Sizes that free axes get, one after the other, until the network runs."""
 _MOST_NUMBERS = 1 << 24
 TIMEOUT = 120.0
-"""Seconds that this may take."""
+"""Seconds that a run of two networks may take; there are two runs at most."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def probe(
     Args:
         network: it is run in a process of its own, with limits.
         inputs: samples of its own kind; some are drawn where there are none.
-        timeout: seconds that this may take.
+        timeout: seconds that a run of two networks may take; there are two at most.
     """
 
     def ask(found: tuple[Found, ...]) -> tuple[Found, ...]:
@@ -82,17 +81,15 @@ def dependence(
     hindrance = _hindrance(network, names)
     if hindrance is not None:
         return _not_run(hindrance)
-    start = time.monotonic()
     try:
         questions = [inputs] if inputs else list(_drawn(network))
         if not questions:
             return _not_run("its inputs are too large")
         own, runs = _change_by(network, sorted(names), questions, LEAST, timeout)
         # Large networks take long to be given other weights: that is done where it tells something.
-        left = timeout - (time.monotonic() - start)
         moved = own >= LEAST
         others, _ = (0.0, 0) if moved else _change_by(
-            network, _biggest_but(network, names), questions, math.inf, max(left, 1.0)
+            network, _biggest_but(network, names), questions, math.inf, timeout
         )  # fmt: skip
     except (ModelFileError, InferenceError) as error:
         return _not_run(str(error))

@@ -52,6 +52,10 @@ NUMBERS = (
     "\u0663",
     "18446744073709551615",
 )
+_NOT_SO = (
+    ValueError, TypeError, LookupError, OverflowError, AttributeError, DecodeError, EncodeError,
+)  # fmt: skip
+"""A change that does not fit a model that others have changed before."""
 DATA = ("plain", "short", "sparse", "pipe", "link", "hard link", "folder", "gone", "device")
 
 
@@ -79,7 +83,7 @@ def mutant(rng: Rng, folder: Path, more: tuple[Path, ...] = ()) -> Path:
         change = CHANGES[rng.integers(len(CHANGES))]
         try:
             change(model, other, rng)
-        except (ValueError, TypeError, OverflowError, AttributeError, DecodeError, EncodeError):
+        except _NOT_SO:
             continue  # protobuf itself forbids the value
     data = model.SerializeToString()
     if rng.random() < 0.25:

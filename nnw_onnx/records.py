@@ -284,6 +284,7 @@ class Plan(RecordModel):
         wrong_keys: random keys that are tried on every network and setting, where that is cheap.
         cards: name of a method -> what the literature says of it, where its author tells.
         left_out: what presets ask for and the evaluation cannot give.
+        quality: whether the quality of networks was measured.
         resynchronise: whether claims were heard a second time on modified networks, put back into
             the order of the unwatermarked ones.
     """
@@ -311,6 +312,7 @@ class Plan(RecordModel):
     workflows: tuple[Workflow, ...] = ("NNW-NTI", "NNW-WTI", "NNW-NIR", "NNW-WIR")
     cards: dict[str, CardRecord] = {}
     left_out: tuple[LeftOutRecord, ...] = ()
+    quality: bool = True
     resynchronise: bool = False
 
 
@@ -617,7 +619,8 @@ class TrialRecord(RecordModel):
         layers: for each step, the layers that it was aimed at, found in the network as it was then.
         repetition: 0 ... repetitions-1.
         outside_standard_range: whether the Intensity is outside the standard's table.
-        quality: measure name -> value (headline first); empty unless done.
+        quality: measure name -> value (headline first); empty unless done, and where the plan
+            leaves it out.
         chance: value of the headline measure that guessing reaches, or None.
         scores: numerator of the headline by sample, where it is a mean.
         quality_of: name of the data set that `quality` was measured on, where it is not the

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from nnw_onnx.math.statistics import mcnemar
 from nnw_onnx.measures.limits import OTHER_NETWORKS, Nested, average, failures, loss
 from nnw_onnx.measures.results import Imperceptibility, Loudness, PairResult, QualityRow, Value
-from nnw_onnx.measures.run import Run, asked
+from nnw_onnx.measures.run import Run, asked, why_none
 from nnw_onnx.measures.scores import Pair, changed_answers, lost, quality_loss
 from nnw_onnx.records import (
     InjectionRecord,
@@ -42,6 +42,7 @@ def imperceptibility(run: Run, technology: TechnologyRecord) -> Imperceptibility
         outcomes += _outcomes(run, twins) + _absent(done, twins)
     if not asked(run.plan, workflow):
         reason, outcomes = f"the evaluation leaves out the workflow {workflow}", []
+    reason = why_none(run.plan, reason)
     headline = _headline(run, pairs, reason)
     return Imperceptibility(
         workflow=workflow,
@@ -55,7 +56,7 @@ def imperceptibility(run: Run, technology: TechnologyRecord) -> Imperceptibility
         after=headline.after,
         loss=headline.loss,
         measures=(headline, *(_row(m, pairs, reason) for m in run.plan.measures[1:])),
-        original=_headline(run, original, _NO_PAIR) if trained else None,
+        original=_headline(run, original, why_none(run.plan, _NO_PAIR)) if trained else None,
         pairs=tuple(_described(run, p) for p in pairs if lost(p, run.headline) is not None),
         carrier_change=_carrier([(i, i.change) for i in done]),
         changed_weights=_carrier([(i, i.changed_weights) for i in done]),

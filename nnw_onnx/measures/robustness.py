@@ -18,7 +18,7 @@ from nnw_onnx.measures.decisions import Judge
 from nnw_onnx.measures.limits import Nested, Single, average, failures, median, rate
 from nnw_onnx.measures.localisation import localisation
 from nnw_onnx.measures.results import PlaceCount, Point, PointStatus, Share, Value
-from nnw_onnx.measures.run import Run, Test, asked
+from nnw_onnx.measures.run import Run, Test, asked, why_none
 from nnw_onnx.measures.scores import quality_loss
 from nnw_onnx.measures.usability import NO_UNMARKED, quality_of
 from nnw_onnx.records import Status, TechnologyRecord, TrialRecord
@@ -135,7 +135,7 @@ def _point(found: _Found) -> Point:
         log10_p_unwatermarked=_evidence(found, found.foreign, NO_UNMARKED),
         loss=_loss(run, found.marked, NO_MARKED, modified),
         loss_unwatermarked=_loss(run, found.plain, NO_UNMARKED, modified),
-        quality=quality_of(trials, run.headline, NO_MARKED),
+        quality=quality_of(trials, run.headline, why_none(run.plan, NO_MARKED)),
         quality_of=" and ".join(elsewhere) or None,
         change=_mean(trials, lambda t: t.change, "nothing was modified"),
         ser_new_marks=new,
@@ -317,6 +317,7 @@ def _loss(run: Run, trials: Sequence[TrialRecord], reason: str, modified: bool) 
         return Value.missing("nothing was modified")
     if any(t.quality_of is not None for t in trials):
         reason = "quality was measured on another data set, not on that of the evaluation"
+    reason = why_none(run.plan, reason)
     return run.book.once(
         trials, lambda: quality_loss(run.pairs(trials), run.headline, reason, run.book)
     )

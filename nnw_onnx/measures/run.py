@@ -22,6 +22,9 @@ Place = tuple[int | None, float | None]
 """Setting and Intensity; (None, None) where nothing was modified."""
 
 
+NO_QUALITY = "the evaluation leaves quality out (quality = false)"
+
+
 @dataclass(frozen=True)
 class Test:
     """One claim on one network.
@@ -226,3 +229,8 @@ def _place(trial: TrialRecord) -> Place:
 def asked(plan: Plan, workflow: Workflow) -> bool:
     """Whether the plan asks for a workflow."""
     return workflow in plan.workflows
+
+
+def why_none(plan: Plan, reason: str) -> str:
+    """Why a quality was not measured: another reason counts only where it was asked for."""
+    return reason if plan.quality else NO_QUALITY

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from nnw_onnx.measures.limits import Nested, average, loss
 from nnw_onnx.measures.results import BaseQuality, Level, Setting, Usability, Value
-from nnw_onnx.measures.run import Run
+from nnw_onnx.measures.run import Run, why_none
 from nnw_onnx.measures.scores import Pair, lost, quality_loss
 from nnw_onnx.records import Family, MeasureRecord, SettingRecord, TrialRecord
 
@@ -116,11 +116,12 @@ def _level_of(
     """A level by these unwatermarked networks."""
     trials = [t for t in every if t.status == "done"]
     pairs = run.pairs(trials)
-    change = quality_loss(pairs, run.headline, why_no_loss(every), run.book)
+    unknown = why_none(run.plan, why_no_loss(every))
+    change = quality_loss(pairs, run.headline, unknown, run.book)
     guard = _guard_loss(run, pairs)
     elsewhere = sorted({t.quality_of for t in trials if t.quality_of is not None})
     outside = in_table(record) and run.outside((record.index, intensity))
-    quality = quality_of(trials, run.headline, NO_UNMARKED)
+    quality = quality_of(trials, run.headline, why_none(run.plan, NO_UNMARKED))
     usability, reason = _judged(run, trials, change, guard, quality)
     if not_applicable(every):
         usability = "n/a"
@@ -248,7 +249,7 @@ def base_quality(run: Run) -> tuple[BaseQuality, ...]:
         found.append(
             BaseQuality(
                 measure=measure.name,
-                quality=quality_of(trials, measure, NO_UNMARKED),
+                quality=quality_of(trials, measure, why_none(run.plan, NO_UNMARKED)),
                 lowest=min(values, default=None),
                 highest=max(values, default=None),
                 chance=max(told, default=measure.chance),

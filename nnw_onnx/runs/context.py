@@ -74,6 +74,7 @@ class Context:
         base: folder of the configuration, from which names of networks in options are seen.
         marked: networks that were watermarked elsewhere.
         references: for each network the public one that it was made from, or None.
+        quality: whether the quality of networks is measured.
         resynchronise: whether modified networks are heard again, put back in order.
         after: networks that answers go through before they are measured.
         received: files of the run folder that lie elsewhere, by their names in it, and where; on
@@ -99,6 +100,7 @@ class Context:
     base: Path = Path()
     marked: tuple[MarkedFile, ...] = ()
     references: tuple[Reference | None, ...] = ()
+    quality: bool = True
     resynchronise: bool = False
     after: Chain = NOTHING
     # No part of what a worker keeps its networks and data by: they change from task to task.

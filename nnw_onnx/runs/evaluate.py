@@ -31,8 +31,9 @@ _log = logging.getLogger(__name__)
 
 def default_folder(evaluation: Evaluation) -> Path:
     """`nnw-runs/<title>-<digest of the configuration>` below the current folder."""
-    # Without presets it is what it was before there were any.
+    # Without presets, and with quality, it is what it was before these keys were.
     apart = {"engine", "preview"} | ({"presets"} if not evaluation.presets else set())
+    apart |= {"quality"} if evaluation.quality else set()
     described = evaluation.model_dump(mode="json", exclude=apart)
     words = re.sub("[^a-z0-9]+", "-", evaluation.title.lower()).strip("-")[:40] or "evaluation"
     return Path("nnw-runs") / f"{words}-{identity(**described)[:8]}"
@@ -55,7 +56,8 @@ def run(prepared: Prepared, *, progress: bool, tell: Tell, retry_failed: bool = 
     store = prepared.context.store
     with ExitStack() as workers:
         engine = workers.enter_context(_engine(prepared).kept())
-        if not store.exists and prepared.evaluation.preview.samples:
+        asked = prepared.evaluation
+        if not store.exists and asked.quality and asked.preview.samples:
             first_look.look(prepared, tell, engine)
         with mishaps.stopping(store.folder), store.locked():
             _begin(store, prepared.plan, tell, retry_failed=retry_failed)
@@ -184,7 +186,7 @@ def _chance_watch(prepared: Prepared, tell: Tell) -> Callable[[TrialRecord], Non
     headline = calls.measured(plugins.create(Task, prepared.context.task))[0]
 
     def watch(record: TrialRecord) -> None:
-        if record.status != "done" or record.injection or record.setting is not None:
+        if not record.quality or record.injection or record.setting is not None:
             return
         if message := chance_check(_quality_in(record), headline):
             tell(f"{prepared.plan.networks[record.network].name}: {message}")

@@ -53,6 +53,7 @@ def plan_record(evaluation: Evaluation, networks: Sequence[OnnxNetwork], context
         workflows=evaluation.workflows,
         cards=_cards(evaluation),
         left_out=evaluation.left_out,
+        quality=evaluation.quality,
         resynchronise=evaluation.resynchronise,
     )
 
@@ -171,8 +172,11 @@ def _digest(
     described = mapped(evaluation, nameless).model_dump(mode="json", exclude=told)
     for limit in ("timeout", "memory_limit"):
         del described["session"][limit]
+    # As before they could be asked for.
     if not evaluation.resynchronise:
-        del described["resynchronise"]  # as before it could be asked for
+        del described["resynchronise"]
+    if evaluation.quality:
+        del described["quality"]
     if marked:
         described["marked"] = [mark.identity for mark in marked]
     return identity(**described, digests=[network.sha256 for network in networks], sources=sources)

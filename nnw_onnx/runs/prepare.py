@@ -195,6 +195,7 @@ def _context(evaluation: Evaluation, networks: Sequence[OnnxNetwork], folder: Pa
         transfer_data=_source(evaluation, transfer.spec, "train") if transfer else None,
         transfer=_source(evaluation, transfer.spec, evaluation.dataset.split) if transfer else None,
         base=evaluation.folder.resolve(),
+        quality=evaluation.quality,
         resynchronise=evaluation.resynchronise,
         after=_chain(evaluation, "after"),
     )
@@ -387,7 +388,8 @@ def _common(context: Context) -> str:
         batch_size=context.batch_size,
         false_positive_rate=context.false_positive_rate,
         settings=asdict(context.settings),
-        # Trials of runs that do not ask for it are those of before it could be asked for.
+        # Trials of runs that do not ask for them are those of before they could be asked for.
+        **({} if context.quality else {"quality": False}),
         **({"resynchronise": True} if context.resynchronise else {}),
         **({"after": list(context.after.sha256)} if context.after else {}),
     )

@@ -330,6 +330,9 @@ class Evaluation(_Table):
         workflows: AI Workflows of MPAI-NNT to carry out: imperceptibility without and with training
             (NNW-NTI, NNW-WTI), robustness without and with inference (NNW-NIR, NNW-WIR).
         composed: networks around those under evaluation, where there are some.
+        quality: whether the quality of networks is measured. Without, a trial of methods that read
+            weights runs no network; what watermarks cost in quality, and which Modifications leave
+            a network usable, is not measured, and the report says so.
         resynchronise: whether the owner hears every claim on a modified network once more, with
             its channels put back into the order, scale and sign of the unwatermarked network, which
             its Detector then needs. Claims on unwatermarked networks are heard so too.
@@ -355,6 +358,7 @@ class Evaluation(_Table):
     methods: tuple[MethodTable, ...] = ()
     modifications: tuple[ModificationTable, ...] = ()
     presets: tuple[str, ...] = ()
+    quality: bool = True
     resynchronise: bool = False
     control: ControlTable = ControlTable()
     session: SessionTable = SessionTable()

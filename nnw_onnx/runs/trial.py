@@ -233,7 +233,9 @@ def modified(
 def _quality(
     context: Context, trial: Trial, stacked: Stacked, run: Running, marks: Iterable[Claim]
 ) -> Quality:
-    """The quality of the network, which has these marks."""
+    """The quality of the network, which has these marks; of no measure where none is asked for."""
+    if not context.quality:
+        return Quality({})
     samples = samples_for(context, stacked.network, stacked.samples_of or "task")
     task = task_for(context.task, network_of(context, trial.network), context.after)
     ask = asking(run, task, context.after, stacked.around)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nnw_onnx.measures.results import DatasetSize, Technology
+from nnw_onnx.measures.run import NO_QUALITY
 from nnw_onnx.reports.conformance.answers import (
     Answer,
     apart,
@@ -37,6 +38,8 @@ def training_set(report: Report) -> Answer:
 
 def test_set(report: Report) -> Answer:
     """Ten entries of the test set for each Weight, whether an entry is a sample or a scalar."""
+    if left_out(report):
+        return not_measured(NO_QUALITY, "t-base")
     if not report.dataset_sizes:
         return not_measured("the records hold no number of Weights", "environment")
     least = min(report.dataset_sizes, key=lambda s: (s.samples_per_weight.value or 0, s.network))
@@ -123,7 +126,7 @@ def marked_run(report: Report) -> Answer:
             return met(f"{done} watermarked networks beside the same without a watermark", _HERE)
         broken = technology.imperceptibility.failures or technology.injections.failures
         answer = not_met if broken else not_measured
-        why = broken[0].reason if broken else AGAIN
+        why = broken[0].reason if broken else NO_QUALITY if left_out(report) else AGAIN
         return answer(f"{done} of {wanted} watermarked networks: {why}", _HERE)
 
     return each(_asked(report), ask, _not_asked(report))
@@ -180,6 +183,8 @@ def annex(report: Report, tasks: Sequence[Sequence[str]]) -> Answer:
         report: of the run.
         tasks: the measures of each task; the one that the run has most of is its own.
     """
+    if left_out(report):
+        return not_measured(NO_QUALITY, "t-base")
     own = {m.name.casefold() for m in report.measures}
     best = max(tasks, key=lambda names: sum(n.casefold() in own for n in names))
     found = [n for n in best if n.casefold() in own]
@@ -189,6 +194,11 @@ def annex(report: Report, tasks: Sequence[Sequence[str]]) -> Answer:
     if lacking:
         return not_measured(f"{listed(found)}, without {listed(lacking)}", "t-base")
     return met(listed(found), "t-base")
+
+
+def left_out(report: Report) -> bool:
+    """Whether the evaluation asked for no quality, so that no network answered the test set."""
+    return any(base.quality.reason == NO_QUALITY for base in report.base)
 
 
 def _asked(report: Report) -> list[Technology]:

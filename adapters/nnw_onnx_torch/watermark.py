@@ -230,7 +230,7 @@ class Watermark:
             for tensor, slopes in on_parameters(gradient):
                 grown = slopes.mul_(scale)
                 tensor.grad = grown if tensor.grad is None else tensor.grad.add_(grown)
-        return found.value
+        return float(found.value)
 
     def after_step(self) -> None:
         """Put weights back that the method keeps as they are; call it after each step."""
@@ -342,7 +342,8 @@ class Watermark:
                     f"sample of the batch, got {got}; run the network on the batch first, in "
                     "training mode"
                 )
-        told = None if known is None else as_array(known)
+        there = self._addition.stays_there
+        told = None if known is None or there else as_array(known)
         return Seen(heard, told, self._appended, self._task_gradient)
 
     def _task_gradient(self, weights: Weights) -> Weights:

@@ -1,8 +1,12 @@
-"""Terms that a watermark adds to the loss of a training, with their gradients by hand."""
+"""Terms that a watermark adds to the loss of a training, with their gradients by hand.
+
+Arrays are of `xp`: numpy, or another library with functions of its names (`vocabulary.Moment`).
+Values of another library stay there as scalars, since to read one would wait for a device.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +18,11 @@ from nnw_onnx.vocabulary import Array
 class Term(NamedTuple):
     """A term of the loss: its value, and its derivatives by what it was computed from."""
 
-    value: float
+    value: Any
     derivatives: NDArray[np.float64]
 
 
-def cross_entropy(statistics: Array, signs: Array) -> Term:
+def cross_entropy(statistics: Array, signs: Array, xp: Any = np) -> Term:
     """Binary cross-entropy of sigmoid(statistics) against the bits whose signs are given.
 
     The SUM over the bits, in nats: sum log(1 + exp(-sign * statistic)). Nothing overflows, however
@@ -27,45 +31,54 @@ def cross_entropy(statistics: Array, signs: Array) -> Term:
     Args:
         statistics: (size,) real numbers.
         signs: (size,) of -1 and +1.
+        xp: functions of these arrays.
     """
-    agreement = np.asarray(signs * statistics, np.float64)
-    value = float(np.logaddexp(0.0, -agreement).sum())
-    return Term(value, -signs * np.exp(-np.logaddexp(0.0, agreement)))
+    agreement = xp.asarray(signs * statistics, dtype=xp.float64)
+    nothing = xp.zeros_like(agreement)
+    value = _scalar(xp.logaddexp(nothing, -agreement).sum(), xp)
+    return Term(value, -signs * xp.exp(-xp.logaddexp(nothing, agreement)))
 
 
-def hinge(statistics: Array, signs: Array, margin: float) -> Term:
+def _scalar(value: Any, xp: Any) -> Any:
+    return float(value) if xp is np else value
+
+
+def hinge(statistics: Array, signs: Array, margin: float, xp: Any = np) -> Term:
     """What is missing to a margin on the right side: sum max(0, margin - sign * statistic).
 
     Args:
         statistics: (size,) real numbers.
         signs: (size,) of -1 and +1.
         margin: wanted of each, >= 0.
+        xp: functions of these arrays.
     """
-    missing = margin - np.asarray(signs * statistics, np.float64)
-    value = float(np.maximum(missing, 0.0).sum())
-    return Term(value, np.where(missing > 0, -np.asarray(signs, np.float64), 0.0))
+    missing = margin - xp.asarray(signs * statistics, dtype=xp.float64)
+    nothing = xp.zeros_like(missing)
+    value = _scalar(xp.maximum(missing, nothing).sum(), xp)
+    return Term(value, xp.where(missing > 0, -xp.asarray(signs, dtype=xp.float64), nothing))
 
 
-def squared_distance(statistics: Array, wanted: Array) -> Term:
+def squared_distance(statistics: Array, wanted: Array, xp: Any = np) -> Term:
     """Sum of (statistic - wanted)^2 over statistics (size,)."""
-    apart = np.asarray(statistics - wanted, np.float64)
-    return Term(float(apart @ apart), 2 * apart)
+    apart = xp.asarray(statistics - wanted, dtype=xp.float64)
+    return Term(_scalar(apart @ apart, xp), 2 * apart)
 
 
-def of_mean(term: Term, shape: tuple[int, ...], filters: Array) -> Term:
+def of_mean(term: Term, shape: tuple[int, ...], filters: Array, xp: Any = np) -> Term:
     """A term of the signed filter mean (M,) as one of the weights of a shape (L, *M axes).
 
     Args:
         term: with its derivatives by the mean.
         shape: of the weights.
         filters: sign (L,) of each filter in the mean.
+        xp: functions of these arrays.
     """
     by_filter = term.derivatives / shape[0]
-    return Term(term.value, projection.to_filters(by_filter, shape, filters))
+    return Term(term.value, projection.to_filters(by_filter, shape, filters, xp))
 
 
 def projected_mean(
-    weights: Array, matrix: Array, signs: Array, filters: Array | None = None
+    weights: Array, matrix: Array, signs: Array, filters: Array | None = None, xp: Any = np
 ) -> Term:
     """Cross-entropy of the projections of the filter mean, with derivatives by every weight.
 
@@ -77,7 +90,9 @@ def projected_mean(
         matrix: (size, M) key matrix.
         signs: (size,) of -1 and +1.
         filters: sign (L,) of each filter in the mean; None for all +1.
+        xp: functions of these arrays.
     """
     own = np.ones(len(weights)) if filters is None else filters
-    value, by_projection = cross_entropy(matrix @ projection.signed_mean(weights, own), signs)
-    return of_mean(Term(value, by_projection @ matrix), weights.shape, own)
+    projected = matrix @ projection.signed_mean(weights, own, xp)
+    value, by_projection = cross_entropy(projected, signs, xp)
+    return of_mean(Term(value, by_projection @ matrix), weights.shape, own, xp)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,26 +20,36 @@ from nnw_onnx.vocabulary import Array
 _TOLERANCE = 1e-6
 
 
-def filter_mean(weights: Array) -> NDArray[np.float64]:
-    """Mean (M,) over the filters of weights (L, *M axes), flattened."""
-    mean: NDArray[np.float64] = np.mean(weights, axis=0, dtype=np.float64)
+def filter_mean(weights: Array, xp: Any = np) -> NDArray[np.float64]:
+    """Mean (M,) over the filters of weights (L, *M axes), flattened; arrays are of `xp`."""
+    mean: NDArray[np.float64] = xp.mean(weights, axis=0, dtype=xp.float64)
     return mean.reshape(-1)
 
 
-def signed_mean(weights: Array, filters: Array) -> NDArray[np.float64]:
-    """Mean (M,) over the filters of weights (L, *M axes), each times its sign (L,), flattened."""
-    flat, signs = np.asarray(weights).reshape(len(weights), -1), np.asarray(filters, np.float64)
+def signed_mean(weights: Array, filters: Array, xp: Any = np) -> NDArray[np.float64]:
+    """Mean (M,) over the filters of weights (L, *M axes), each times its sign (L,), flattened.
+
+    Arrays are of `xp`, as `vocabulary.Moment` has it.
+    """
+    flat = xp.asarray(weights).reshape(len(weights), -1)
+    signs = xp.asarray(filters, dtype=xp.float64)
+    if xp is not np:  # sizes of other libraries are no numbers, and a device has room for a copy
+        other: NDArray[np.float64] = signs @ xp.asarray(flat, dtype=xp.float64) / len(flat)
+        return other
     parts = (signs[part] @ np.asarray(flat[part], np.float64) for part in blocks.rows(flat))
     mean: NDArray[np.float64] = functools.reduce(np.add, parts) / len(flat)
     return mean
 
 
-def to_filters(vector: Array, shape: tuple[int, ...], filters: Array) -> NDArray[np.float64]:
+def to_filters(
+    vector: Array, shape: tuple[int, ...], filters: Array, xp: Any = np
+) -> NDArray[np.float64]:
     """A vector (M,) times the sign (L,) of each filter, as weights of shape (L, *M axes).
 
-    Added to weights it moves their `signed_mean` by exactly the vector.
+    Added to weights it moves their `signed_mean` by exactly the vector. Arrays are of `xp`.
     """
-    spread: NDArray[np.float64] = np.multiply.outer(np.asarray(filters, np.float64), vector)
+    signs = xp.asarray(filters, dtype=xp.float64)
+    spread: NDArray[np.float64] = signs[:, None] * vector[None, :]
     return spread.reshape(shape)
 
 

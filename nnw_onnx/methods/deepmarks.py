@@ -120,13 +120,14 @@ class DeepMarks(Decodes, Injects, Trains):
 
         def penalty(now: Moment) -> Penalty:
             values = carriers.trained(now.weights, key, self.name)
-            matrix = projections.matrix(key, "projection")
-            apart = penalties.squared_distance(matrix @ projection.filter_mean(values), wanted)
+            matrix = now.constant(projections.matrix(key, "projection"))
+            projected = matrix @ projection.filter_mean(values, now.xp)
+            apart = penalties.squared_distance(projected, now.constant(wanted), now.xp)
             by_mean = penalties.Term(apart.value, apart.derivatives @ matrix)
-            term = penalties.of_mean(by_mean, values.shape, filters)
+            term = penalties.of_mean(by_mean, values.shape, now.constant(filters), now.xp)
             return Penalty(self.strength * term.value, {name: self.strength * term.derivatives})
 
-        return Additions(penalty, carriers=key.layers)
+        return Additions(penalty, carriers=key.layers, anywhere=True)
 
     def decode(self, suspect: Suspect, key: Key) -> Decoding:
         """Signs of the coefficients U^T X . filter mean; raises `CarrierNotFoundError`."""

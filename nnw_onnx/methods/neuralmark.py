@@ -126,13 +126,16 @@ class NeuralMark(Decodes, Injects, Trains):
 
         def penalty(now: Moment) -> Penalty:
             values, matrix = carriers.trained(now.weights, key, self.name), _matrix(key)
-            term = penalties.cross_entropy(matrix @ _means(values, groups), signs)
-            by_weight = np.zeros(values.size)
-            by_weight[groups] = term.derivatives @ matrix / (key.size * len(groups))
+            matrix, places = now.constant(matrix), now.constant(groups)
+            flat = now.xp.asarray(values, dtype=now.xp.float64).reshape(-1)
+            projected = matrix @ flat[places].mean(axis=0)
+            term = penalties.cross_entropy(projected, now.constant(signs), now.xp)
+            by_weight = now.xp.zeros_like(flat)
+            by_weight[places] = term.derivatives @ matrix / (key.size * len(groups))
             gradient = self.strength * by_weight.reshape(values.shape)
             return Penalty(self.strength * term.value / key.size, {name: gradient})
 
-        return Additions(penalty, carriers=key.layers)
+        return Additions(penalty, carriers=key.layers, anywhere=True)
 
     def decode(self, suspect: Suspect, key: Key) -> Decoding:
         """Signs of the projections.

@@ -126,12 +126,14 @@ class Passports(Decodes, Injects, Trains):
 
         def penalty(now: Moment) -> Penalty:
             values = carriers.trained(now.weights, key, self.name)
-            term = penalties.hinge(_responses(values, key), signs, margin)
-            by_weight = np.zeros((len(values), passport.size))
-            by_weight[chosen] = self.strength * np.outer(term.derivatives, passport)
+            bits, direction = now.constant(chosen), now.constant(passport)
+            flat = now.xp.asarray(values, dtype=now.xp.float64).reshape(len(values), -1)
+            term = penalties.hinge(flat[bits] @ direction, now.constant(signs), margin, now.xp)
+            by_weight = now.xp.zeros_like(flat)
+            by_weight[bits] = self.strength * (term.derivatives[:, None] * direction[None, :])
             return Penalty(self.strength * term.value, {name: by_weight.reshape(values.shape)})
 
-        return Additions(penalty, carriers=key.layers)
+        return Additions(penalty, carriers=key.layers, anywhere=True)
 
     def decode(self, suspect: Suspect, key: Key) -> Decoding:
         """Signs of the responses.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Gt, Le
@@ -129,14 +129,16 @@ class StDm(Decodes, Injects, Trains):
         """
         shape = carriers.trained(network.weights, key, self.name).shape
         signs, name, period = symbols.embedded_signs(payload, key), key.layers[0], _period(key)
-        filters = np.ones(shape[0])
+        filters, matrix = np.ones(shape[0]), _matrix(key)
 
         def penalty(now: Moment) -> Penalty:
             values = carriers.trained(now.weights, key, self.name)
-            term = penalties.of_mean(self._term(values, signs, key, period), shape, filters)
+            given = now.constant(matrix), now.constant(signs)
+            by_mean = self._term(values, *given, period, now.xp)
+            term = penalties.of_mean(by_mean, shape, now.constant(filters), now.xp)
             return Penalty(term.value, {name: term.derivatives})
 
-        return Additions(penalty, carriers=key.layers)
+        return Additions(penalty, carriers=key.layers, anywhere=True)
 
     def decode(self, suspect: Suspect, key: Key) -> Decoding:
         """Signs of the sines.
@@ -152,14 +154,14 @@ class StDm(Decodes, Injects, Trains):
         return symbols.read(sines, deviation, key, carrier.notes)
 
     def _term(
-        self, values: Array, signs: NDArray[np.float64], key: Key, period: float
+        self, values: Array, matrix: Array, signs: Array, period: float, xp: Any
     ) -> penalties.Term:
         """The term of the loss, with its derivatives by the filter mean."""
-        matrix, frequency = _matrix(key), 2 * math.pi / period
-        phases = frequency * (matrix @ projection.filter_mean(values))
-        term = penalties.cross_entropy(_STEEPNESS * np.sin(phases), signs)
+        frequency = 2 * math.pi / period
+        phases = frequency * (matrix @ projection.filter_mean(values, xp))
+        term = penalties.cross_entropy(_STEEPNESS * xp.sin(phases), signs, xp)
         factor = self.strength * len(values) / (_STEEPNESS * frequency**2)
-        by_projection = term.derivatives * _STEEPNESS * frequency * np.cos(phases)
+        by_projection = term.derivatives * _STEEPNESS * frequency * xp.cos(phases)
         return penalties.Term(factor * term.value, factor * (by_projection @ matrix))
 
 

@@ -133,11 +133,13 @@ class Uchida(Decodes, Injects, Trains):
 
         def penalty(now: Moment) -> Penalty:
             values = carriers.trained(now.weights, key, self.name)
-            matrix = projections.matrix(key, "projection")
-            term = penalties.projected_mean(values, matrix, signs, filters)
+            matrix = now.constant(projections.matrix(key, "projection"))
+            term = penalties.projected_mean(
+                values, matrix, now.constant(signs), now.constant(filters), now.xp
+            )
             return Penalty(self.strength * term.value, {name: self.strength * term.derivatives})
 
-        return Additions(penalty, carriers=key.layers)
+        return Additions(penalty, carriers=key.layers, anywhere=True)
 
     def decode(self, suspect: Suspect, key: Key) -> Decoding:
         """Signs of the projections; raises `CarrierNotFoundError`."""

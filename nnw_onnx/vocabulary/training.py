@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
@@ -18,6 +18,10 @@ from numpy.typing import NDArray
 from nnw_onnx.vocabulary.networks import Array, Feeds, Network, Values, Weights
 from nnw_onnx.vocabulary.specs import Json, PlugIn
 from nnw_onnx.vocabulary.tasks import Loss, Samples, Targets
+
+
+def _as_it_is(array: Array) -> Any:
+    return array
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,10 @@ class Moment:
         step: 0, 1, ...
         task_gradient: gradient, by layer, of the task's loss on this batch were the weights those
             given (others stay as they are); costs a forward and a backward pass.
+        xp: functions of arrays under numpy's names: numpy, or for a penalty that can be computed
+            `anywhere` another library, of which `weights` then are.
+        constant: an array of numpy as one of that library, where the weights are; the same array
+            is moved once. It must not change.
     """
 
     weights: Weights
@@ -43,6 +51,8 @@ class Moment:
     state: Mapping[str, Array]
     step: int
     task_gradient: Callable[[Weights], Weights]
+    xp: Any = np
+    constant: Callable[[Array], Any] = _as_it_is
 
 
 @dataclass(frozen=True)
@@ -50,13 +60,13 @@ class Penalty:
     """What a method adds to the loss of a step, and what becomes of its own arrays.
 
     Attributes:
-        value: of the term.
+        value: of the term: a float, or a scalar of the library that the moment names.
         weights: its gradient by layer, canonical layout; layers that are not in it have none.
         activations: its gradient by layer of `Additions.activations`, (n, ...).
         state: the method's own arrays after the step; those that are not in it stay.
     """
 
-    value: float
+    value: Any
     weights: Weights = field(default_factory=dict)
     activations: Values = field(default_factory=dict)
     state: Mapping[str, Array] = field(default_factory=dict)
@@ -76,6 +86,10 @@ class Additions:
         state: its own arrays before the first step; after the last they join `Key.arrays`.
         start: values that weights are set to before the first step.
         fixed: layer -> True for each weight (canonical layout) that then stays as it is.
+        anywhere: whether the penalty computes with weights alone, by operators and by functions of
+            `Moment.xp` that numpy and torch have alike, and moves what it brings by
+            `Moment.constant`. Who trains on a device then need not fetch weights at each step. No
+            targets, samples or states are told there.
     """
 
     penalty: Callable[[Moment], Penalty] | None = None
@@ -85,6 +99,7 @@ class Additions:
     state: Mapping[str, Array] = field(default_factory=dict)
     start: Weights = field(default_factory=dict)
     fixed: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    anywhere: bool = False
 
 
 @dataclass(frozen=True)

@@ -27,17 +27,28 @@ def canonical_array(layer: Layer, tensor: torch.Tensor) -> Array:
     return view
 
 
-def stored_tensor(layer: Layer, values: Array, like: torch.Tensor) -> torch.Tensor:
+def canonical_tensor(layer: Layer, tensor: torch.Tensor) -> torch.Tensor:
+    """A layer's stored tensor in canonical layout, where it is, without its gradient."""
+    kept = tensor.detach()
+    return kept if layer.axes is None else kept.permute(*layer.axes)
+
+
+def stored_tensor(layer: Layer, values: Array | torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """Values in canonical layout as a tensor of the layout, type and device of the stored one."""
-    stored = values if layer.axes is None else values.transpose(np.argsort(layer.axes))
-    return tensor_like(stored, like)
+    back = None if layer.axes is None else np.argsort(layer.axes).tolist()
+    if isinstance(values, torch.Tensor):
+        return tensor_like(values if back is None else values.permute(*back), like)
+    return tensor_like(values if back is None else values.transpose(back), like)
 
 
-def tensor_like(values: Array, like: torch.Tensor) -> torch.Tensor:
+def tensor_like(values: Array | torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """Values as a tensor of the type and device of another one."""
+    if isinstance(values, torch.Tensor):  # by way of float32, as from the CPU
+        kind = torch.float64 if like.dtype == torch.float64 else torch.float32
+        return values.to(like.device, kind).to(like.dtype)
     if values.dtype.kind == "b":
         return torch.from_numpy(np.array(values)).to(like.device)
     # What comes from a method is float64; half types are reached by way of float32, as numpy lacks
     # one of them.
-    kind = np.float64 if like.dtype == torch.float64 else np.float32
-    return torch.from_numpy(np.array(values, dtype=kind)).to(like.device, like.dtype)
+    number = np.float64 if like.dtype == torch.float64 else np.float32
+    return torch.from_numpy(np.array(values, dtype=number)).to(like.device, like.dtype)

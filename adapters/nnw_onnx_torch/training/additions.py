@@ -7,7 +7,7 @@ out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -15,11 +15,21 @@ from numpy.typing import NDArray
 
 from nnw_onnx.errors import TrainingError
 from nnw_onnx.vocabulary import Additions, Array, Layer, Moment, Penalty, Targets, Weights
-from nnw_onnx_torch.graph.layouts import as_array, canonical_array, stored_tensor, tensor_like
+from nnw_onnx_torch.graph.layouts import (
+    as_array,
+    canonical_array,
+    canonical_tensor,
+    stored_tensor,
+    tensor_like,
+)
 
 Tensors = Callable[[str], torch.Tensor]
 """Name of a layer -> its weights as they arrive at their operator, in stored layout."""
 Parameters = Sequence[torch.Tensor]
+
+
+_MOST_CONSTANTS = 16
+"""Arrays of a method that are kept on a device."""
 
 
 class Held(Protocol):
@@ -75,6 +85,7 @@ class Addition:
         self.state: dict[str, Array] = dict(additions.state)
         self.step = 0
         self._kept: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._moved: dict[int, tuple[Array, torch.Tensor]] = {}
         wanted = (*additions.carriers, *additions.activations, *additions.start, *additions.fixed)
         for name in wanted:
             _check_layer(name, layers)
@@ -86,6 +97,17 @@ class Addition:
     def has_penalty(self) -> bool:
         """Whether a term is added to the loss."""
         return self.additions.penalty is not None
+
+    @property
+    def stays_there(self) -> bool:
+        """Whether the term is computed where the weights are, on a device that nobody waits for.
+
+        On the CPU numpy computes it, as it does for every other trainer.
+        """
+        made = self.additions
+        if made.penalty is None or not made.anywhere or made.activations:
+            return False
+        return all(self._tensor(name).device.type != "cpu" for name in made.carriers)
 
     @property
     def holds_weights(self) -> bool:
@@ -117,13 +139,17 @@ class Addition:
     def penalty(self, seen: Seen) -> Penalty:
         """The term of this step; the method's own arrays go on by one step.
 
+        Its value is a scalar of the device where the term is computed there, and nobody looks then
+        whether it is a number.
+
         Raises:
             TrainingError: its value is no number, or a gradient is not of the shape of its layer.
         """
         if self.additions.penalty is None:
             return Penalty(0.0)
-        found = self.additions.penalty(self._moment(seen))
-        if not np.isfinite(found.value):
+        there = self.stays_there
+        found = self.additions.penalty(self._there(seen) if there else self._moment(seen))
+        if not there and not np.isfinite(found.value):
             raise TrainingError(
                 f"watermark: expected a penalty that is a number, got {found.value}; choose a "
                 "smaller learning rate or a smaller strength"
@@ -139,7 +165,8 @@ class Addition:
             _check_known(name, self.additions.carriers, "weights")
             tensor, layer = self._tensor(name), self._layers[name]
             _check_shape(name, np.shape(values), layer.shape)
-            pairs.append(Gradient(tensor, stored_tensor(layer, np.asarray(values), tensor)))
+            given = values if isinstance(values, torch.Tensor) else np.asarray(values)
+            pairs.append(Gradient(tensor, stored_tensor(layer, given, tensor)))
         for name, values in found.activations.items():
             _check_known(name, self.additions.activations, "activations")
             answers = seen.activations[name]
@@ -170,6 +197,26 @@ class Addition:
             step=self.step,
             task_gradient=seen.task_gradient,
         )  # fmt: skip
+
+    def _there(self, seen: Seen) -> Moment:
+        """The moment of a term that needs weights alone, where they are."""
+        weights: dict[str, Any] = {
+            n: canonical_tensor(self._layers[n], self._tensor(n)) for n in self.additions.carriers
+        }
+        return Moment(
+            weights, {}, None, np.zeros(0, np.bool_), {}, self.step, seen.task_gradient,
+            torch, self._constants,
+        )  # fmt: skip
+
+    def _constants(self, array: Array) -> torch.Tensor:
+        """An array of the method on the device of its carriers, moved once."""
+        if id(array) not in self._moved:
+            if len(self._moved) >= _MOST_CONSTANTS:
+                self._moved.clear()
+            place = self._tensor(self.additions.carriers[0]).device
+            # The array is held, so that its place cannot become that of another.
+            self._moved[id(array)] = array, torch.from_numpy(np.array(array)).to(place)
+        return self._moved[id(array)][1]
 
     def _samples(self, seen: Seen) -> int:
         """Number of samples of the batch, as far as it is known."""
@@ -221,11 +268,16 @@ class _Given(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: _Context, value: float, gradients: Sequence[torch.Tensor], *tensors: torch.Tensor
+        ctx: _Context,
+        value: float | torch.Tensor,
+        gradients: Sequence[torch.Tensor],
+        *tensors: torch.Tensor,
     ) -> torch.Tensor:
         """The value as a scalar of the first tensor's type."""
         ctx.gradients = gradients
         kind = torch.float64 if tensors[0].dtype == torch.float64 else torch.float32
+        if isinstance(value, torch.Tensor):
+            return value.to(tensors[0].device, kind)
         return torch.tensor(value, dtype=kind, device=tensors[0].device)
 
     @staticmethod
@@ -235,14 +287,14 @@ class _Given(torch.autograd.Function):
         return (None, None, *scaled)
 
 
-def given(value: float, gradients: Sequence[Gradient]) -> torch.Tensor:
+def given(value: float | torch.Tensor, gradients: Sequence[Gradient]) -> torch.Tensor:
     """A scalar of this value with these derivatives.
 
     Half precision would round a small penalty away: the scalar is float32, or float64 where the
     first tensor is.
     """
     if not gradients:
-        return torch.tensor(value)
+        return torch.as_tensor(value)
     values, tensors = tuple(g.values for g in gradients), [g.tensor for g in gradients]
     found: torch.Tensor = _Given.apply(value, values, *tensors)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return found

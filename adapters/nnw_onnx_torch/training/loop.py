@@ -186,7 +186,7 @@ class Training:
     def _term(
         self, addition: Addition, batch: Batch, activations: Mapping[str, torch.Tensor]
     ) -> torch.Tensor | None:
-        """What a method adds to the loss; only a method with a penalty waits for the device."""
+        """What a method adds to the loss; only a penalty in numpy waits for the device."""
         return addition.term(self._seen(batch, activations)) if addition.has_penalty else None
 
     def _forward(self, batch: Batch) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
@@ -250,7 +250,9 @@ class Training:
             self._module.arriving,
             lambda: self._losses(self._answers(batch), batch).total,
         )
-        return Seen(activations, _targets(batch), batch.own, gradient)
+        # A term that stays on the device is not told of targets, which would have to be fetched.
+        there = self._addition is not None and self._addition.stays_there
+        return Seen(activations, None if there else _targets(batch), batch.own, gradient)
 
 
 def run(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import nnw_onnx
 from nnw_onnx.errors import TrainingError
+from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.kit.samples import ArraySamples
-from nnw_onnx.vocabulary import Additions, Job, Recipe, Trained
+from nnw_onnx.vocabulary import Additions, Job, Payload, Recipe, Trained
 
 from .small_networks import Data, convolutional, images, job, linear, normal
 
@@ -69,6 +72,37 @@ def test_the_device_is_waited_for_as_often_in_few_steps_as_in_many(
     assert found.epochs[0].loss == pytest.approx(expected.epochs[0].loss, rel=1e-5)
     assert found.batches == 6
     assert waits == trained(network, short, device())[1]
+
+
+def marked(network: OnnxNetwork, method: str) -> Additions:
+    payload = Payload.from_bits("011010")
+    return nnw_onnx.make_mark(network, payload, method=method, layer="conv.w", seed=1).additions
+
+
+@pytest.mark.parametrize("method", ["uchida", "deepmarks", "passports", "st-dm"])
+def test_a_term_of_weights_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr(surroundings, "free_memory", lambda device: 1 << 30)
+    network = convolutional(tmp_path / "network.onnx")
+    additions, recipe = marked(network, method), Recipe(batch_size=10)
+    long = job(images(), recipe, additions=additions)
+    few = Data(images().inputs[:20], images().labels[:20])
+    found, waits = trained(network, long, device())
+    assert waits == trained(network, job(few, recipe, additions=additions), device())[1]
+    expected, _ = trained(network, long, torch.device("cpu"))
+    assert found.epochs[0].penalty == pytest.approx(expected.epochs[0].penalty, rel=1e-5)
+    for key, values in expected.network.stored.items():
+        np.testing.assert_allclose(found.network.stored[key], values, rtol=1e-4, atol=1e-5)
+
+
+def test_a_term_in_numpy_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surroundings, "free_memory", lambda device: 1 << 30)
+    network = convolutional(tmp_path / "network.onnx")
+    there = job(images(), Recipe(batch_size=10), additions=marked(network, "uchida"))
+    _, waits = trained(network, there, device())
+    in_numpy = replace(there, additions=replace(there.additions, anywhere=False))
+    assert trained(network, in_numpy, device())[1].total() > waits.total()
 
 
 @pytest.mark.parametrize("free", FREE)

@@ -28,23 +28,17 @@ from nnw_onnx.version import __version__
 from nnw_onnx.vocabulary import (
     Code,
     Commits,
-    Dataset,
     Decodes,
     Detects,
     Embeds,
-    Engine,
     Injects,
     Json,
     Key,
     Method,
-    Modification,
-    Parameter,
     PlugIn,
     Restores,
     SeesWhole,
     Spec,
-    Task,
-    Trainer,
     Trains,
     Widens,
 )
@@ -54,18 +48,21 @@ if typing.TYPE_CHECKING:
     from _typeshed import DataclassInstance
     from pydantic import TypeAdapter, ValidationError
 
+    from nnw_onnx.vocabulary import Modification
+
 P = TypeVar("P", bound=PlugIn)
 T = TypeVar("T")
 
-GROUPS: dict[str, type[PlugIn]] = {
-    "methods": Method,
-    "codes": Code,
-    "modifications": Modification,
-    "tasks": Task,
-    "datasets": Dataset,
-    "engines": Engine,
-    "trainers": Trainer,
+GROUPS: Mapping[str, str] = {
+    "methods": "methods.Method",
+    "codes": "methods.Code",
+    "modifications": "modifications.Modification",
+    "tasks": "tasks.Task",
+    "datasets": "tasks.Dataset",
+    "engines": "plans.Engine",
+    "trainers": "training.Trainer",
 }
+"""Group -> where `nnw_onnx.vocabulary` has the base of its plug-ins; see `base`."""
 _PACKAGE = "nnw-onnx"
 
 
@@ -103,6 +100,13 @@ def closest(word: str, words: Iterable[str]) -> str:
     """The most similar of `words` as a question in brackets, or an empty string."""
     found = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
     return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def base(group: str) -> type[PlugIn]:
+    """What the plug-ins of a group subclass."""
+    module, _, name = GROUPS[group].partition(".")
+    found: type[PlugIn] = vars(importlib.import_module(f"nnw_onnx.vocabulary.{module}"))[name]
+    return found
 
 
 def names(group: str) -> list[str]:
@@ -390,8 +394,10 @@ def needs_training(modification: Modification) -> bool:
 
 @functools.cache
 def _group(kind: type[PlugIn]) -> str:
-    for group, base in GROUPS.items():
-        if issubclass(kind, base):
+    # By name, so that asking for a method does not load what all others subclass.
+    known = {f"{one.__module__}.{one.__qualname__}" for one in kind.__mro__}
+    for group, where in GROUPS.items():
+        if f"nnw_onnx.vocabulary.{where}" in known:
             return group
     raise PluginError(f"plug-ins: expected a kind of {', '.join(GROUPS)}, got {kind.__name__}")
 
@@ -476,6 +482,8 @@ def _imported(entry: EntryPoint, kind: type[P]) -> type[P]:
 
 
 def _describes_itself(plugin: type[PlugIn]) -> bool:
+    from nnw_onnx.vocabulary import Modification, Parameter
+
     parameter = plugin.parameter if issubclass(plugin, Modification) else None
     return isinstance(plugin.summary, str) and isinstance(parameter, Parameter | None)
 

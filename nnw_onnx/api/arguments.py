@@ -22,16 +22,15 @@ from nnw_onnx.vocabulary import (
     Json,
     Key,
     Method,
-    Modification,
     Network,
     Payload,
     Spec,
-    Technology,
 )
 
 if TYPE_CHECKING:
     from nnw_onnx.inference import SessionSettings
     from nnw_onnx.runs.evaluation import Evaluation
+    from nnw_onnx.vocabulary import Technology
 
 AnyNetwork: TypeAlias = "OnnxNetwork | str | Path | InMemory"
 """A file, a network in memory, or an open one: `opened` alone decides which it is."""
@@ -63,6 +62,8 @@ def technology_of(
     payload: Payload,
 ) -> Technology:
     """Method, code and carriers as they were asked for, every option filled in."""
+    from nnw_onnx.vocabulary import Technology
+
     if code is None and code_options:
         raise ConfigurationError(
             "code: expected one beside its options, got none; name the code, see 'nnw list codes'"
@@ -77,6 +78,8 @@ def technology_of(
 
 def modification_of(name: str, intensity: float | str | None, options: Options | None) -> Spec:
     """The Modification with its Intensity among its options."""
+    from nnw_onnx.vocabulary import Modification
+
     parameter, given = plugins.load(Modification, name).parameter, dict(options or {})
     if intensity is None:
         return Spec(name, given)

@@ -213,7 +213,7 @@ def _entry(group: str, name: str) -> _Entry:
     from nnw_onnx import plugins
 
     try:
-        plugin = plugins.load(plugins.GROUPS[group], name)
+        plugin = plugins.load(plugins.base(group), name)
     except PluginError as error:
         return _Entry(name, error=str(error))
     return _Entry(name, plugins.summary(plugin), plugin)

@@ -259,7 +259,8 @@ def _both(model: Path, key: Path, command: str) -> tuple[OnnxNetwork, Claim]:
             f"--key {model}"
         )
     network = nnw.open(model)
-    warn(network.warnings)
+    # Not what onnx objects to: its checker learns all operators first, longer than a reading takes.
+    warn(network.reading_warnings)
     return network, nnw.load_key(key)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -161,6 +160,8 @@ def with_provider(changes: dict[str, Json], provider: Sequence[str] | None) -> d
 
 
 def _toml_value(text: str) -> Json:
+    import tomllib  # compiles its patterns when it is imported
+
     try:
         found: dict[str, Json] = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):

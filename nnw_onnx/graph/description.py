@@ -98,8 +98,8 @@ def warnings(
     listed: Mapping[str, ListedLayer],
     replaced: Mapping[Address, Array],
 ) -> tuple[str, ...]:
-    """What a person should know before trusting results."""
-    return (*_graph_warnings(file), *_value_warnings(listed, replaced), *_checker_warning(file))
+    """What a person should know before trusting what is read from weights."""
+    return (*_graph_warnings(file), *_value_warnings(listed, replaced))
 
 
 def _graph_warnings(file: ModelFile) -> Iterator[str]:
@@ -160,7 +160,7 @@ def _value_warnings(
             yield f"layer {shown(name)}: NaN or infinite weights"
 
 
-def _checker_warning(file: ModelFile) -> Iterator[str]:
+def objections(file: ModelFile) -> Iterator[str]:
     """What onnx itself objects to; a runtime may be more tolerant, so it is no error."""
     if len(file.buffer) > MAP_ABOVE:
         return

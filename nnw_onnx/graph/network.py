@@ -201,6 +201,14 @@ class OnnxNetwork:
     def warnings(self) -> tuple[str, ...]:
         """What a person should know before trusting results; one line each.
 
+        Those of `reading_warnings`, and what the package onnx objects to.
+        """
+        return (*self.reading_warnings, *description.objections(self._file))
+
+    @cached_property
+    def reading_warnings(self) -> tuple[str, ...]:
+        """What a person should know before trusting what is read from weights; one line each.
+
         Reads every weight once, to find values that are not finite.
         """
         return description.warnings(self._file, self._listed, self._replaced)

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from nnw_onnx.errors import NotApplicableError
 from nnw_onnx.kit import carriers, projections
-from nnw_onnx.vocabulary import Json, Layer, Modified, Spec, Step, Weighted
+from nnw_onnx.vocabulary import Json, Layer, Spec, Step, Weighted
+
+if TYPE_CHECKING:
+    from nnw_onnx.vocabulary import Modified
 
 _BITS = 64
 """Of the payload that the attacker reckons with."""

@@ -134,11 +134,11 @@ def _trainers() -> Iterator[Finding]:
 
 def _plugins() -> Iterator[Finding]:
     broken, count = [], 0
-    for group, kind in plugins.GROUPS.items():
+    for group in plugins.GROUPS:
         for name in plugins.names(group):
             count += 1
             try:
-                plugins.load(kind, name)
+                plugins.load(plugins.base(group), name)
             except (PluginError, ConfigurationError) as error:
                 broken.append(str(error))
     yield Finding("plug-ins", f"{count - len(broken)} of {count} can be used")

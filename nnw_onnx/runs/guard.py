@@ -18,7 +18,6 @@ from nnw_onnx.errors import DatasetError
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.runs.calls import LONGEST, MisuseError, expect_words, fault, guarded, measured, named
 from nnw_onnx.vocabulary import (
-    Additions,
     Array,
     Batch,
     Claim,
@@ -29,26 +28,30 @@ from nnw_onnx.vocabulary import (
     Json,
     Key,
     Method,
-    Modification,
-    Modified,
-    Moment,
     Network,
     Payload,
-    Penalty,
     PlugIn,
     Quality,
     Samples,
     Scale,
     Task,
     TensorInfo,
-    Trained,
-    Trainer,
     Trains,
 )
 from nnw_onnx.vocabulary.tasks import LARGEST
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+    from nnw_onnx.vocabulary import (
+        Additions,
+        Modification,
+        Modified,
+        Moment,
+        Penalty,
+        Trained,
+        Trainer,
+    )
 
 __all__ = [
     "GuardedSamples",
@@ -276,6 +279,8 @@ def checked_modified(
     Raises:
         PluginError: it is something else, or one that aims has changed another layer.
     """
+    from nnw_onnx.vocabulary import Modified
+
     what = "modify"
     _of_type(modification, what, answer, Modified)
     network = checked_network(
@@ -303,6 +308,8 @@ def checked_modified(
 @answering("additions")
 def checked_additions(method: Trains, additions: Additions, network: Network) -> Additions:
     """What a method adds to a training; raises `PluginError` where the network lacks a layer."""
+    from nnw_onnx.vocabulary import Additions
+
     what = "additions"
     _of_type(method, what, additions, Additions)
     layers = {layer.name: layer.shape for layer in network.layers}
@@ -327,6 +334,8 @@ def checked_penalty(method: Trains, penalty: Penalty | None, moment: Moment) -> 
     Raises:
         PluginError: it is something else.
     """
+    from nnw_onnx.vocabulary import Penalty
+
     what = "penalty"
     if not isinstance(penalty, Penalty):
         raise fault(method, what, f"a Penalty, got {type(penalty).__name__}")
@@ -340,6 +349,8 @@ def checked_penalty(method: Trains, penalty: Penalty | None, moment: Moment) -> 
 @answering("train")
 def checked_trained(trainer: Trainer, trained: Trained, before: OnnxNetwork) -> Trained:
     """What a trainer answered: a network of the same layers; raises `PluginError`."""
+    from nnw_onnx.vocabulary import Trained
+
     _of_type(trainer, "train", trained, Trained)
     checked_network(trainer, "train", trained.network, before)
     return trained
@@ -348,6 +359,8 @@ def checked_trained(trainer: Trainer, trained: Trained, before: OnnxNetwork) -> 
 @answering("embed")
 def checked_embedded(method: Method, what: str, made: Trained, before: OnnxNetwork) -> Trained:
     """What `embed` answered: the network given with other weights, and finite arrays."""
+    from nnw_onnx.vocabulary import Trained
+
     _of_type(method, what, made, Trained)
     checked_network(method, what, made.network, before)
     _finite(method, what, made.state)

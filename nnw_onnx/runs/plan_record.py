@@ -116,8 +116,8 @@ def _versions(evaluation: Evaluation) -> dict[str, str]:
         f"{group}/{table.name}": " ".join(plugins.origin(plugins.load(kind, table.name)))
         for _, kind, table in located(evaluation)
         if kind is not Trainer or used
-        for group, base in plugins.GROUPS.items()
-        if base is kind
+        for group in plugins.GROUPS
+        if plugins.base(group) is kind
     }
 
 

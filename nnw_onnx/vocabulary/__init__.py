@@ -3,8 +3,14 @@
 What an author writes is a small abstract base class that he subclasses as a frozen dataclass
 (`Method`, `Modification`, `Task`, ...); what he is given is a Protocol (`Network`, `Suspect`,
 `Bench`, ...); everything that crosses a process or a file is a frozen value. Only numpy and the
-standard library (and bounds of `annotated_types`) are imported here.
+standard library (and bounds of `annotated_types`) are imported here. What only evaluations speak of
+is loaded when it is first used.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
 
 from nnw_onnx.vocabulary.bench import Bench
 from nnw_onnx.vocabulary.cards import Card
@@ -35,15 +41,6 @@ from nnw_onnx.vocabulary.methods import (
     Trains,
     Widens,
 )
-from nnw_onnx.vocabulary.modifications import (
-    Family,
-    FileModification,
-    InputModification,
-    Modification,
-    Modified,
-    Parameter,
-    WeightModification,
-)
 from nnw_onnx.vocabulary.networks import (
     WEIGHT_ROLES,
     Around,
@@ -63,17 +60,7 @@ from nnw_onnx.vocabulary.networks import (
     WholeSuspect,
 )
 from nnw_onnx.vocabulary.payloads import Payload, symbols_for
-from nnw_onnx.vocabulary.plans import (
-    Claims,
-    Engine,
-    Outcome,
-    Parcel,
-    Portable,
-    Step,
-    Technology,
-    Trial,
-)
-from nnw_onnx.vocabulary.specs import Json, Need, PlugIn, Spec
+from nnw_onnx.vocabulary.specs import Json, Need, PlugIn, Spec, Step
 from nnw_onnx.vocabulary.tasks import (
     Batch,
     Dataset,
@@ -88,17 +75,61 @@ from nnw_onnx.vocabulary.tasks import (
     Targets,
     Task,
 )
-from nnw_onnx.vocabulary.training import (
-    Additions,
-    Checkpoint,
-    Epoch,
-    Job,
-    Moment,
-    Penalty,
-    Recipe,
-    Trained,
-    Trainer,
-)
+
+if TYPE_CHECKING:
+    from nnw_onnx.vocabulary.additions import Additions, Moment, Penalty
+    from nnw_onnx.vocabulary.modifications import (
+        Family,
+        FileModification,
+        InputModification,
+        Modification,
+        Modified,
+        Parameter,
+        WeightModification,
+    )
+    from nnw_onnx.vocabulary.plans import (
+        Claims,
+        Engine,
+        Outcome,
+        Parcel,
+        Portable,
+        Technology,
+        Trial,
+    )
+    from nnw_onnx.vocabulary.training import (
+        Checkpoint,
+        Epoch,
+        Job,
+        Recipe,
+        Trained,
+        Trainer,
+    )
+
+_LATER = {
+    "Family": "modifications",
+    "FileModification": "modifications",
+    "InputModification": "modifications",
+    "Modification": "modifications",
+    "Modified": "modifications",
+    "Parameter": "modifications",
+    "WeightModification": "modifications",
+    "Claims": "plans",
+    "Engine": "plans",
+    "Outcome": "plans",
+    "Parcel": "plans",
+    "Portable": "plans",
+    "Technology": "plans",
+    "Trial": "plans",
+    "Additions": "additions",
+    "Checkpoint": "training",
+    "Epoch": "training",
+    "Job": "training",
+    "Moment": "additions",
+    "Penalty": "additions",
+    "Recipe": "training",
+    "Trained": "training",
+    "Trainer": "training",
+}
 
 __all__ = [
     "SECRET_BYTES",
@@ -185,3 +216,11 @@ __all__ = [
     "Widens",
     "symbols_for",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = vars(importlib.import_module(f"{__name__}.{_LATER[name]}"))[name]
+    globals()[name] = value
+    return value

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from nnw_onnx.vocabulary.evidence import Claim
 from nnw_onnx.vocabulary.networks import Feeds, Network, Values
 from nnw_onnx.vocabulary.specs import Json, Spec
-from nnw_onnx.vocabulary.tasks import Loss, Samples, Targets
-from nnw_onnx.vocabulary.training import Job, Recipe, Trained
+
+if TYPE_CHECKING:
+    from nnw_onnx.vocabulary.tasks import Loss, Samples, Targets
+    from nnw_onnx.vocabulary.training import Job, Recipe, Trained
 
 
 class Bench(Protocol):

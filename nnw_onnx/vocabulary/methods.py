@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.vocabulary.bench import Bench
@@ -13,9 +13,11 @@ from nnw_onnx.vocabulary.cards import Card
 from nnw_onnx.vocabulary.evidence import Bound, Decoding, Detection, Key
 from nnw_onnx.vocabulary.networks import Network, Suspect, Weights
 from nnw_onnx.vocabulary.payloads import Payload
-from nnw_onnx.vocabulary.plans import Step
-from nnw_onnx.vocabulary.specs import Json, PlugIn
-from nnw_onnx.vocabulary.training import Additions, Epoch, Job, Trained
+from nnw_onnx.vocabulary.specs import Json, PlugIn, Step
+
+if TYPE_CHECKING:
+    from nnw_onnx.vocabulary.additions import Additions
+    from nnw_onnx.vocabulary.training import Epoch, Job, Trained
 
 PutIn: TypeAlias = Literal["injection", "training"]
 """How a mark is put in: without training, or by one."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Generic, Literal, TypeVar
 
-from nnw_onnx.vocabulary.specs import PlugIn, Spec
+from nnw_onnx.vocabulary.specs import PlugIn, Spec, Step
 from nnw_onnx.vocabulary.training import Recipe
 
 Item = TypeVar("Item")
@@ -33,21 +33,6 @@ class Technology:
     code: Spec | None = None
     recipe: Recipe | None = None
     start: Literal["trained", "scratch"] = "trained"
-    layers: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Step:
-    """One Modification of a stack.
-
-    Attributes:
-        modification: with all its options.
-        layers: patterns, or one of "@all" (kernels), "@carrier", "@largest" and "@last" (guesses
-            at the carrier, see `kit.knowing`); found in the network as it is when the step begins.
-            Empty for a Modification that does not aim.
-    """
-
-    modification: Spec
     layers: tuple[str, ...] = ()
 
 

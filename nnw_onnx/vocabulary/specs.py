@@ -48,6 +48,21 @@ class Spec:
         return f"{self.name}({inside})" if inside else self.name
 
 
+@dataclass(frozen=True)
+class Step:
+    """One Modification of a stack.
+
+    Attributes:
+        modification: with all its options.
+        layers: patterns, or one of "@all" (kernels), "@carrier", "@largest" and "@last" (guesses
+            at the carrier, see `kit.knowing`); found in the network as it is when the step begins.
+            Empty for a Modification that does not aim.
+    """
+
+    modification: Spec
+    layers: tuple[str, ...] = ()
+
+
 class PlugIn(ABC):
     """Base of every plug-in: a frozen dataclass whose fields are its options.
 

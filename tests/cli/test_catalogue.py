@@ -29,7 +29,7 @@ def test_every_plugin_is_listed_with_its_options(nnw: Nnw, group: str) -> None:
     text = nnw("list", group).out
     for entry in listed:
         assert f"{entry['name']}: {entry['summary']}\n" in text
-        options = plugins.options(plugins.load(plugins.GROUPS[group], entry["name"]))
+        options = plugins.options(plugins.load(plugins.base(group), entry["name"]))
         assert [o["name"] for o in entry["options"]] == [o.name for o in options]
         for option in options:
             assert f"    {option.name} ({option.type}, " in text

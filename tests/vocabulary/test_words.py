@@ -61,6 +61,6 @@ def test_articles() -> None:
 @pytest.mark.parametrize("group", list(plugins.GROUPS))
 def test_no_option_shows_how_python_writes_types(group: str) -> None:
     for name in plugins.names(group):
-        for option in plugins.options(plugins.load(plugins.GROUPS[group], name)):
+        for option in plugins.options(plugins.load(plugins.base(group), name)):
             assert not set("[]|") & set(option.type), f"{name}.{option.name}: {option.type}"
             assert "Annotated" not in option.type

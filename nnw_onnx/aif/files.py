@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from nnw_onnx.aif.types import CostFile, CountErrorFile, Data, PayloadFile
 from nnw_onnx.datasets._npz_arrays import NpzArrays
 from nnw_onnx.errors import DatasetError, FrameworkError
+from nnw_onnx.kit import reading
 from nnw_onnx.kit.samples import ArraySamples, batches
 from nnw_onnx.kit.writing import replacing
 from nnw_onnx.vocabulary import Array, Json, Payload, Samples, Scale, Values
@@ -36,19 +37,11 @@ _SCALE = TypeAdapter(Scale)
 def content(path: Path, most: int = MOST_JSON) -> bytes:
     """All bytes of a file; raises `FrameworkError` where it is missing, no file or larger."""
     try:
-        if not path.is_file():
-            raise FrameworkError(f"{path}: expected a file, got none of this name; correct it")
-        with path.open("rb") as file:
-            found = file.read(most + 1)
+        return reading.content(path, most)[0]
     except OSError as error:
         raise FrameworkError(
             f"{path}: expected a file that can be read, got: {error.strerror}; correct it"
         ) from error
-    if len(found) > most:
-        raise FrameworkError(
-            f"{path.name}: expected at most {most} bytes, got more; give a smaller file"
-        )
-    return found
 
 
 def write(path: Path, data: bytes) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.kit import reading
 
 MOST_BYTES = 1 << 22
 """Of a file of code."""
@@ -49,21 +50,12 @@ def named(files: Iterable[str | Path]) -> tuple[Permitted, ...]:
 def digest_of(file: Path) -> str:
     """SHA-256 (hex) of a file of code; raises `ConfigurationError` as `named` does."""
     try:
-        if not file.is_file():
-            raise ConfigurationError(
-                f"{file}: expected a file of code that may run, got none; name the file itself"
-            )
-        with file.open("rb") as opened:
-            content = opened.read(MOST_BYTES + 1)
+        content, _ = reading.content(file, MOST_BYTES)
     except OSError as error:
         raise ConfigurationError(
-            f"{file}: expected a file of code that can be read, got: {error.strerror}; check its "
-            "rights"
+            f"{file}: expected a file of code that may run, got: {error.strerror}; name the file "
+            "itself"
         ) from error
-    if len(content) > MOST_BYTES:
-        raise ConfigurationError(
-            f"{file}: expected code of at most {MOST_BYTES >> 20} MiB, got more; name another file"
-        )
     return hashlib.sha256(content).hexdigest()
 
 

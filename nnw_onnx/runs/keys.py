@@ -26,6 +26,7 @@ import numpy as np
 
 from nnw_onnx.errors import ConfigurationError, KeyFileError
 from nnw_onnx.graph import sniffing
+from nnw_onnx.kit import reading
 from nnw_onnx.kit.writing import replacing
 from nnw_onnx.runs._key_arrays import (
     LARGEST_ARRAYS,
@@ -155,22 +156,13 @@ def _archive(claim: Claim) -> bytes:
 
 def _read_limited(path: Path) -> tuple[bytes, int]:
     """Content and mode of a file."""
-    advice = "give the file that 'nnw inject' wrote"
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise KeyFileError(f"{path}: expected a key file, got a folder or device; {advice}")
-        with path.open("rb") as file:
-            data = file.read(_LARGEST_FILE + 1)
+        return reading.content(path, _LARGEST_FILE)
     except OSError as error:
         raise KeyFileError(
-            f"{path}: expected a key file, got: {error.strerror}; {advice}"
+            f"{path}: expected a key file, got: {error.strerror}; give the file that 'nnw inject' "
+            "wrote"
         ) from error
-    if len(data) > _LARGEST_FILE:
-        raise KeyFileError(
-            f"{path}: expected a key file of at most {_LARGEST_FILE >> 20} MiB, got more; {advice}"
-        )
-    return data, status.st_mode
 
 
 def _members(data: bytes) -> dict[str, bytes]:

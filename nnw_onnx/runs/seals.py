@@ -15,7 +15,6 @@ from __future__ import annotations
 import hmac
 import json
 import re
-import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.graph import OnnxNetwork
 from nnw_onnx.graph.inventory import Held
-from nnw_onnx.kit import merkle
+from nnw_onnx.kit import merkle, reading
 from nnw_onnx.kit.derivation import hkdf
 from nnw_onnx.kit.writing import replacing
 from nnw_onnx.text import one_line
@@ -311,17 +310,11 @@ def _default(network: OnnxNetwork) -> int:
 
 def _content(path: Path) -> bytes:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ConfigurationError(f"{path}: expected a seal, got a folder or device; {_ADVICE}")
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else one_line(str(error))
-        raise ConfigurationError(f"{path}: expected a seal, got: {reason}; {_ADVICE}") from error
-    if len(content) > LARGEST_FILE:
+        content, _ = reading.content(path, LARGEST_FILE)
+    except OSError as error:
         raise ConfigurationError(
-            f"{path}: expected a seal of at most {LARGEST_FILE >> 20} MiB, got more; {_ADVICE}"
-        )
+            f"{path}: expected a seal, got: {error.strerror}; {_ADVICE}"
+        ) from error
     if (values := _values(content)) > _MOST_VALUES:
         raise ConfigurationError(
             f"{path}: expected a seal of at most {_MOST_VALUES} values, got {values}; {_ADVICE}"

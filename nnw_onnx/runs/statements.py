@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.graph import OnnxNetwork
+from nnw_onnx.kit import reading
 from nnw_onnx.kit.writing import replacing
 from nnw_onnx.runs.seals import LARGEST_BLOCK, LEAST_BLOCK, Hex, Name, read_network, seal
 from nnw_onnx.runs.sources import digest_of
@@ -278,17 +279,9 @@ def _enveloped(content: bytes) -> bytes | None:
 
 
 def _content(path: Path) -> bytes:
-    if path.exists() and not path.is_file():
-        raise ConfigurationError(f"{path}: expected a statement, got no plain file; {_ADVICE}")
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
+        return reading.content(path, LARGEST_FILE)[0]
     except OSError as error:
         raise ConfigurationError(
             f"{path}: expected a statement, got: {error.strerror}; {_ADVICE}"
         ) from error
-    if len(content) > LARGEST_FILE:
-        raise ConfigurationError(
-            f"{path}: expected a statement of at most {LARGEST_FILE >> 20} MiB, got more; {_ADVICE}"
-        )
-    return content

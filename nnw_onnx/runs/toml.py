@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 from nnw_onnx.errors import ConfigurationError
+from nnw_onnx.kit import reading
 from nnw_onnx.vocabulary import Json
 
 MAX_BYTES = 1 << 18
@@ -46,7 +47,7 @@ def parsed(path: Path, what: str = EVALUATION) -> dict[str, Json]:
             `MOST_PARTS` parts or an integer of more than 64 bits, or is no TOML.
     """
     try:
-        content = _content(path)
+        content, _ = reading.content(path, MAX_BYTES)
         text = content.decode().replace("\r\n", "\n")
         _expect_short_keys(text, path.name)
         document = tomllib.loads(text)
@@ -76,19 +77,6 @@ def _expect_integers(document: object) -> None:
             waiting += value
         elif isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise ValueError("an integer of more than 64 bits")
-
-
-def _content(path: Path) -> bytes:
-    if path.exists() and not path.is_file():
-        raise ConfigurationError(f"{path}: expected a regular file, got another; give a TOML file")
-    with path.open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise ConfigurationError(
-            f"{path}: expected a file of at most {MAX_BYTES >> 10} KiB, got a larger one; give the "
-            "TOML file of an evaluation"
-        )
-    return content
 
 
 def _expect_short_keys(text: str, name: str) -> None:

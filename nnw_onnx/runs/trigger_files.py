@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from nnw_onnx.errors import ConfigurationError
 from nnw_onnx.graph import OnnxNetwork
-from nnw_onnx.kit import images
+from nnw_onnx.kit import images, reading
 from nnw_onnx.kit.preprocessing import Preprocessing
 from nnw_onnx.kit.sources import open_source
 from nnw_onnx.runs.numpy_files import read_numbers
@@ -87,11 +87,7 @@ def read_labels(path: Path, names: Sequence[str] = ()) -> tuple[int, ...]:
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
-        if len(content) > _LARGEST:
-            raise ValueError("more than 8 MiB")
-        return content.decode()
+        return reading.content(path, _LARGEST)[0].decode()
     except OSError as error:
         why = error.strerror or str(error)
     except ValueError as error:

@@ -229,13 +229,13 @@ def test_an_absent_file_is_told(path):
 
 
 def test_a_folder_is_told(tmp_path):
-    refused(tmp_path, "expected a key file, got a folder or device")
+    refused(tmp_path, "expected a key file, got: a folder or device")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes are of POSIX systems")
 def test_a_pipe_does_not_hang(path):
     os.mkfifo(path)
-    refused(path, "expected a key file, got a folder or device")
+    refused(path, "expected a key file, got: a folder or device")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x04.", b"text" * 99])
@@ -314,7 +314,7 @@ def test_a_large_member_or_file_is_refused(path):
     write(path, {**members_of(path), "secret.npy": bytes(2000)})
     refused(path, "expected a small uncompressed member secret.npy, got 2000 bytes")
     path.write_bytes(bytes((80 << 20) + 1))
-    refused(path, "expected a key file of at most 80 MiB, got more")
+    refused(path, "expected a key file, got: more than 80 MiB")
 
 
 @pytest.mark.parametrize(

@@ -184,9 +184,9 @@ def test_hostile_files_are_one_line(tmp_path: Path) -> None:
     for name, message in (
         ("deep", "expected a statement of a network"),
         ("none", "expected a statement of a network"),
-        ("large", "expected a statement of at most 16 MiB, got more"),
+        ("large", "expected a statement, got: more than 16 MiB"),
         ("absent", "expected a statement, got: No such file"),
-        (".", "expected a statement, got no plain file"),
+        (".", "expected a statement, got: a folder or device"),
     ):
         with pytest.raises(ConfigurationError, match=message) as caught:
             load_statement(tmp_path / name)

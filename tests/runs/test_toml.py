@@ -91,11 +91,13 @@ def test_the_shipped_ones_are_read_as_before() -> None:
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="expected a file of at most 256 KiB, got a large"):
+    with pytest.raises(ConfigurationError, match="expected a readable .*, got: more than 256 KiB"):
         toml.parsed(written(tmp_path, "#" * (1 << 18) + "\n"))
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe", Path("/dev/zero")):
-        with pytest.raises(ConfigurationError, match="expected a regular file, got another"):
+        with pytest.raises(
+            ConfigurationError, match="expected a readable .* got: a folder or device"
+        ):
             toml.parsed(path)
     (tmp_path / "latin.toml").write_bytes(b"x = '\xe9'")
     with pytest.raises(ConfigurationError, match="expected a readable evaluation file, got: not U"):

@@ -151,9 +151,9 @@ def test_a_key_wants_the_code_that_it_was_made_with(write, tmp_path):
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        (".", "expected a file of code that may run, got none; name the file itself"),
-        ("absent.py", "expected a file of code that may run, got none; name the file itself"),
-        ("large.py", "expected code of at most 4 MiB, got more"),
+        (".", "expected a file of code that may run, got: a folder or device; name the file"),
+        ("absent.py", "expected a file of code that may run, got: No such file or directory; name"),
+        ("large.py", "expected a file of code that may run, got: more than 4 MiB"),
     ],
 )
 def test_leave_is_for_a_file_of_code(tmp_path, file, message):

@@ -201,7 +201,9 @@ def test_nothing_runs_without_leave(tmp_path, capsys):
 def test_leave_for_a_file_that_is_not_there_is_told(capsys):
     assert main(["--allow-code", "absent.py", "list", "methods"]) == 2
     told = capsys.readouterr().err
-    assert told.startswith("nnw: error: absent.py: expected a file of code that may run, got none")
+    assert told.startswith(
+        "nnw: error: absent.py: expected a file of code that may run, got: No such"
+    )
 
 
 def test_a_way_that_a_class_has_not_is_told_before_anything_runs(tmp_path):

@@ -15,7 +15,7 @@ from nnw_onnx.measures.usability import base_quality
 from nnw_onnx.records import CostRecord, NetworkRecord, VerdictRecord
 from nnw_onnx.reports.model import Completeness, Notice
 from nnw_onnx.reports.words import listed, percent, plural
-from nnw_onnx.vocabulary.networks import ON_THE_CPU
+from nnw_onnx.vocabulary.networks import ON_THE_CPU, SESSION_WEIGHTS
 
 _TOO_OFTEN = 1e-4
 """Probability below which wrong keys that were found are too many for chance: what is wrong then is
@@ -83,6 +83,7 @@ def notices(material: Material) -> tuple[Notice, ...]:
         _reach,
         _elsewhere,
         _on_the_cpu,
+        _two_ways,
         _not_applicable,
         _unstable,
         _ties,
@@ -377,6 +378,18 @@ def _on_the_cpu(material: Material) -> Iterator[Notice]:
         )
         found = tuple(f"{plural(count, 'trial')}: nodes {words}" for words, count in told.items())
         yield Notice(code="on-the-cpu", name="nodes on the CPU", text=text, details=found)
+
+
+def _two_ways(material: Material) -> Iterator[Notice]:
+    trials = material.run.trials
+    told = Counter(str(t.facts[SESSION_WEIGHTS]) for t in trials if SESSION_WEIGHTS in t.facts)
+    if len(told) > 1:
+        text = (
+            "Networks were given to the device in two ways, whose answers differ by rounding. What "
+            "is compared across them may differ by an answer that hangs on the last digits."
+        )
+        found = tuple(f"{plural(count, 'trial')}: weights are {way}" for way, count in told.items())
+        yield Notice(code="two-ways", name="two kinds of sessions", text=text, details=found)
 
 
 def _reach(material: Material) -> Iterator[Notice]:

@@ -3,8 +3,9 @@
     python tests/benchmarks/bench_gpu.py [--device cuda|cpu] [--full]
 
 Prints the module against torch, a step of the trainer against a loop written by hand, an epoch of
-the size of CIFAR-10 on a network of 0.4 M weights, and an evaluation of a network of the shape of
-ResNet-56 against one core. The images are random. On a CPU sizes are small, unless `--full`.
+the size of CIFAR-10 on a network of 0.4 M weights, a step with a mark against one without, and an
+evaluation of a network of the shape of ResNet-56 against one core. The images are random. On a CPU
+sizes are small, unless `--full`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +123,31 @@ def training(device: torch.device, count: int, rounds: int) -> Iterator[Ratio]:
     yield Ratio(f"trainer: an epoch of 50,000, of {count:,}", scaled, "asked", 2.0, "s", asked)
 
 
+def marking(device: torch.device, count: int, rounds: int) -> Iterator[Ratio]:
+    """A step of the trainer with a term of the loss over one without."""
+    samples = images(count)
+    recipe = Recipe(epochs=rounds + 1, batch_size=BATCH, schedule="constant", weight_decay=0.0)
+    with tempfile.TemporaryDirectory() as folder:
+        network = file_of(small(), Path(folder))
+        payload = nnw_onnx.Payload.from_hex("c0ffee" * 4)
+        marked = nnw_onnx.make_mark(network, payload, method="uchida", seed=1).additions
+        ways = {"with": marked, "numpy": replace(marked, anywhere=False), "without": None}
+        with surroundings.set_for_training(device, 1, deterministic=False):
+            place = Place(device, torch.channels_last)
+            jobs = {
+                w: Job(samples, recipe, "cross-entropy", 0, additions=a) for w, a in ways.items()
+            }
+            made = {way: loop.Training(network, job, place) for way, job in jobs.items()}
+            times = [
+                {way: clocked(partial(one.epoch, None), device) for way, one in made.items()}
+                for _ in range(rounds + 1)
+            ][1:]
+    steps = -(-count // BATCH)
+    best = {way: min(each[way] for each in times) / steps * 1e3 for way in ways}
+    yield Ratio("trainer: a step with uchida", best["with"], "without", best["without"], "ms")
+    yield Ratio("trainer: the same, in numpy", best["numpy"], "without", best["without"], "ms")
+
+
 def evaluation(device: torch.device, count: int) -> Iterator[Ratio]:
     """A network of the shape of ResNet-56 on the device over one core."""
     if device.type != "cuda" or full_name("cuda") not in available():
@@ -151,6 +179,7 @@ def ratios(name: str = "auto", *, full: bool = False) -> Iterator[Ratio]:
     print("on " + (surroundings.label(device) if on_cuda else "the CPU: no CUDA device was used"))
     yield from module_ratios(device.type, 30 if on_cuda else 3)
     yield from training(device, 50_000 if on_cuda or full else 256, 4 if on_cuda else 1)
+    yield from marking(device, 10_000 if on_cuda else 256, 2)
     yield from evaluation(device, 4096)
 
 

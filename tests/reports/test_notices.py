@@ -262,6 +262,15 @@ def test_nodes_on_the_cpu():
     assert codes(made)["on-the-cpu"].details == ("4 trials: nodes 2 of 9: Sin x 2",)
 
 
+def test_two_kinds_of_sessions():
+    made = changed(clean(), lambda t: t.network > 3, facts={"weights of the session": "inputs"})
+    assert "two-ways" not in codes(made)
+    made = changed(made, lambda t: t.network < 1, facts={"weights of the session": "constants"})
+    assert codes(made)["two-ways"].details == (
+        "4 trials: weights are constants", "24 trials: weights are inputs"
+    )  # fmt: skip
+
+
 def test_undecided_symbols():
     made = clean()
     tied = (make_verdict(made.injections[0], 0, ties=5),)

@@ -8,7 +8,9 @@ written comes back with its answer and is kept here, so that workers write nothi
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -16,7 +18,8 @@ from nnw_onnx.engines import _worker
 from nnw_onnx.errors import ConfigurationError, RunError
 from nnw_onnx.inference import opened, packed
 from nnw_onnx.kit import parcels, permissions
-from nnw_onnx.vocabulary import Outcome, Parcel, Portable
+from nnw_onnx.plugins import option
+from nnw_onnx.vocabulary import Engine, Outcome, Parcel, Portable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -72,6 +75,41 @@ class _Sent:
 
     task: _worker.Task
     known: tuple[Parcel, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterEngine(Engine):
+    """An engine whose tasks run on the workers of a cluster; the records are the same as serial.
+
+    A worker is trusted with networks, data and keys, and the cluster with running code.
+    """
+
+    elsewhere = True
+
+    shared_files: bool = option(
+        True, help="use files that workers find at the same path with the same content"
+    )
+
+    @abstractmethod
+    def cluster(self, gpu: bool) -> AbstractContextManager[Cluster]:
+        """A cluster with workers, or with workers that have a GPU.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+
+    def map(
+        self,
+        call: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        timeout: float,
+        memory_limit: int | None,
+    ) -> Iterator[Outcome[Result]]:
+        """Outcomes in the order of the items."""
+        limits = Limits(timeout, memory_limit, self.shared_files)
+        with self.cluster(isinstance(call, Portable) and call.gpu) as cluster:
+            yield from carried(cluster, call, items, limits)
 
 
 def carried(

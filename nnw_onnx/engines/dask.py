@@ -6,38 +6,28 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Gt
 
 from nnw_onnx.engines import _cluster, _worker
 from nnw_onnx.errors import ConfigurationError, RunError
 from nnw_onnx.plugins import option
-from nnw_onnx.vocabulary import Engine, Outcome, Portable
 
 if TYPE_CHECKING:
     from distributed import Client
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 _WAIT = 1.0
 
 
-@dataclass(frozen=True)
-class Dask(Engine):
-    """Tasks on the workers of a Dask cluster; the records are the same as serial.
-
-    A worker is trusted with networks, data and keys, and the cluster with running code.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Dask(_cluster.ClusterEngine):
+    """Tasks on the workers of a Dask cluster; see `_cluster.ClusterEngine`."""
 
     name = "dask"
-    elsewhere = True
     summary = "tasks on the workers of a cluster of dask.distributed (dask://HOST:PORT)"
 
     address: str = option(help="of the scheduler: dask://HOST:PORT, tcp://... or tls://...")
-    shared_files: bool = option(
-        True, help="use files that workers find at the same path with the same content"
-    )
     security: Path | None = option(
         None, help="folder with ca.pem, cert.pem and key.pem for tls://; else Dask's own settings"
     )
@@ -45,21 +35,13 @@ class Dask(Engine):
         30.0, help="seconds to wait for the scheduler and a first worker"
     )
 
-    def map(
-        self,
-        call: Callable[[Item], Result],
-        items: Iterable[Item],
-        *,
-        timeout: float,
-        memory_limit: int | None,
-    ) -> Iterator[Outcome[Result]]:
-        """Outcomes in the order of the items."""
-        limits = _cluster.Limits(timeout, memory_limit, self.shared_files)
-        gpu = isinstance(call, Portable) and call.gpu
+    @contextlib.contextmanager
+    def cluster(self, gpu: bool) -> Iterator[_cluster.Cluster]:
+        """The cluster at the address."""
         with self._client() as client:
-            cluster = _OnDask(client, {"GPU": 1} if gpu else {})
-            self._expect_workers(cluster)
-            yield from _cluster.carried(cluster, call, items, limits)
+            found = _OnDask(client, {"GPU": 1} if gpu else {})
+            self._expect_workers(found)
+            yield found
 
     @contextlib.contextmanager
     def _client(self) -> Iterator[Client]:

@@ -8,59 +8,41 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from nnw_onnx.engines import _cluster, _worker
 from nnw_onnx.errors import ConfigurationError, RunError
 from nnw_onnx.plugins import option
-from nnw_onnx.vocabulary import Engine, Outcome, Portable
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 _WAIT = 1.0
 _CONNECT = 30.0
 _RETRIES = 8
 """Times that Ray gives a task to another worker after the one that had it was lost."""
 
 
-@dataclass(frozen=True)
-class Ray(Engine):
-    """Tasks on the workers of a Ray cluster; the records are the same as serial.
-
-    A worker is trusted with networks, data and keys, and the cluster with running code.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Ray(_cluster.ClusterEngine):
+    """Tasks on the workers of a Ray cluster; see `_cluster.ClusterEngine`."""
 
     name = "ray"
-    elsewhere = True
     summary = "tasks on the workers of a Ray cluster (ray://HOST:PORT), or of a local one"
 
     address: str = option(
         "", help='of the cluster: ray://HOST:PORT, HOST:PORT or "auto"; else one that is there'
     )
-    shared_files: bool = option(
-        True, help="use files that workers find at the same path with the same content"
-    )
 
-    def map(
-        self,
-        call: Callable[[Item], Result],
-        items: Iterable[Item],
-        *,
-        timeout: float,
-        memory_limit: int | None,
-    ) -> Iterator[Outcome[Result]]:
-        """Outcomes in the order of the items."""
-        limits = _cluster.Limits(timeout, memory_limit, self.shared_files)
-        gpu = isinstance(call, Portable) and call.gpu
-        cluster = _OnRay(self._connected(), gpu)
-        if not cluster.at_once():
+    @contextlib.contextmanager
+    def cluster(self, gpu: bool) -> Iterator[_cluster.Cluster]:
+        """The cluster at the address, the one that is there, or a local one."""
+        found = _OnRay(self._connected(), gpu)
+        if not found.at_once():
             raise ConfigurationError(
                 f"engine ray: expected a {'GPU' if gpu else 'CPU'} among the resources of the "
                 f"cluster{self._at}, got none; add a node with "
                 f"'ray start --num-{'gpus' if gpu else 'cpus'}=1'"
             )
-        yield from _cluster.carried(cluster, call, items, limits)
+        yield found
 
     @property
     def _at(self) -> str:

@@ -7,6 +7,7 @@ out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -85,7 +86,7 @@ class Addition:
         self.state: dict[str, Array] = dict(additions.state)
         self.step = 0
         self._kept: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-        self._moved: dict[int, tuple[Array, torch.Tensor]] = {}
+        self._moved: dict[tuple[int, torch.device], tuple[Array, torch.Tensor]] = {}
         wanted = (*additions.carriers, *additions.activations, *additions.start, *additions.fixed)
         for name in wanted:
             _check_layer(name, layers)
@@ -203,20 +204,21 @@ class Addition:
         weights: dict[str, Any] = {
             n: canonical_tensor(self._layers[n], self._tensor(n)) for n in self.additions.carriers
         }
+        place = next((t.device for t in weights.values()), torch.device("cpu"))
         return Moment(
             weights, {}, None, np.zeros(0, np.bool_), {}, self.step, seen.task_gradient,
-            torch, self._constants,
+            torch, partial(self._constant, place),
         )  # fmt: skip
 
-    def _constants(self, array: Array) -> torch.Tensor:
-        """An array of the method on the device of its carriers, moved once."""
-        if id(array) not in self._moved:
+    def _constant(self, place: torch.device, array: Array) -> torch.Tensor:
+        """An array of the method on a device, moved once."""
+        key = id(array), place
+        if key not in self._moved:
             if len(self._moved) >= _MOST_CONSTANTS:
                 self._moved.clear()
-            place = self._tensor(self.additions.carriers[0]).device
             # The array is held, so that its place cannot become that of another.
-            self._moved[id(array)] = array, torch.from_numpy(np.array(array)).to(place)
-        return self._moved[id(array)][1]
+            self._moved[key] = array, torch.from_numpy(np.array(array)).to(place)
+        return self._moved[key][1]
 
     def _samples(self, seen: Seen) -> int:
         """Number of samples of the batch, as far as it is known."""

@@ -104,8 +104,8 @@ def test_constants_are_moved_once_and_few_are_kept(network: nnw_onnx.Network) ->
     module = OnnxModule(network)
     layers = {x.name: x for x in module.layers}
     addition = Addition(additions_of(network, "uchida"), layers, module)
-    one = normal(3)
-    assert addition._constants(one) is addition._constants(one)
+    one, cpu = normal(3), torch.device("cpu")
+    assert addition._constant(cpu, one) is addition._constant(cpu, one)
     for k in range(40):
-        addition._constants(normal(3, seed=k))
+        addition._constant(cpu, normal(3, seed=k))
     assert len(addition._moved) <= 16

@@ -1,11 +1,13 @@
 """Runs that are killed at random moments, and go on to the report of a run that nobody disturbed.
 
-    python tests/benchmarks/kill_runs.py [KILLS] [SEED]
+    python tests/benchmarks/kill_runs.py [KILLS] [SEED] [WORKERS]
 
-Each run is killed once (SIGKILL) at a moment drawn uniformly from the time that an undisturbed one
-takes: the main process, everything at once, or one worker. Then the same command is given again.
-Plan, injections, records, keys, networks and the report must be the same byte for byte; of costs
-and environment, which are measured times, the lines that were there must be kept, none be double.
+The runs are of the engine `serial`, or of `processes` with so many workers, and are compared with
+one of `serial`. Each run is killed once (SIGKILL) at a moment drawn uniformly from the time that an
+undisturbed one takes: the main process, everything at once, or one worker. Then the same command is
+given again. Plan, injections, records, keys, networks and the report must be the same byte for
+byte; of costs and environment, which are measured times, the lines that were there must be kept,
+none be double.
 """
 
 from __future__ import annotations
@@ -43,6 +45,8 @@ preprocessing = {{ scale = 0.0625 }}
 wrong_keys = 4
 [preview]
 samples = 0
+[engine]
+{engine}
 [cost]
 cells = {cells}
 sessions = 1
@@ -169,22 +173,26 @@ def asked_once() -> None:
     prepare.run_isolated = remembered
 
 
-def undisturbed(place: Path, cells: int) -> tuple[float, dict[str, Any]]:
-    """Seconds that a run takes which nobody kills, and what it comes to."""
+def undisturbed(place: Path, cells: int, workers: int) -> tuple[float, dict[str, Any]]:
+    """Seconds that a run takes which nobody kills, and what it comes to; then the engine is set."""
     place.mkdir()
-    (place / "tiny.toml").write_text(EVALUATION.format(cells=cells))
+    serial = 'name = "serial"'
+    engine = f'name = "processes"\nworkers = {workers}' if workers else serial
+    (place / "tiny.toml").write_text(EVALUATION.format(cells=cells, engine=serial))
     began = time.monotonic()
     ended(start(place / "whole"))
-    return time.monotonic() - began, lasting(place / "whole")
+    took = time.monotonic() - began
+    (place / "tiny.toml").write_text(EVALUATION.format(cells=cells, engine=engine))
+    return took, lasting(place / "whole")
 
 
-def run(kills: int, seed: int) -> int:
+def run(kills: int, seed: int, workers: int) -> int:
     """Kill so many runs; the exit status is 1 where one of them is not as the undisturbed one."""
     rng, count = np.random.Generator(np.random.PCG64(seed)), Counter[str]()
     asked_once()
     with tempfile.TemporaryDirectory(prefix="nnw-kills-") as name:
         places = [Path(name) / "trials", Path(name) / "costs"]
-        whole = [undisturbed(place, cells) for cells, place in enumerate(places)]
+        whole = [undisturbed(place, cells, workers) for cells, place in enumerate(places)]
         print(f"undisturbed runs take {whole[0][0]:.1f} and {whole[1][0]:.1f} s", flush=True)
         for k in range(kills):
             cells, kind = int(k % 4 == 3), KINDS[k % 3]
@@ -222,4 +230,4 @@ def tell(
 
 if __name__ == "__main__":
     arguments = [int(word) for word in sys.argv[1:]]
-    sys.exit(run(*(arguments + [20, 0][len(arguments) :])))
+    sys.exit(run(*(arguments + [20, 0, 0][len(arguments) :])))

@@ -22,6 +22,9 @@ _KNOWN_DOMAINS = frozenset(
         "com.ms.internal.nhwc", "com.microsoft.experimental",
     }
 )  # fmt: skip
+LOOKED_AT = 1 << 28
+"""Weights of a network that are looked at for NaN, about: to read more of it takes as long as to
+copy it, and whatever is marked, modified or read is looked at whole by who does so."""
 _NOT_MODELS = frozenset({"ai.onnx.ml"})
 
 
@@ -152,11 +155,11 @@ def _in_training(node: NodeProto) -> bool:
 def _value_warnings(
     listed: Mapping[str, ListedLayer], replaced: Mapping[Address, Array]
 ) -> Iterator[str]:
-    for name, entry in listed.items():
-        if not entry.tensor.floating:
-            continue
-        found = replaced.get(entry.tensor.address)
-        if not finite(entry.tensor.array() if found is None else found):
+    floating = {name: entry.tensor for name, entry in listed.items() if entry.tensor.floating}
+    every = max(1, -(-sum(tensor.size for tensor in floating.values()) // LOOKED_AT))
+    for name, tensor in floating.items():
+        found = replaced.get(tensor.address)
+        if not finite(tensor.array() if found is None else found, every):
             yield f"layer {shown(name)}: NaN or infinite weights"
 
 

@@ -224,10 +224,15 @@ def raw_bytes(data_type: int, dims: tuple[int, ...]) -> int:
     return size * numpy_dtype(data_type).itemsize
 
 
-def finite(array: Array) -> bool:
-    """Whether no value is NaN or infinite, also for the types of ml_dtypes; block by block."""
+def finite(array: Array, every: int = 1) -> bool:
+    """Whether no value is NaN or infinite, also for the types of ml_dtypes.
+
+    Args:
+        array: of any shape; it is looked at block by block.
+        every: one block of so many is looked at, evenly spread.
+    """
     flat = array.reshape(-1) if array.flags.c_contiguous else array.ravel(order="K")
-    return all(_finite(flat[i : i + _BLOCK]) for i in range(0, flat.size, _BLOCK))
+    return all(_finite(flat[i : i + _BLOCK]) for i in range(0, flat.size, every * _BLOCK))
 
 
 def _finite(block: Array) -> bool:

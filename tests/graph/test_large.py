@@ -13,7 +13,15 @@ import onnxruntime as ort
 import pytest
 
 from nnw_onnx.errors import ModelFileError
-from nnw_onnx.graph import OnnxNetwork, copying, open_network, pages, saving
+from nnw_onnx.graph import (
+    OnnxNetwork,
+    copying,
+    description,
+    open_network,
+    pages,
+    saving,
+    tensors,
+)
 from nnw_onnx.graph.tensors import finite
 
 from .large_models import Decoder, feeds, language_model, products
@@ -200,6 +208,25 @@ def test_one_value_that_is_not_finite_is_found(dtype: type, value: float) -> Non
     values[2, 99_999] = value
     assert not finite(values)
     assert not finite(values.T)
+
+
+@pytest.mark.parametrize("most", [3 * 64**2, 3 * 64**2 - 1])
+def test_of_many_weights_every_other_block_is_looked_at(
+    model: Path, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensors, "_BLOCK", 1000)
+    monkeypatch.setattr(description, "LOOKED_AT", most)
+    data, told = model.with_name("m.onnx.data"), []
+    usual = data.read_bytes()
+    for place in (0, 999, 1000, 2999, 3000, 4095):
+        with data.open("r+b") as stream:
+            stream.seek(4096 * 4 + 4 * place)
+            stream.write(np.float32(np.nan).tobytes())
+        if open_network(model).warnings == (f"layer '{CHANGED}': NaN or infinite weights",):
+            told.append(place)
+        data.write_bytes(usual)
+    every = most == 3 * 64**2
+    assert told == ([0, 999, 1000, 2999, 3000, 4095] if every else [0, 999, 2999, 4095])
 
 
 _PEAK = """

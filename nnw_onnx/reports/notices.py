@@ -374,7 +374,7 @@ def _on_the_cpu(material: Material) -> Iterator[Notice]:
     if told:
         text = (
             "Some nodes were run on the CPU, because the provider that was asked for does not run "
-            "them. Answers are right; time and the device's memory are not those of the device."
+            "them. Times and the memory of the device are then not those of the device alone."
         )
         found = tuple(f"{plural(count, 'trial')}: nodes {words}" for words, count in told.items())
         yield Notice(code="on-the-cpu", name="nodes on the CPU", text=text, details=found)

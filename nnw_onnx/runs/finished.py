@@ -56,9 +56,18 @@ class Finished:
             file.write(self._digest(line) + b"\n" + line)
 
     def identities(self) -> set[str]:
-        """Of the tasks of which something is kept."""
+        """Of the tasks of which something is kept.
+
+        Raises:
+            RunError: it is more than a run can have.
+        """
         place = self.folder / PLACE
-        found = place.iterdir() if place.is_dir() else ()
+        found = [*place.iterdir()] if place.is_dir() else []
+        if (size := sum(path.lstat().st_size for path in found)) > folders.MAX_BYTES:
+            raise RunError(
+                f"{PLACE}: expected at most {folders.MAX_BYTES} bytes of records that wait, got "
+                f"{size}; remove this folder, what is in it is done again"
+            )
         return {path.name for path in found if _IDENTITY.fullmatch(path.name)}
 
     def record(self, identity: str, model: type[Model]) -> Model | None:

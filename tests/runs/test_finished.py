@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from nnw_onnx.engines.processes import Processes
+from nnw_onnx.errors import RunError
 from nnw_onnx.records import InjectionRecord, TrialRecord
 from nnw_onnx.runs.finished import Finished
 from nnw_onnx.runs.store import Store
@@ -128,6 +129,17 @@ def test_a_link_or_a_large_file_is_not_read(run, monkeypatch):
     assert finished.record(TASKS[2].identity, TrialRecord) is None
     finished.put(record_of(TASKS[3]))
     assert finished.identities() == {TASKS[2].identity}
+
+
+def test_more_than_a_run_can_have_is_refused(run, monkeypatch):
+    size = kept(run, 2).stat().st_size
+    monkeypatch.setattr("nnw_onnx.runs.folders.MAX_BYTES", size - 1)
+    with pytest.raises(RunError) as caught:
+        list(stage(run, Here()))
+    assert str(caught.value) == (
+        f"finished: expected at most {size - 1} bytes of records that wait, got {size}; remove "
+        "this folder, what is in it is done again"
+    )
 
 
 def test_what_failed_is_forgotten_where_it_is_tried_again(run):

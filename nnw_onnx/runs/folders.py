@@ -85,8 +85,11 @@ def content(path: Path, most: int = MAX_BYTES) -> bytes:
 def lines(path: Path, most: int = MAX_BYTES) -> Iterator[bytes]:
     """The whole lines of a plain file, one after the other; raises as `content` does."""
     with reading(path) as file:
+        # Before a line is sought for, which in a file of holes may be longer than memory.
+        if os.fstat(file.fileno()).st_size > most:
+            raise _too_large(path, most)
         read = 0
-        for line in file:
+        while line := file.readline(most - read + 1):
             read += len(line)
             if read > most:
                 raise _too_large(path, most)

@@ -239,7 +239,7 @@ def dataset(case: Case, rng: Rng, number: int) -> None:
             path.write_bytes(zipped(data, rng) if rng.random() < 0.6 else mutated_bytes(data, rng))
         case 1:
             spec = Spec("csv", {"path": str(place / "d.csv"), "targets": ["y"], "test_every": 2})
-            rows = "".join(f"{v:.3f},{k % 3},{'abc'[k % 3]}\n" for k, v in enumerate(rng.random(9)))
+            rows = "".join(f"{v:.3f},{k % 3},{v / 2:.3f}\n" for k, v in enumerate(rng.random(9)))
             (place / "d.csv").write_bytes(mutated_bytes(f"a,b,y\n{rows}".encode(), rng))
         case 2:
             spec = Spec("image-folder", {"path": str(path), "only_split": "test"})

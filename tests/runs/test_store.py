@@ -2,6 +2,7 @@ import gc
 import json
 import os
 import stat
+import tracemalloc
 from pathlib import Path
 
 import ml_dtypes
@@ -241,3 +242,14 @@ def test_atomic_write_leaves_nothing_behind_when_it_fails(tmp_path):
     with pytest.raises(IsADirectoryError):
         write_atomically(tmp_path / "folder", b"x")
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_file_of_holes_is_not_read(tmp_path):
+    path = tmp_path / "records.jsonl"
+    path.touch()
+    os.truncate(path, 1 << 36)
+    tracemalloc.start()
+    with pytest.raises(RunError, match="got a larger file"):
+        next(folders.lines(path))
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from nnw_onnx.api.marks import Injection
     from nnw_onnx.api.measuring import Modified
     from nnw_onnx.graph import OnnxNetwork
+    from nnw_onnx.graph.ahead import Ahead
     from nnw_onnx.vocabulary import Coverage, Json, Layer, Payload
 
 MOST_LETTERS = 60
@@ -148,25 +150,28 @@ def inject(
     secret = secret_from(seed_file, label, seed)
     network = nnw.open(model)
     check_data([network], out, {"--key-out": key_out}, force=force)
-    warn(network.warnings)
-    injection = nnw.inject(
-        network,
-        bits,
-        method=method,
-        options=settings,
-        code=code,
-        code_options=code_settings,
-        layer=layer,
-        reference=reference,
-        seed=seed,
-        secret=secret,
-        training=training,
-        data=data,
-        work_folder=work_folder,
-        providers=provider or (),
-        record="payload" if record_payload else record,
-    )
-    _save_both(injection, out, key_out, sidecar=sidecar)
+    # Without a training that takes hours, the weights that stay are copied meanwhile.
+    at_once = nullcontext() if sidecar or training else network.begun(out)
+    with at_once as ahead:
+        warn(network.warnings)
+        injection = nnw.inject(
+            network,
+            bits,
+            method=method,
+            options=settings,
+            code=code,
+            code_options=code_settings,
+            layer=layer,
+            reference=reference,
+            seed=seed,
+            secret=secret,
+            training=training,
+            data=data,
+            work_folder=work_folder,
+            providers=provider or (),
+            record="payload" if record_payload else record,
+        )
+        _save_both(injection, out, key_out, sidecar=sidecar, ahead=ahead)
     _tell_injection(injection, out, key_out, output_format)
     warn(_too_short(injection))
 
@@ -418,7 +423,9 @@ def payload_values(payload: Payload) -> dict[str, Json]:
     return {"bits": payload.bits, "hex": payload.hex, "text": payload.text}
 
 
-def _save_both(injection: Injection, out: Path, key_out: Path, *, sidecar: bool) -> None:
+def _save_both(
+    injection: Injection, out: Path, key_out: Path, *, sidecar: bool, ahead: Ahead | None
+) -> None:
     """Write network and key, or neither."""
     import nnw_onnx as nnw
     from nnw_onnx.runs.keys import check_key_path
@@ -427,7 +434,7 @@ def _save_both(injection: Injection, out: Path, key_out: Path, *, sidecar: bool)
     with tempfile.TemporaryDirectory(dir=key_out.parent, prefix=".nnw-") as folder:
         key_file = Path(folder) / key_out.name
         nnw.save_key(injection.claim, key_file)
-        injection.network.save(out, sidecar=sidecar)
+        injection.network.save(out, sidecar=sidecar, ahead=ahead)
         key_file.replace(key_out)
 
 

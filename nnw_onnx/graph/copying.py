@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeAlias
+from typing import BinaryIO, NamedTuple, Self, TypeAlias
 
 from nnw_onnx.graph import pages
 from nnw_onnx.graph.external import NOT_WAITING
@@ -15,6 +16,9 @@ from nnw_onnx.graph.tensors import External
 from nnw_onnx.graph.wire import Buffer
 
 _BLOCK = 1 << 24
+_MUCH, _PAUSE = 1 << 28, 0.02
+"""Bytes from which on the disk is asked to take them meanwhile, and seconds between."""
+_MOST_NAMES = 10_000
 _MUST_TELL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """What copying otherwise would not mend."""
 
@@ -42,16 +46,68 @@ def write(path: Path, pieces: Iterable[tuple[int, Source]]) -> None:
     """
     with path.open("r+b", buffering=0) as target, ExitStack() as kept:
         sources: dict[Path, BinaryIO | None] = {}
-        for offset, piece in pieces:
-            target.seek(offset)
-            if not isinstance(piece, Range):
-                _put(target, piece())
-                continue
-            if piece.place.path not in sources:
-                kept.close()
-                sources = {piece.place.path: _opened(piece.place, kept)}
-            _copy(sources[piece.place.path], piece, target)
+        with _Draining(target.fileno()) as draining:
+            for offset, piece in pieces:
+                target.seek(offset)
+                if not isinstance(piece, Range):
+                    _put(target, piece())
+                    continue
+                if piece.place.path not in sources:
+                    kept.close()
+                    sources = {piece.place.path: _opened(piece.place, kept)}
+                _copy(sources[piece.place.path], piece, target)
+                draining.more(piece.size)
         os.fsync(target.fileno())
+
+
+class _Draining:
+    """Has the disk take what is written while more is written, where there is much.
+
+    The last wait is short then, and the system never stops who writes until it has caught up.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor, self._written = descriptor, 0
+        self._done = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failure: OSError | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def more(self, size: int) -> None:
+        """So many bytes were written."""
+        self._written += size
+        if self._thread is None and self._written >= _MUCH:
+            self._thread = threading.Thread(target=self._drain, daemon=True)
+            self._thread.start()
+
+    def _drain(self) -> None:
+        try:
+            while not self._done.wait(_PAUSE):
+                os.fsync(self._descriptor)
+        except OSError as error:
+            self._failure = error  # the system tells of it once
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        self._done.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._failure is not None and kind is None:
+            raise self._failure
+
+
+def temporary(path: Path, kind: int, unfinished: ExitStack) -> Path:
+    """A new empty file in the folder of `path`, removed again unless all goes well."""
+    for k in range(_MOST_NAMES):
+        found = path.parent / f".{path.name}.{os.getpid()}.{kind}.{k}.tmp"
+        try:
+            found.open("xb").close()
+        except FileExistsError:
+            continue
+        unfinished.callback(found.unlink, missing_ok=True)
+        return found
+    raise OSError(0, "a folder full of unfinished files")
 
 
 def _opened(place: External, kept: ExitStack) -> BinaryIO | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,7 @@ from nnw_onnx.graph.wire import Address
 from nnw_onnx.vocabulary import Array, Coverage, HiddenAxis, Layer, TensorInfo, Weights
 
 if TYPE_CHECKING:
+    from nnw_onnx.graph.ahead import Ahead
     from nnw_onnx.graph.inventory import Inventory
     from nnw_onnx.graph.runnable import Runnable
     from nnw_onnx.graph.splitting import Cut
@@ -421,7 +423,17 @@ class OnnxNetwork:
         target = Path(path)
         return (target, saving.data_path(target)) if len(self.sources) > 1 else (target,)
 
-    def save(self, path: str | Path, *, sidecar: bool = False) -> None:
+    def begun(self, path: str | Path) -> AbstractContextManager[Ahead | None]:
+        """Begin to copy large weights for a network of which a few change, while they are computed.
+
+        What it gives is for `save` of that network at the same path, inside the context; nothing is
+        left of it after. None where that would win little.
+        """
+        from nnw_onnx.graph import ahead
+
+        return ahead.begun(self._file, Path(path))
+
+    def save(self, path: str | Path, *, sidecar: bool = False, ahead: Ahead | None = None) -> None:
         """Write the network, external data included; atomic, nothing half-written is left.
 
         External data go to `path`.data, whatever the file was called that they were read from, or
@@ -434,10 +446,11 @@ class OnnxNetwork:
             sidecar: whether `path`.data holds the replaced tensors alone. All others stay in the
                 data files of the network, which must lie beside `path`: what is written needs them,
                 and cannot be opened once they are gone or changed.
+            ahead: what `begun` has begun for this path.
         """
         from nnw_onnx.graph import saving
 
-        saving.save(self._file, self._replaced, Path(path), sidecar=sidecar)
+        saving.save(self._file, self._replaced, Path(path), sidecar=sidecar, ahead=ahead)
 
     def to_bytes(self) -> bytes:
         """The serialized model with all values inside; without external data what `save` writes.

@@ -9,45 +9,21 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from nnw_onnx.errors import ModelFileError
-from nnw_onnx.graph import copying, wire
+from nnw_onnx.graph import copying, pieces, wire
+from nnw_onnx.graph.ahead import Ahead
 from nnw_onnx.graph.files import Limits, ModelFile, open_file
+from nnw_onnx.graph.pieces import Changed, Piece
 from nnw_onnx.graph.tensors import External, StoredTensor, same_bytes, stored_bytes
 from nnw_onnx.graph.wire import Address, Edit
 from nnw_onnx.vocabulary import Array
-
-_ALIGNMENT = 4096
-_MOST_NAMES = 10_000
-
-Changed = Mapping[Address, Callable[[], wire.Buffer]]
-"""What gives the new bytes of the tensors whose values differ from those of the file."""
-
-
-@dataclass
-class Piece:
-    """Bytes that go to the data file in one piece, and the tensors that lie in them.
-
-    Attributes:
-        start: where the first of them was in its file; they keep their place within a page.
-        size: number of bytes.
-        source: the new bytes, or the data file where they stay what they were.
-        tensors: address -> first byte within the piece.
-        offset: first byte in the new file.
-    """
-
-    start: int
-    size: int
-    source: Callable[[], wire.Buffer] | External
-    tensors: dict[Address, int]
-    offset: int = 0
 
 
 def data_path(path: Path) -> Path:
@@ -56,16 +32,22 @@ def data_path(path: Path) -> Path:
 
 
 def save(
-    file: ModelFile, replaced: Mapping[Address, Array], path: Path, *, sidecar: bool = False
+    file: ModelFile,
+    replaced: Mapping[Address, Array],
+    path: Path,
+    *,
+    sidecar: bool = False,
+    ahead: Ahead | None = None,
 ) -> None:
     """Write the model and its data file; raises `ModelFileError` where that fails.
 
     Everything is written under temporary names first; a data file that belongs to another model
     is never replaced, and the .onnx file takes its place last. With `sidecar` only changed tensors
-    are written, and all others stay in the data files beside `path` that hold them.
+    are written, and all others stay in the data files beside `path` that hold them. What was begun
+    `ahead` is used where it suits.
     """
     try:
-        _save(file, replaced, path, sidecar=sidecar)
+        _save(file, replaced, path, sidecar=sidecar, ahead=ahead)
     except OSError as error:
         raise ModelFileError(
             f"save: expected a place that can be written, got {error.strerror or error} for "
@@ -73,26 +55,35 @@ def save(
         ) from error
 
 
-def _save(file: ModelFile, replaced: Mapping[Address, Array], path: Path, *, sidecar: bool) -> None:
+def _save(
+    file: ModelFile,
+    replaced: Mapping[Address, Array],
+    path: Path,
+    *,
+    sidecar: bool,
+    ahead: Ahead | None,
+) -> None:
     if path.exists() and not path.is_file():
         raise OSError(0, "a folder, pipe or device")
-    outside = {a: t.external for a, t in file.tensors.items() if t.external is not None}
+    outside = pieces.outside(file)
     if any(_is(path, place) for place in outside.values()):
         raise OSError(0, "a data file that the model is read from")
     if sidecar:
         _expect_beside(outside.values(), path)
     changed = _changed(file, replaced)
-    pieces = _placed(_pieces(_moving(outside, changed, path, sidecar=sidecar), changed))
-    if pieces:
+    placed = pieces.placed(_moving(outside, changed, path, sidecar=sidecar), changed)
+    if placed:
         _expect_free(file, outside.values(), path, sidecar=sidecar)
-    edits = _edits(file, changed, pieces, data_path(path).name)
+    edits = _edits(file, changed, placed, data_path(path).name)
     model = wire.rewrite(file.buffer, file.root, edits)
-    _expect_room(path.parent, sum(p.size for p in pieces) + sum(map(len, model)))
     with ExitStack() as unfinished:
-        data = _temporary(path, 1, unfinished) if pieces else None
-        temporary = _temporary(path, 0, unfinished)
+        data, missing = ahead.taken(placed) if ahead is not None else (None, placed)
+        _expect_room(path.parent, sum(p.size for p in missing) + sum(map(len, model)))
+        if data is None and placed:
+            data = copying.temporary(path, 1, unfinished)
+        temporary = copying.temporary(path, 0, unfinished)
         if data is not None:
-            copying.write(data, ((piece.offset, _source(piece)) for piece in pieces))
+            copying.write(data, ((piece.offset, pieces.source(piece)) for piece in missing))
         copying.write(temporary, _one_after_another(model))
         if data is not None:
             _rename(data, data_path(path), unfinished)
@@ -152,59 +143,10 @@ def _moving(
     return {address: place for address, place in outside.items() if place.path not in stay}
 
 
-def _pieces(moving: Mapping[Address, External], changed: Changed) -> list[Piece]:
-    """What the data file holds, in the order of the old files; bytes that are shared stay so."""
-    shared = _overlapping(moving)
-    found: list[Piece] = []
-    apart: list[Piece] = []
-    source, end = Path(), 0
-    for address, place in _in_order(moving):
-        values, stop = changed.get(address), place.offset + place.length
-        if values is not None:
-            # Who shares the old bytes still reads those.
-            kept, start = (apart, 0) if address in shared else (found, place.offset)
-            kept.append(Piece(start, place.length, values, {address: 0}))
-        elif place.path == source and place.offset < end:
-            found[-1].tensors[address] = place.offset - found[-1].start
-            end = max(stop, end)
-            found[-1].size = end - found[-1].start
-        else:
-            found.append(Piece(place.offset, place.length, place, {address: 0}))
-            source, end = place.path, stop
-    return found + apart
-
-
-def _overlapping(places: Mapping[Address, External]) -> set[Address]:
-    """Tensors whose bytes are also those of another tensor."""
-    shared: set[Address] = set()
-    last: tuple[Path, int, Address] | None = None
-    for address, place in _in_order(places):
-        stop = place.offset + place.length
-        if last is not None and last[0] == place.path and place.offset < last[1]:
-            shared |= {address, last[2]}
-        if last is None or last[0] != place.path or stop > last[1]:
-            last = place.path, stop, address
-    return shared
-
-
-def _in_order(places: Mapping[Address, External]) -> list[tuple[Address, External]]:
-    return sorted(places.items(), key=lambda item: (str(item[1].path), item[1].offset, item[0]))
-
-
-def _placed(pieces: list[Piece]) -> list[Piece]:
-    """The pieces with their offsets: as far into a page as before, for whoever maps the file."""
-    end = 0
-    for piece in pieces:
-        # Nothing is written for an empty one, so the file may end before an aligned place.
-        piece.offset = end + (piece.start - end) % _ALIGNMENT if piece.size else end
-        end = piece.offset + piece.size
-    return pieces
-
-
 def _edits(
-    file: ModelFile, changed: Changed, pieces: Sequence[Piece], name: str
+    file: ModelFile, changed: Changed, placed: Sequence[Piece], name: str
 ) -> dict[Address, list[Edit]]:
-    offsets = {a: piece.offset + inside for piece in pieces for a, inside in piece.tensors.items()}
+    offsets = {a: piece.offset + inside for piece in placed for a, inside in piece.tensors.items()}
     edits: dict[Address, list[Edit]] = {}
     for address, tensor in file.tensors.items():
         message = file.messages[address]
@@ -222,12 +164,6 @@ def _edits(
 def _entries(name: str, offset: int, tensor: StoredTensor) -> dict[str, str]:
     # A checksum, which ONNX allows here, would be that of the file as it was.
     return {"location": name, "offset": str(offset), "length": str(tensor.nbytes)}
-
-
-def _source(piece: Piece) -> copying.Source:
-    if isinstance(piece.source, External):
-        return copying.Range(piece.source, piece.start, piece.size)
-    return piece.source
 
 
 def _expect_beside(outside: Collection[External], path: Path) -> None:
@@ -292,19 +228,6 @@ def _expect_room(folder: Path, size: int) -> None:
     # Of a file with holes, a few kilobytes on the disk may stand for terabytes.
     if size > shutil.disk_usage(folder).free:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _temporary(path: Path, kind: int, unfinished: ExitStack) -> Path:
-    """A new empty file in the folder of `path`, removed again unless all goes well."""
-    for k in range(_MOST_NAMES):
-        temporary = path.parent / f".{path.name}.{os.getpid()}.{kind}.{k}.tmp"
-        try:
-            temporary.open("xb").close()
-        except FileExistsError:
-            continue
-        unfinished.callback(temporary.unlink, missing_ok=True)
-        return temporary
-    raise OSError(0, "a folder full of unfinished files")
 
 
 def _one_after_another(

@@ -292,7 +292,7 @@ def _sum(report: Report, technology: int, found: Resistance | None, title: str) 
         return Entry("no", "", none, title=f"{label} · {title}: {none}", said=none)
     tally, weakest = found.tally, found.weakest
     if weakest is None:
-        word = "no verdict" if tally.usable else "none usable"
+        word = "no verdict" if tally.usable else "none surely usable"
         if tally.noticed + tally.unnoticed:
             word = f"{tally.noticed} of {tally.usable} noticed"
         return Entry("no", "", word, title=f"{label} · {title}: {word}", said=word)

@@ -130,6 +130,8 @@ def _described(evaluation: Evaluation, networks: Sequence[OnnxNetwork]) -> dict[
     shown = mapped(evaluation, named).model_dump(
         mode="json", exclude={"networks", "engine", "preview", "presets"}, exclude_none=True
     )
+    if evaluation.quality:
+        del shown["quality"]  # as before it could be left out
     if around := evaluation.composed:
         shown["composed"] = {side: [Path(n).name for n in names] for side, names in around}
     if evaluation.presets:

@@ -265,7 +265,9 @@ def test_outside_of_workers_networks_run_in_processes_of_their_own(folder, monke
     asked = []
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: None)
     monkeypatch.setattr(
-        suspect, "isolated", lambda network: lambda feeds, layers: asked.append(network) or feeds
+        suspect,
+        "isolated",
+        lambda network, settings: lambda feeds, layers: asked.append(network) or feeds,
     )
     composed._asking.cache_clear()
     chain = composed.chain_of([folder / "first.onnx"], SessionSettings(), 8)

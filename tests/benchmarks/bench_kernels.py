@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from ratios import Ratio, show
+from ratios import Ratio, full, show
 from torch.nn.utils import prune
 
 from nnw_onnx import plugins
@@ -87,8 +87,9 @@ def clamped(weights: torch.Tensor) -> torch.Tensor:
     return weights.clamp(mean - most, mean + most)
 
 
-def ratios(count: int = 10_000_000, rounds: int = 5) -> Iterator[Ratio]:
+def ratios(count: int = 0, rounds: int = 0) -> Iterator[Ratio]:
     """Each kernel over a copy, and over torch's."""
+    count, rounds = count or (100_000_000 if full() else 10_000_000), rounds or (3 if full() else 5)
     weights = 0.05 * RNG.standard_normal(count, dtype=np.float32)
     others = theirs(torch.from_numpy(weights))
     for name, spec in OURS.items():

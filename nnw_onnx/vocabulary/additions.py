@@ -48,7 +48,8 @@ class Moment:
     state: Mapping[str, Array]
     step: int
     task_gradient: Callable[[Weights], Weights]
-    xp: Any = np
+    # A default with words of its own would be told of twice in the reference.
+    xp: Any = field(default_factory=lambda: np)
     constant: Callable[[Array], Any] = _as_it_is
 
 

@@ -25,7 +25,7 @@ class Ahead:
     """A copy that is under way under a temporary name; who does not take it leaves nothing."""
 
     def __init__(self, path: Path, pieces: Sequence[Piece]) -> None:
-        self._pieces, self._failed = pieces, False
+        self._pieces, self._whole = pieces, False
         with ExitStack() as kept:
             self._path = copying.temporary(path, 2, kept)
             self._kept = kept.pop_all()
@@ -43,7 +43,7 @@ class Ahead:
         places = [[(piece.offset, piece.size) for piece in x] for x in (pieces, self._pieces)]
         if places[0] == places[1]:
             self._thread.join()
-        if places[0] != places[1] or self._failed:
+        if places[0] != places[1] or not self._whole:
             self.close()
             return None, pieces
         pairs = zip(pieces, self._pieces, strict=True)
@@ -56,10 +56,10 @@ class Ahead:
         self._kept.close()
 
     def _copy(self) -> None:
-        try:
+        # Where it fails, who saves writes all, and tells what is wrong.
+        with suppress(OSError):
             copying.write(self._path, self._wanted())
-        except OSError:
-            self._failed = True  # who saves then writes all, and tells what is wrong
+            self._whole = True
 
     def _wanted(self) -> Iterator[tuple[int, copying.Source]]:
         for piece in self._pieces:

@@ -71,11 +71,15 @@ def test_a_copy_that_fits_nothing_is_dropped(model: Path) -> None:
     assert sorted(files(model.parent)) == ["k.onnx", "m.onnx", "m.onnx.data"]
 
 
-def test_a_copy_that_fails_is_written_anew(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("error", [OSError(5, "a broken disk"), MemoryError(), RuntimeError()])
+def test_a_copy_that_fails_is_written_anew(
+    error: Exception, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network, path = open_network(model), model.parent / "k.onnx"
 
     def failing(*arguments: object) -> None:
-        raise OSError(5, "a broken disk")
+        raise error
 
     with monkeypatch.context() as broken:
         broken.setattr(copying, "write", failing)
